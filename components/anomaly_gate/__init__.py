@@ -1,0 +1,1 @@
+"""AnomalyGate: stops the run on anomalies of severity ERROR."""

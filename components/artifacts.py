@@ -1,0 +1,21 @@
+"""The artifact types of the custom components."""
+
+from tfx.types.artifact import Artifact
+
+
+class Catalogue(Artifact):
+    """Every item once: its features and its display columns, as catalogue.parquet."""
+
+    TYPE_NAME = "components.Catalogue"
+
+
+class CandidateIndex(Artifact):
+    """The item tower's embedding of every catalogue item, beside the catalogue."""
+
+    TYPE_NAME = "components.CandidateIndex"
+
+
+class Report(Artifact):
+    """One JSON document with figures that a person reads."""
+
+    TYPE_NAME = "components.Report"

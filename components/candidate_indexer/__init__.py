@@ -1,0 +1,1 @@
+"""CandidateIndexer: the item tower over the whole catalogue."""

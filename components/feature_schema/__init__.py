@@ -1,0 +1,1 @@
+"""FeatureSchema: a FeatureSpec to a TensorFlow Metadata schema artifact."""

@@ -1,0 +1,1 @@
+"""InteractionIngest: logs and tables to examples and catalogue."""

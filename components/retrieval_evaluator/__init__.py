@@ -1,0 +1,1 @@
+"""RetrievalEvaluator: exact ranking metrics and a blessing."""

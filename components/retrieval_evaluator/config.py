@@ -1,0 +1,27 @@
+"""Settings of RetrievalEvaluator."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from schemas.strict_config import STRICT
+
+
+@dataclass(frozen=True, config=STRICT)
+class EvaluationConfig:
+    """How a model is judged."""
+
+    ks: tuple[Annotated[int, Field(ge=1)], ...] = (10, 50, 100)
+    """The cut-offs K of Recall@K, NDCG@K and MRR@K."""
+    blessing_metric: str = "recall_at_100"
+    """The metric that decides: recall_at_K, ndcg_at_K or mrr_at_K with one of the cut-offs."""
+    blessing_minimum: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """The model is blessed when the metric is at least this and above the popularity baseline's."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "EvaluationConfig":
+        known = [f"{name}_at_{k}" for name in ("recall", "ndcg", "mrr") for k in self.ks]
+        if self.blessing_metric not in known:
+            raise ValueError(f"blessing_metric {self.blessing_metric!r} is none of {known}")
+        return self

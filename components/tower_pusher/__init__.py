@@ -1,0 +1,1 @@
+"""TowerPusher: one release of both towers and the index."""

@@ -1,0 +1,1 @@
+"""One configuration to one TFX pipeline, run locally or elsewhere, and the command line."""

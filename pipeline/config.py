@@ -1,0 +1,127 @@
+"""The pipeline's configuration: one YAML file, checked whole before anything runs."""
+
+from typing import Any
+
+import yaml
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from components.interaction_ingest.config import IngestConfig
+from components.retrieval_evaluator.config import EvaluationConfig
+from schemas.errors import ConfigError
+from schemas.features import FeatureSpec, load_feature_spec
+from schemas.strict_config import STRICT, load_yaml, locate, parse
+from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
+
+
+@dataclass(frozen=True, config=STRICT)
+class RunConfig:
+    """What a run is called and where it keeps its files."""
+
+    name: str
+    """Name of the pipeline in ML Metadata."""
+    directory: str
+    """Folder of the artifacts, the metadata database and the logs."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class DataConfig:
+    """Where the data are."""
+
+    schema: str
+    """The schema file: a path, or the name of one shipped in schemas/."""
+    directory: str
+    """Folder of the tables that the schema file names."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class BeamConfig:
+    """How the Beam steps run."""
+
+    options: tuple[str, ...] = ("--runner=FnApiRunner",)
+    """Beam pipeline options. DirectRunner would first try to download another runner."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class ServingConfig:
+    """Where releases go."""
+
+    directory: str
+    """Folder with user_tower/, item_tower/, index/ and releases/."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class PipelineConfig:
+    """Everything that `dssm run` needs."""
+
+    run: RunConfig
+    """What the run is called and where it keeps its files."""
+    data: DataConfig
+    """Where the data are."""
+    serving: ServingConfig
+    """Where releases go."""
+    ingest: IngestConfig = Field(default_factory=IngestConfig)
+    """How interactions become examples."""
+    beam: BeamConfig = Field(default_factory=BeamConfig)
+    """How the Beam steps run."""
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    """The two towers."""
+    loss: LossConfig = Field(default_factory=LossConfig)
+    """The loss."""
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    """The training."""
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    """How the model is judged."""
+
+    @property
+    def trainer(self) -> TrainerConfig:
+        """The sections that the Trainer is given."""
+        return TrainerConfig(model=self.model, loss=self.loss, training=self.training)
+
+    def load_features(self) -> FeatureSpec:
+        """Read the schema file that `data.schema` names.
+
+        Returns:
+            The features.
+
+        Raises:
+            ConfigError: The file is missing or wrong.
+        """
+        return load_feature_spec(self.data.schema)
+
+
+def load_config(path: str, overrides: tuple[str, ...] = ()) -> PipelineConfig:
+    """Read a configuration file and apply `--set` overrides to it.
+
+    Args:
+        path: A YAML file, from the working directory or shipped with the package.
+        overrides: Texts of the form `section.key=value`, the value in YAML.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ConfigError: The file or an override is wrong; the message names the key and the nearest known one.
+    """
+    data = load_yaml(locate(path))
+    for override in overrides:
+        _apply_override(data, override)
+    return parse(PipelineConfig, data, source=" ".join([path, *(f"--set {text}" for text in overrides)]))
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set: expected section.key=value. Received: {override!r}.")
+    *sections, last = key.split(".")
+    target = data
+    for section in sections:
+        if target.get(section) is None:
+            target[section] = {}
+        target = target[section]
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {override}: {section!r} is a value, not a section.")
+    try:
+        target[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from error

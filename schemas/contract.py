@@ -1,0 +1,46 @@
+"""Every name that two parts of the pipeline must agree on."""
+
+from typing import Final
+
+# Splits of the examples.
+TRAIN_SPLIT: Final = "train"
+EVAL_SPLIT: Final = "eval"
+
+# The history's padding, on the left, and what stands for it after Transform.
+HISTORY_PADDING: Final = ""
+HISTORY_PADDING_KEY: Final = -1
+
+# Signatures and output of a served tower.
+RAW_SIGNATURE: Final = "serving_default"
+EXAMPLES_SIGNATURE: Final = "serving_examples"
+EXAMPLES_INPUT: Final = "examples"
+EMBEDDING_OUTPUT: Final = "embedding"
+
+# Parts of a trained model (inside the Trainer's serving_model_dir) and of a release.
+USER_TOWER: Final = "user_tower"
+ITEM_TOWER: Final = "item_tower"
+INDEX: Final = "index"
+RELEASES: Final = "releases"
+MANIFEST_FILE: Final = "manifest.json"
+# Every part carries the id of the training that made it; a reader refuses a mixed set.
+# TensorFlow Serving leaves a SavedModel's assets.extra folder alone.
+PART_FILE: Final = "dssm_part.json"
+ASSETS_EXTRA: Final = "assets.extra"
+MODEL_ID: Final = "model_id"
+
+# Files of the artifacts.
+CATALOGUE_FILE: Final = "catalogue.parquet"
+INGEST_REPORT_FILE: Final = "ingest_report.json"
+MODEL_INFO_FILE: Final = "model.json"
+INDEX_EMBEDDINGS_FILE: Final = "embeddings.npy"
+EVALUATION_REPORT_FILE: Final = "evaluation_report.json"
+ANOMALY_REPORT_FILE: Final = "anomaly_report.json"
+BLESSED_FILE: Final = "BLESSED"
+NOT_BLESSED_FILE: Final = "NOT_BLESSED"
+SCHEMA_FILE: Final = "schema.pbtxt"
+
+# Vocabularies of the transform graph: the file of feature f is f + VOCABULARY_SUFFIX.
+VOCABULARY_SUFFIX: Final = "_vocabulary"
+
+# What a person watching a run should see; everything else goes to the log file.
+PROGRESS_LOGGER: Final = "dssm.progress"

@@ -1,0 +1,1 @@
+"""From a FeatureSpec and a TransformGraph to two trained towers."""
