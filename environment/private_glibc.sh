@@ -24,7 +24,7 @@ python="$venv/bin/python"
 
 give_up() {
     echo "This machine's glibc is older than 2.39 and cannot be given a private one ($1):" \
-        "use the container image instead (docs/installation.md)." >&2
+        "work in the container image python:3.11-slim-trixie instead (docs/installation.md)." >&2
     exit 1
 }
 

@@ -1,0 +1,49 @@
+"""Keeps the terminal for people: progress on the screen, every library's noise in a log file."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from schemas.contract import PROGRESS_LOGGER
+
+
+@contextmanager
+def noise_to_file(log_file: Path) -> Iterator[TextIO]:
+    """Send all output of this process to a file, except what is written to the yielded stream.
+
+    The file descriptors themselves are redirected, since TensorFlow's C++ part and child processes
+    write to them directly. Progress lines (`PROGRESS_LOGGER`) still go to the screen.
+
+    Args:
+        log_file: Where the output goes; its folder is made.
+
+    Yields:
+        A stream that still writes to the screen.
+    """
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(descriptor) for descriptor in (1, 2)]
+    screen = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="replace")
+    progress = logging.getLogger(PROGRESS_LOGGER)
+    handler = logging.StreamHandler(screen)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    try:
+        with log_file.open("ab", buffering=0) as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        progress.addHandler(handler)
+        yield screen
+    finally:
+        progress.removeHandler(handler)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, original in zip((1, 2), saved, strict=True):
+            os.dup2(original, descriptor)
+            os.close(original)
+        screen.close()
