@@ -33,7 +33,9 @@ def benchmark_parser(description: str) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file")
-    parser.add_argument("--quick", action="store_true", help="a minute at most, on tiny data: shows that it works")
+    parser.add_argument(
+        "--quick", action="store_true", help="a minute at most, on tiny data: shows that it works"
+    )
     return parser
 
 
@@ -46,7 +48,9 @@ def describe_machine() -> dict[str, str | int]:
     cpu = platform.processor() or platform.machine()
     cpu_info = Path("/proc/cpuinfo")
     if cpu_info.exists():
-        names = [line.split(":")[1].strip() for line in cpu_info.read_text().splitlines() if "model name" in line]
+        names = [
+            line.split(":")[1].strip() for line in cpu_info.read_text().splitlines() if "model name" in line
+        ]
         cpu = names[0] if names else cpu
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {

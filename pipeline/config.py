@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import yaml
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from components.interaction_ingest.config import IngestConfig
 from components.retrieval_evaluator.config import EvaluationConfig
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec, load_feature_spec
-from schemas.strict_config import STRICT, load_yaml, locate, parse
+from schemas.strict_config import STRICT, load_yaml, locate, parse, parse_yaml
 from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
 
 
@@ -111,17 +110,17 @@ def load_config(path: str, overrides: tuple[str, ...] = ()) -> PipelineConfig:
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
-    if not separator or not key:
+    *sections, last = (part.strip() for part in key.split("."))
+    if not separator or not all((*sections, last)):
         raise ConfigError(f"--set: expected section.key=value. Received: {override!r}.")
-    *sections, last = key.split(".")
     target = data
     for section in sections:
         if target.get(section) is None:
             target[section] = {}
         target = target[section]
         if not isinstance(target, dict):
-            raise ConfigError(f"--set {override}: {section!r} is a value, not a section.")
+            raise ConfigError(f"--set {override}: {section!r} is a value, not a section; set it as a whole.")
     try:
-        target[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from error
+        target[last] = parse_yaml(value)
+    except ConfigError as error:
+        raise ConfigError(f"--set {override}: {error}") from error.__cause__

@@ -20,7 +20,8 @@ def render_run(result: "RunResult", seconds: float) -> str:
     """
     report = result.evaluation_report
     rows = [
-        (name.replace("_at_", "@"), value, report["popularity"][name]) for name, value in report["metrics"].items()
+        (name.replace("_at_", "@"), value, report["popularity"][name])
+        for name, value in report["metrics"].items()
     ]
     table = tabulate(rows, headers=("metric", "model", "popularity"), floatfmt=".4f")
     blessing = report["blessing"]

@@ -38,6 +38,7 @@ ANOMALY_REPORT_FILE: Final = "anomaly_report.json"
 BLESSED_FILE: Final = "BLESSED"
 NOT_BLESSED_FILE: Final = "NOT_BLESSED"
 SCHEMA_FILE: Final = "schema.pbtxt"
+PUSH_RESULT_FILE: Final = "push.json"
 
 # Vocabularies of the transform graph: the file of feature f is f + VOCABULARY_SUFFIX.
 VOCABULARY_SUFFIX: Final = "_vocabulary"

@@ -70,14 +70,22 @@ class Feature:
 
     @model_validator(mode="after")
     def _check(self) -> "Feature":
+        if not self.name or "/" in self.name or not self.name.isprintable():
+            raise ValueError(
+                f"feature {self.name!r}: a name is printable text without a slash, since files bear it"
+            )
         is_number = self.dtype != "string"
         if self.role is not None:
             if self.dtype != "string" or self.multi_valued or self.default is not None:
                 raise ValueError(f"feature {self.name!r}: an id is a single string without a default")
             if self.role != f"{self.tower}_id":
-                raise ValueError(f"feature {self.name!r}: role {self.role!r} does not fit tower {self.tower!r}")
+                raise ValueError(
+                    f"feature {self.name!r}: role {self.role!r} does not fit tower {self.tower!r}"
+                )
             if self.encoding is not None and self.encoding.kind != "vocabulary":
-                raise ValueError(f"feature {self.name!r}: an id is encoded with kind 'vocabulary' or not at all")
+                raise ValueError(
+                    f"feature {self.name!r}: an id is encoded with kind 'vocabulary' or not at all"
+                )
         if self.encoding is not None:
             if self.encoding.kind != "vocabulary" and (not is_number or self.multi_valued):
                 raise ValueError(f"feature {self.name!r}: {self.encoding.kind} needs a single int or float")
@@ -89,10 +97,33 @@ class Feature:
             raise ValueError(f"feature {self.name!r}: 'values' is for strings; use minimum and maximum")
         if (self.minimum is not None or self.maximum is not None) and not is_number:
             raise ValueError(f"feature {self.name!r}: minimum and maximum are for numbers; use 'values'")
-        expected = {"string": str, "int": int, "float": (int, float)}[self.dtype]
-        if self.default is not None and (not isinstance(self.default, expected) or isinstance(self.default, bool)):
-            raise ValueError(f"feature {self.name!r}: default {self.default!r} is no {self.dtype}")
+        if self.values is not None and not self.values:
+            raise ValueError(
+                f"feature {self.name!r}: 'values' is empty, so no value would be allowed; leave it out"
+            )
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"feature {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}")
+        self._check_default()
         return self
+
+    def _check_default(self) -> None:
+        if self.default is None:
+            return
+        expected: tuple[type, ...] = {"string": (str,), "int": (int,), "float": (int, float)}[self.dtype]
+        if not isinstance(self.default, expected):
+            raise ValueError(f"feature {self.name!r}: default {self.default!r} is no {self.dtype}")
+        # It would be written into the examples and then stop the run as an anomaly.
+        if self.values is not None and self.default not in self.values:
+            raise ValueError(
+                f"feature {self.name!r}: default {self.default!r} is none of its values {self.values}"
+            )
+        if not isinstance(self.default, str):
+            too_small = self.minimum is not None and self.default < self.minimum
+            too_large = self.maximum is not None and self.default > self.maximum
+            if too_small or too_large:
+                raise ValueError(
+                    f"feature {self.name!r}: default {self.default} is outside minimum and maximum"
+                )
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -175,7 +206,9 @@ class FeatureSpec:
         if not self.tower_features("user") and self.history is None:
             raise ValueError("the user tower has neither a feature with an encoding nor a history")
         if self.history is not None and self.item_id.encoding is None:
-            raise ValueError(f"a history needs an encoding on the item id {self.item_id.name!r}, whose embedding it shares")
+            raise ValueError(
+                f"a history needs an encoding on the item id {self.item_id.name!r}, whose embedding it shares"
+            )
         return self
 
     @property

@@ -1,0 +1,111 @@
+"""The item tower over the whole catalogue."""
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.towers import BATCH_ROWS, load_tower, refuse_non_finite
+from schemas.contract import (
+    CATALOGUE_FILE,
+    INDEX,
+    INDEX_EMBEDDINGS_FILE,
+    ITEM_TOWER,
+    MODEL_ID,
+    PART_FILE,
+    PROGRESS_LOGGER,
+)
+from schemas.errors import DataError, ReleaseError
+from schemas.release import read_part_id
+
+
+@dataclass(frozen=True)
+class IndexData:
+    """An index as it was read."""
+
+    model_id: str
+    """Id of the training whose item tower made it."""
+    embeddings: np.ndarray
+    """[items, dim] float32, mapped from the file and not yet in memory."""
+    catalogue: pa.Table
+    """The items in the order of the embeddings."""
+
+
+def build_index(
+    item_tower: Path, catalogue: Path, output: Path, item_id: str, batch_rows: int = BATCH_ROWS
+) -> None:
+    """Embed every catalogue item and write the index: embeddings, the catalogue, and the model's id.
+
+    Memory holds one batch at a time, whatever the catalogue's size.
+
+    Args:
+        item_tower: The item tower's SavedModel.
+        catalogue: The catalogue's folder.
+        output: Folder of the index, made if it is missing.
+        item_id: Name of the item id column.
+        batch_rows: Items per call of the tower.
+
+    Raises:
+        DataError: The catalogue is empty or lacks a column that the tower reads.
+        ReleaseError: `item_tower` holds no item tower.
+        TrainingError: An embedding is not finite.
+    """
+    tower = load_tower(item_tower, ITEM_TOWER)
+    output.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetFile(catalogue / CATALOGUE_FILE) as file:
+        items = file.metadata.num_rows
+        if not items:
+            raise DataError(
+                "Expected a catalogue with at least one item. Received: an empty one. Fill the item table."
+            )
+        embeddings = np.lib.format.open_memmap(
+            output / INDEX_EMBEDDINGS_FILE, mode="w+", dtype=np.float32, shape=(items, tower.dim)
+        )
+        wanted = set(tower.inputs) | {item_id}
+        columns = [name for name in file.schema_arrow.names if name in wanted]
+        start = 0
+        for batch in file.iter_batches(batch_size=batch_rows, columns=columns):
+            block = tower.embed(pa.Table.from_batches([batch]), batch_rows)
+            refuse_non_finite(block, batch.column(item_id).to_pylist(), "items of a batch")
+            embeddings[start : start + len(block)] = block
+            start += len(block)
+        embeddings.flush()
+    shutil.copyfile(catalogue / CATALOGUE_FILE, output / CATALOGUE_FILE)
+    part = {MODEL_ID: tower.model_id, "part": INDEX, "dim": tower.dim, "items": items}
+    (output / PART_FILE).write_text(json.dumps(part), encoding="utf-8")
+    logging.getLogger(PROGRESS_LOGGER).info("Indexed %s items, %d dimensions each.", f"{items:,}", tower.dim)
+
+
+def read_index(folder: Path, columns: Sequence[str] | None = None) -> IndexData:
+    """Read an index that `build_index` wrote.
+
+    Args:
+        folder: The index.
+        columns: Columns of the catalogue to read; None reads all.
+
+    Returns:
+        The index; its embeddings are mapped from the file.
+
+    Raises:
+        ReleaseError: The folder holds no index.
+    """
+    model_id = read_part_id(folder, INDEX)
+    try:
+        embeddings = np.load(folder / INDEX_EMBEDDINGS_FILE, mmap_mode="r")
+        catalogue = pq.read_table(folder / CATALOGUE_FILE, columns=columns)
+    except (OSError, ValueError) as error:
+        raise ReleaseError(
+            f"Cannot read the index {folder}: {error}. Build it again with `dssm run`."
+        ) from error
+    if len(embeddings) != catalogue.num_rows:
+        raise ReleaseError(
+            f"The index {folder} has {len(embeddings):,} embeddings for {catalogue.num_rows:,} items. "
+            "Build it again with `dssm run`."
+        )
+    return IndexData(model_id=model_id, embeddings=embeddings, catalogue=catalogue)

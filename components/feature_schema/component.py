@@ -1,0 +1,63 @@
+"""The TFX adapter of FeatureSchema."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.artifact import Artifact
+from tfx.types.channel import Channel
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components.feature_schema.logic import write_schema
+from schemas.features import FeatureSpec
+from schemas.strict_config import from_json, to_json
+
+
+class FeatureSchemaSpec(ComponentSpec):
+    """Parameters and artifacts of FeatureSchema."""
+
+    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {"feature_spec": ExecutionParameter(type=str)}
+    INPUTS: ClassVar[dict[str, ChannelParameter]] = {}
+    OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {
+        "schema": ChannelParameter(type=standard_artifacts.Schema)
+    }
+
+
+class FeatureSchemaExecutor(base_executor.BaseExecutor):
+    """Writes the schema artifact."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Unpack the properties and write schema.pbtxt.
+
+        Args:
+            input_dict: Nothing.
+            output_dict: `schema`.
+            exec_properties: `feature_spec`, JSON.
+        """
+        spec = from_json(FeatureSpec, exec_properties["feature_spec"])
+        write_schema(spec, Path(artifact_utils.get_single_uri(output_dict["schema"])))
+
+
+class FeatureSchema(base_component.BaseComponent):
+    """Turns the declared features into a schema artifact; nothing is inferred from the data."""
+
+    SPEC_CLASS = FeatureSchemaSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(FeatureSchemaExecutor)
+
+    def __init__(self, feature_spec: FeatureSpec) -> None:
+        """Build the node.
+
+        Args:
+            feature_spec: The features.
+        """
+        super().__init__(
+            FeatureSchemaSpec(
+                feature_spec=to_json(feature_spec), schema=Channel(type=standard_artifacts.Schema)
+            )
+        )

@@ -1,0 +1,107 @@
+"""The TFX component InteractionIngest."""
+
+import logging
+from typing import Any
+
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.proto import example_gen_pb2
+from tfx.types import Channel, artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components.artifacts import Catalogue, Report
+from components.interaction_ingest.beam_steps import run_ingest
+from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.report import summarize
+from schemas.contract import EVAL_SPLIT, PROGRESS_LOGGER, TRAIN_SPLIT
+from schemas.features import FeatureSpec
+from schemas.strict_config import from_json, to_json
+
+
+class InteractionIngestExecutor(BaseBeamExecutor):
+    """Unpacks artifacts and properties for `run_ingest`."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self,
+        input_dict: dict[str, list[Any]],
+        output_dict: dict[str, list[Any]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Run the ingest.
+
+        Args:
+            input_dict: Empty.
+            output_dict: One artifact each under `examples`, `catalogue` and `report`.
+            exec_properties: As InteractionIngestSpec declares them.
+
+        Raises:
+            ConfigError: The configuration does not fit the schema file.
+            DataError: The data cannot be used.
+        """
+        examples = artifact_utils.get_single_instance(output_dict["examples"])
+        report = run_ingest(
+            self._make_beam_pipeline,
+            from_json(FeatureSpec, exec_properties["feature_spec"]),
+            from_json(IngestConfig, exec_properties["ingest_config"]),
+            exec_properties["data_directory"],
+            examples.uri,
+            artifact_utils.get_single_uri(output_dict["catalogue"]),
+            artifact_utils.get_single_uri(output_dict["report"]),
+        )
+        examples.split_names = artifact_utils.encode_split_names([TRAIN_SPLIT, EVAL_SPLIT])
+        examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        examples_utils.set_file_format(examples, "tfrecords_gzip")
+        logging.getLogger(PROGRESS_LOGGER).info(summarize(report))
+
+
+class InteractionIngestSpec(ComponentSpec):
+    """Parameters and outputs of InteractionIngest."""
+
+    PARAMETERS = {  # noqa: RUF012 (TFX's form)
+        "feature_spec": ExecutionParameter(type=str),
+        "ingest_config": ExecutionParameter(type=str),
+        "data_directory": ExecutionParameter(type=str),
+        "input_fingerprint": ExecutionParameter(type=str),
+    }
+    INPUTS: dict[str, ChannelParameter] = {}  # noqa: RUF012 (TFX's form)
+    OUTPUTS = {  # noqa: RUF012 (TFX's form)
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "catalogue": ChannelParameter(type=Catalogue),
+        "report": ChannelParameter(type=Report),
+    }
+
+
+class InteractionIngest(BaseBeamComponent):
+    """Joins the interactions with users and items and writes the examples of both splits.
+
+    Outputs: `examples` with the splits train and eval, `catalogue` with every item once, and
+    `report` with the rows read, kept and dropped by reason.
+    """
+
+    SPEC_CLASS = InteractionIngestSpec
+    EXECUTOR_SPEC = BeamExecutorSpec(InteractionIngestExecutor)
+
+    def __init__(
+        self, feature_spec: FeatureSpec, config: IngestConfig, data_directory: str, input_fingerprint: str
+    ) -> None:
+        """Declare the step.
+
+        Args:
+            feature_spec: The features and the tables' file names.
+            config: The positive rule, the split, and what to do about missing metadata.
+            data_directory: The folder of the tables.
+            input_fingerprint: What `fingerprint_inputs` gives; TFX's cache sees changed data by it.
+        """
+        super().__init__(
+            spec=InteractionIngestSpec(
+                feature_spec=to_json(feature_spec),
+                ingest_config=to_json(config),
+                data_directory=data_directory,
+                input_fingerprint=input_fingerprint,
+                examples=Channel(type=standard_artifacts.Examples),
+                catalogue=Channel(type=Catalogue),
+                report=Channel(type=Report),
+            )
+        )

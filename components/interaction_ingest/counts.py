@@ -1,0 +1,106 @@
+"""What the batches and buckets of a run count."""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+EXAMPLE_IDS_SHOWN: Final = 5
+"""How many ids a message names."""
+
+
+MISSING_METADATA: Final = "missing_metadata"
+"""The reason for dropping an interaction whose user or item is in no table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class IngestCounts:
+    """What one batch or bucket counted; `merge_counts` adds them up."""
+
+    rows: Counter[str] = dataclasses.field(default_factory=Counter)
+    """read, train, eval, skipped, users, users_with_one_positive, unknown_users."""
+    dropped: Counter[str] = dataclasses.field(default_factory=Counter)
+    """Interactions dropped, by reason."""
+    filled: Counter[str] = dataclasses.field(default_factory=Counter)
+    """Missing values of context features that a default stands in for, by feature."""
+    missing: Counter[str] = dataclasses.field(default_factory=Counter)
+    """Missing values of context features without a default, by feature."""
+    unknown_users: tuple[str, ...] = ()
+    """The first few user ids that are not in the user table."""
+    unknown_items: frozenset[str] = frozenset()
+    """Every item id that is not in the item table."""
+    first_timestamp: float = math.inf
+    """Seconds since 1970 of the earliest positive."""
+    last_timestamp: float = -math.inf
+    """Seconds since 1970 of the latest positive."""
+    problems: tuple[str, ...] = ()
+    """Messages about batches that could not be read."""
+
+
+def merge_counts(parts: Iterable[IngestCounts]) -> IngestCounts:
+    """Add counts up; the result does not depend on their order or grouping.
+
+    Args:
+        parts: Counts of batches and buckets.
+
+    Returns:
+        Their sum.
+    """
+    rows: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    filled: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
+    users: set[str] = set()
+    items: set[str] = set()
+    problems: set[str] = set()
+    first, last = math.inf, -math.inf
+    for part in parts:
+        rows.update(part.rows)
+        dropped.update(part.dropped)
+        filled.update(part.filled)
+        missing.update(part.missing)
+        users.update(part.unknown_users)
+        items.update(part.unknown_items)
+        problems.update(part.problems)
+        first, last = min(first, part.first_timestamp), max(last, part.last_timestamp)
+    return IngestCounts(
+        rows,
+        dropped,
+        filled,
+        missing,
+        tuple(sorted(users)[:EXAMPLE_IDS_SHOWN]),
+        frozenset(items),
+        first,
+        last,
+        tuple(sorted(problems)[:EXAMPLE_IDS_SHOWN]),
+    )
+
+
+def show_ids(ids: Iterable[str]) -> str:
+    """Write ids for a message.
+
+    Args:
+        ids: The ids.
+
+    Returns:
+        The ids in quotes, so that spaces and line breaks are seen.
+    """
+    return ", ".join(repr(value) for value in ids)
+
+
+def missing_message(file: str, missing: dict[str, int]) -> str:
+    """Say that values are missing.
+
+    Args:
+        file: Name of the file.
+        missing: Number of missing values by column.
+
+    Returns:
+        What was expected, what came, what to do.
+    """
+    columns = ", ".join(f"{name!r} ({count:,})" for name, count in missing.items())
+    return (
+        f"{file}: values are missing (null or not a finite number) in {columns}. "
+        "Expected a value in every row: fill them in, or give these features a 'default' in the schema file."
+    )

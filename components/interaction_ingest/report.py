@@ -1,0 +1,157 @@
+"""The run's figures: what is refused, and what a person reads."""
+
+from typing import Any
+
+import numpy as np
+
+from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.counts import (
+    EXAMPLE_IDS_SHOWN,
+    MISSING_METADATA,
+    IngestCounts,
+    missing_message,
+    show_ids,
+)
+from components.interaction_ingest.tables import Inputs
+from schemas.errors import DataError
+from schemas.features import FeatureSpec
+
+
+def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config: IngestConfig) -> None:
+    """Refuse a result that nothing can be trained on or that does not add up.
+
+    Args:
+        counts: The sum over the whole run.
+        inputs: What `check_inputs` found.
+        spec: The features.
+        config: The positive rule, the split, and what to do about missing metadata.
+
+    Raises:
+        DataError: Batches could not be read, metadata or values are missing, no positives are left,
+            a split is empty, or the rows do not add up.
+    """
+    source = spec.tables.interactions.file
+    if counts.problems:
+        raise DataError(" ".join(counts.problems))
+    kept = counts.rows["train"] + counts.rows["eval"] + counts.rows["skipped"]
+    dropped = {reason: count for reason, count in sorted(counts.dropped.items()) if count}
+    read, lost = counts.rows["read"], sum(dropped.values())
+    if not read == inputs.rows == kept + lost:
+        raise DataError(
+            f"{source}: {inputs.rows:,} rows are in the file, {read:,} were read, {kept:,} kept and {lost:,} "
+            "dropped. Expected read = kept + dropped. Did the file change during the run? Run again."
+        )
+    if config.missing_metadata == "refuse" and dropped.get(MISSING_METADATA):
+        raise DataError(_unknown_message(counts, spec))
+    if not kept:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
+        rule = config.positives
+        hint = f" The rule is {rule.column} >= {rule.at_least:g}." if rule else ""
+        raise DataError(
+            f"{source}: no positives are left of {inputs.rows:,} interactions; dropped: {reasons}.{hint} "
+            "Change ingest.positives, or correct the data."
+        )
+    missing = {name: count for name, count in counts.missing.items() if count}
+    if missing:
+        raise DataError(missing_message(source, missing))
+    _refuse_empty_split(counts, source, config)
+
+
+def build_report(counts: IngestCounts, inputs: Inputs, catalogue_items: int) -> dict[str, Any]:
+    """Write down what was read, kept and dropped.
+
+    Args:
+        counts: The sum over the whole run.
+        inputs: What `check_inputs` found.
+        catalogue_items: Number of items in the catalogue.
+
+    Returns:
+        The report; `users` have at least one row kept, `items` are those of the catalogue, timestamps
+        are seconds since 1970.
+    """
+    filled = {**inputs.users.filled, **inputs.items.filled}
+    filled |= {name: count for name, count in counts.filled.items() if count}
+    return {
+        "rows_read": counts.rows["read"],
+        "rows_kept": counts.rows["train"] + counts.rows["eval"] + counts.rows["skipped"],
+        "dropped": {reason: count for reason, count in sorted(counts.dropped.items()) if count},
+        "train_rows": counts.rows["train"],
+        "eval_rows": counts.rows["eval"],
+        "skipped_rows": counts.rows["skipped"],
+        "users": counts.rows["users"],
+        "items": catalogue_items,
+        "users_with_one_positive": counts.rows["users_with_one_positive"],
+        "unknown_users": counts.rows["unknown_users"],
+        "unknown_items": len(counts.unknown_items),
+        "filled_defaults": filled,
+        "user_table_dropped": inputs.users.dropped,
+        "item_table_dropped": inputs.items.dropped,
+        "first_timestamp": int(counts.first_timestamp),
+        "last_timestamp": int(counts.last_timestamp),
+    }
+
+
+def summarize(report: dict[str, Any]) -> str:
+    """Say the report in one line.
+
+    Args:
+        report: What `build_report` gave.
+
+    Returns:
+        A line for the terminal.
+    """
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in report["dropped"].items()) or "none"
+    splits = ", ".join(f"{report[f'{split}_rows']:,} {split}" for split in ("train", "eval", "skipped"))
+    line = (
+        f"Ingest: {report['rows_read']:,} interactions read, {report['rows_kept']:,} kept ({splits}), "
+        f"dropped: {dropped}; {report['users']:,} users, {report['items']:,} items in the catalogue"
+    )
+    for table in ("user", "item"):
+        for reason, count in report[f"{table}_table_dropped"].items():
+            line += f"; {count:,} rows of the {table} table dropped: {reason}"
+    if report["filled_defaults"]:
+        fills = ", ".join(f"{name} {count:,}" for name, count in report["filled_defaults"].items())
+        line += f"; defaults filled in: {fills}"
+    return line
+
+
+def _unknown_message(counts: IngestCounts, spec: FeatureSpec) -> str:
+    parts = []
+    if counts.rows["unknown_users"]:
+        parts.append(
+            f"{counts.rows['unknown_users']:,} users are not in {spec.tables.users.file}, such as "
+            f"{show_ids(counts.unknown_users)}"
+        )
+    if counts.unknown_items:
+        shown = sorted(counts.unknown_items)[:EXAMPLE_IDS_SHOWN]
+        parts.append(
+            f"{len(counts.unknown_items):,} items are not in {spec.tables.items.file}, such as "
+            f"{show_ids(shown)}"
+        )
+    rows = counts.dropped[MISSING_METADATA]
+    return (
+        f"{spec.tables.interactions.file}: {rows:,} interactions have no metadata: {'; '.join(parts)}. "
+        "Add them to the tables, or set ingest.missing_metadata to drop or default."
+    )
+
+
+def _refuse_empty_split(counts: IngestCounts, source: str, config: IngestConfig) -> None:
+    empty = [name for name in ("train", "eval") if not counts.rows[name]]
+    if not empty:
+        return
+    kept = counts.rows["train"] + counts.rows["eval"] + counts.rows["skipped"]
+    if config.split.kind == "cut_off":
+        first, last = (
+            np.datetime64(int(seconds), "s") for seconds in (counts.first_timestamp, counts.last_timestamp)
+        )
+        remedy = (
+            f"The {kept:,} positives are from {first} to {last} UTC, and those from "
+            f"ingest.split.time {config.split.time.isoformat()} on are eval: choose a time in between."
+        )
+    else:
+        remedy = (
+            f"The {kept:,} positives are of {counts.rows['users']:,} users, none with more than "
+            f"{config.split.skip_latest + 1}, and one more is needed: lower ingest.split.skip_latest, "
+            "relax ingest.positives, or give more data."
+        )
+    raise DataError(f"{source}: the {empty[0]} split is empty. {remedy}")

@@ -1,0 +1,380 @@
+"""One release of both towers and the index, whole or not at all, whatever happens on the way.
+
+A pusher owns a version from the moment it makes the folder `releases/<version>` until it deletes the
+`.claim` file in it. All that time it holds a lock on that file, which the operating system lets go when the
+process ends, however it ends. So a version folder without a manifest, whose claim nobody holds, was
+left by a killed pusher, and the next one removes it with its parts. Claiming and removing happen under
+a second lock, `releases/.lock`, held for moments only.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+from schemas.contract import (
+    BLESSED_FILE,
+    EVALUATION_REPORT_FILE,
+    INDEX,
+    ITEM_TOWER,
+    MANIFEST_FILE,
+    MODEL_ID,
+    MODEL_INFO_FILE,
+    NOT_BLESSED_FILE,
+    PART_FILE,
+    PROGRESS_LOGGER,
+    PUSH_RESULT_FILE,
+    RELEASES,
+    USER_TOWER,
+)
+from schemas.errors import ConfigError, ReleaseError
+from schemas.release import (
+    PARTS,
+    Manifest,
+    Release,
+    ReleasedPart,
+    list_file_sizes,
+    list_versions,
+    read_part_id,
+    read_release,
+)
+from schemas.strict_config import parse
+
+_LOCK_FILE: Final = ".lock"
+_CLAIM_FILE: Final = ".claim"
+_TEMPORARY_PREFIX: Final = ".tmp-"
+_LOCK_TIMEOUT_SECONDS: Final = 120.0
+
+_progress = logging.getLogger(PROGRESS_LOGGER)
+
+
+@dataclasses.dataclass(frozen=True)
+class PushInputs:
+    """The folders that a release is made from."""
+
+    model: Path
+    """The Trainer's serving model: user_tower/, item_tower/ and model.json."""
+    index: Path
+    """The candidate index."""
+    report: Path
+    """The evaluation report's folder."""
+    schema: Path
+    """The schema's folder."""
+    transform_graph: Path
+    """The transform graph's folder."""
+
+
+def is_blessed(blessing: Path) -> bool:
+    """Read the evaluation's verdict.
+
+    Args:
+        blessing: A folder with a file BLESSED or NOT_BLESSED.
+
+    Returns:
+        Whether the model may be released.
+
+    Raises:
+        ReleaseError: The folder holds neither file, or both.
+    """
+    blessed, refused = ((blessing / name).is_file() for name in (BLESSED_FILE, NOT_BLESSED_FILE))
+    if blessed == refused:
+        raise ReleaseError(
+            f"{blessing}: expected one file, {BLESSED_FILE} or {NOT_BLESSED_FILE}. "
+            f"Received: {'both' if blessed else 'neither'}."
+        )
+    return blessed
+
+
+def check_writable(serving_directory: str | Path) -> None:
+    """Check that releases can be written, leaving no trace.
+
+    Args:
+        serving_directory: The folder that releases are pushed to; it need not exist.
+
+    Raises:
+        ReleaseError: It cannot be made or written.
+    """
+    serving = Path(serving_directory)
+    folders = [serving, *(serving / name for name in (*PARTS, RELEASES))]
+    try:
+        for folder in {_nearest_existing(folder) for folder in folders}:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        raise _cannot_write(serving, error) from error
+
+
+def push_if_blessed(
+    inputs: PushInputs, blessing: Path, serving_directory: Path, run_id: str, result_directory: Path
+) -> Release | None:
+    """Release a blessed model; for another one say so and touch nothing.
+
+    Args:
+        inputs: The folders that the release is made from.
+        blessing: A folder with a file BLESSED or NOT_BLESSED.
+        serving_directory: The folder that releases are pushed to.
+        run_id: The pipeline run.
+        result_directory: Where `push.json` says what was done; it is made where it does not exist.
+
+    Returns:
+        The release, or None where the model was not blessed.
+
+    Raises:
+        ReleaseError: The parts do not belong together, or the serving directory cannot be written.
+    """
+    release = push_release(inputs, serving_directory, run_id) if is_blessed(blessing) else None
+    result: dict[str, Any] = {"pushed": 0}
+    if release is None:
+        _progress.info("Not blessed: nothing was pushed to %s", serving_directory)
+    else:
+        _progress.info("Pushed release %d to %s", release.version, release.directory)
+        result = {"pushed": 1, "version": release.version, "release": str(release.directory)}
+    result_directory.mkdir(parents=True, exist_ok=True)
+    (result_directory / PUSH_RESULT_FILE).write_text(json.dumps(result) + "\n", encoding="utf-8")
+    return release
+
+
+def push_release(inputs: PushInputs, serving_directory: str | Path, run_id: str) -> Release:
+    """Write one release: the index, the item tower, the user tower, and last the manifest.
+
+    Args:
+        inputs: The folders that the release is made from.
+        serving_directory: The folder that releases are pushed to; it is made where it does not exist.
+        run_id: The pipeline run.
+
+    Returns:
+        The release, under the next version above every one in any of its folders.
+
+    Raises:
+        ReleaseError: The parts come from different trainings, or a folder cannot be written.
+    """
+    serving = Path(serving_directory)
+    sources = {
+        INDEX: inputs.index,
+        ITEM_TOWER: inputs.model / ITEM_TOWER,
+        USER_TOWER: inputs.model / USER_TOWER,
+    }
+    description = _describe(inputs, sources)
+    try:
+        with _claim_version(serving) as version:
+            parts = {
+                part: dataclasses.asdict(_install(sources[part], serving, part, version)) for part in PARTS
+            }
+            created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            content = {
+                "version": version,
+                "created": created,
+                "run_id": run_id,
+                "parts": parts,
+                **description,
+            }
+            _write_manifest(content, serving / RELEASES / str(version))
+    except OSError as error:
+        raise _cannot_write(serving, error) from error
+    return read_release(serving, version)
+
+
+def hash_folder(folder: Path) -> str:
+    """Hash the files below a folder: their relative paths and contents, nothing else.
+
+    For names without spaces it is what this gives in the folder:
+    `find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        A SHA-256 in hexadecimal.
+
+    Raises:
+        ReleaseError: The folder holds no file.
+    """
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    if not paths:
+        raise ReleaseError(f"{folder}: expected files. Received: none.")
+    total = hashlib.sha256()
+    for path in paths:
+        with (folder / path).open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        total.update(f"{digest}  ./{path}\n".encode())
+    return total.hexdigest()
+
+
+def _describe(inputs: PushInputs, sources: dict[str, Path]) -> dict[str, Any]:
+    model = _read_json(inputs.model / MODEL_INFO_FILE, (MODEL_ID, "dim", "temperature"))
+    report = _read_json(inputs.report / EVALUATION_REPORT_FILE, (MODEL_ID, "metrics", "popularity"))
+    index = _read_json(inputs.index / PART_FILE, ("dim", "items"))
+    for part in PARTS:
+        read_part_id(sources[part], part, expected_model_id=model[MODEL_ID])
+    if report[MODEL_ID] != model[MODEL_ID]:
+        raise ReleaseError(
+            f"The evaluation judged another model: expected model id {model[MODEL_ID]!r}. "
+            f"Received: {report[MODEL_ID]!r}, in {inputs.report / EVALUATION_REPORT_FILE}."
+        )
+    if index["dim"] != model["dim"]:
+        raise ReleaseError(
+            f"The index has dim {index['dim']}, the model {model['dim']}; build the index anew."
+        )
+    return {
+        MODEL_ID: model[MODEL_ID],
+        "dim": model["dim"],
+        "temperature": model["temperature"],
+        "items": index["items"],
+        "schema_sha256": hash_folder(inputs.schema),
+        "transform_sha256": hash_folder(inputs.transform_graph),
+        "metrics": report["metrics"],
+        "popularity": report["popularity"],
+    }
+
+
+def _read_json(file: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return {key: content[key] for key in keys}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ReleaseError(f"{file}: expected JSON with {', '.join(keys)}. Received: {error!r}.") from error
+
+
+@contextlib.contextmanager
+def _claim_version(serving: Path) -> Iterator[int]:
+    for name in (*PARTS, RELEASES):
+        (serving / name).mkdir(parents=True, exist_ok=True)
+    releases = serving / RELEASES
+    with contextlib.ExitStack() as stack:
+        with (releases / _LOCK_FILE).open("w") as lock:
+            _wait_for_lock(lock, serving)
+            version = (
+                max((v for name in (*PARTS, RELEASES) for v in list_versions(serving / name)), default=0) + 1
+            )
+            (releases / str(version)).mkdir()
+            claim = stack.enter_context((releases / str(version) / _CLAIM_FILE).open("w"))
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # After the claim, so that a version number is never used twice: a server may have seen it.
+            _remove_leftovers(serving, version)
+        try:
+            yield version
+        except BaseException:
+            # Once the manifest stands, readers may rely on the release: only the claim is left behind.
+            if not (releases / str(version) / MANIFEST_FILE).exists():
+                _remove_version(serving, version)
+            raise
+        (releases / str(version) / _CLAIM_FILE).unlink()
+
+
+def _wait_for_lock(lock: IO[str], serving: Path) -> None:
+    deadline = time.monotonic() + _LOCK_TIMEOUT_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise ReleaseError(
+                    f"Another process has held {serving / RELEASES / _LOCK_FILE} for "
+                    f"{_LOCK_TIMEOUT_SECONDS:.0f} s, which a push needs for moments only: find and end it."
+                ) from None
+            time.sleep(0.05)
+
+
+def _remove_leftovers(serving: Path, own_version: int) -> None:
+    for version in list_versions(serving / RELEASES):
+        folder = serving / RELEASES / str(version)
+        is_published = (folder / MANIFEST_FILE).exists() and not (folder / _CLAIM_FILE).exists()
+        if version == own_version or is_published or not folder.is_dir():
+            continue
+        with contextlib.ExitStack() as stack:
+            try:
+                claim = stack.enter_context((folder / _CLAIM_FILE).open("r+"))
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except FileNotFoundError:
+                pass
+            except BlockingIOError:
+                continue
+            if (folder / MANIFEST_FILE).exists():
+                # Killed between the manifest and the end, or done between our two looks.
+                (folder / _CLAIM_FILE).unlink(missing_ok=True)
+            else:
+                _remove_version(serving, version)
+                _progress.info("Removed what a push of release %d had left unfinished", version)
+
+
+def _remove_version(serving: Path, version: int) -> None:
+    for part in reversed(PARTS):
+        final, temporary = serving / part / str(version), _temporary(serving, part, version)
+        _remove_folder(temporary)
+        # Renamed first: a server that looks at the folder must not see a part of a part.
+        with contextlib.suppress(FileNotFoundError):
+            final.rename(temporary)
+        _remove_folder(temporary)
+    # Last, since it is what a later pusher finds the rest by.
+    _remove_folder(serving / RELEASES / str(version))
+
+
+def _remove_folder(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+def _temporary(serving: Path, part: str, version: int) -> Path:
+    return serving / part / f"{_TEMPORARY_PREFIX}{version}"
+
+
+def _install(source: Path, serving: Path, part: str, version: int) -> ReleasedPart:
+    temporary = _temporary(serving, part, version)
+    # Nobody else owns the version; only a hand that removed a claim can have left this.
+    _remove_folder(temporary)
+    shutil.copytree(source, temporary)
+    for path in (temporary, *temporary.rglob("*")):
+        _flush(path)
+    final = serving / part / str(version)
+    temporary.rename(final)
+    _flush(final.parent)
+    return ReleasedPart(path=f"{part}/{version}", files=list_file_sizes(final))
+
+
+def _write_manifest(content: dict[str, Any], folder: Path) -> None:
+    try:
+        parse(Manifest, content, source="the manifest")
+    except ConfigError as error:
+        raise ReleaseError(f"The model, the index or the evaluation report is unusable: {error}") from error
+    temporary = folder / f"{_TEMPORARY_PREFIX}{MANIFEST_FILE}"
+    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _flush(temporary)
+    os.replace(temporary, folder / MANIFEST_FILE)  # noqa: PTH105 (atomic, as the name says)
+    _flush(folder)
+    _flush(folder.parent)
+
+
+def _flush(path: Path) -> None:
+    # After a power cut a manifest must not outlive the files that it names.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _nearest_existing(folder: Path) -> Path:
+    folder = folder.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder")
+    return folder
+
+
+def _cannot_write(serving: Path, error: OSError) -> ReleaseError:
+    return ReleaseError(
+        f"Cannot write releases to {serving}: {error}. Make it a folder that this user may write, "
+        "with enough space, or set serving.directory to another one."
+    )

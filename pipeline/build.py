@@ -1,0 +1,107 @@
+"""One configuration to one TFX pipeline; nothing is read or written here."""
+
+from pathlib import Path
+
+from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration import metadata
+from tfx.orchestration.pipeline import Pipeline
+
+from components.anomaly_gate.component import AnomalyGate
+from components.candidate_indexer.component import CandidateIndexer
+from components.feature_schema.component import FeatureSchema
+from components.interaction_ingest.component import InteractionIngest
+from components.retrieval_evaluator.component import RetrievalEvaluator
+from components.tower_pusher.component import TowerPusher
+from pipeline.config import PipelineConfig
+from schemas.features import FeatureSpec
+from schemas.strict_config import to_json
+from trainer.preprocessing import preprocessing_fn
+from trainer.run_fn import run_fn
+
+
+def build_pipeline(
+    config: PipelineConfig,
+    features: FeatureSpec,
+    *,
+    run_id: str,
+    input_fingerprint: str,
+    enable_cache: bool = True,
+) -> Pipeline:
+    """Build the TFX pipeline from ingest to release.
+
+    Args:
+        config: The checked configuration.
+        features: The features that `config.data.schema` names.
+        run_id: What the release's manifest calls this run.
+        input_fingerprint: Hash of the source data; TFX reuses an ingest only where it is the same.
+        enable_cache: Whether a step with the same inputs and settings as in an earlier run is reused.
+
+    Returns:
+        The pipeline, for any TFX runner.
+    """
+    feature_spec = to_json(features)
+    directory = Path(config.run.directory).absolute()
+
+    ingest = InteractionIngest(
+        feature_spec=features,
+        config=config.ingest,
+        data_directory=str(Path(config.data.directory).absolute()),
+        input_fingerprint=input_fingerprint,
+    )
+    schema = FeatureSchema(feature_spec=features)
+    statistics = StatisticsGen(examples=ingest.outputs["examples"], schema=schema.outputs["schema"])
+    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
+    gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
+    transform = Transform(
+        examples=ingest.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn=f"{preprocessing_fn.__module__}.{preprocessing_fn.__name__}",
+        custom_config={"feature_spec": feature_spec},
+        # Each run analyses new data, and StatisticsGen has described them already.
+        disable_analyzer_cache=True,
+        disable_statistics=True,
+    )
+    transform.add_upstream_node(gate)
+    trainer = Trainer(
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema.outputs["schema"],
+        run_fn=f"{run_fn.__module__}.{run_fn.__name__}",
+        custom_config={"feature_spec": feature_spec, "trainer_config": to_json(config.trainer)},
+    )
+    indexer = CandidateIndexer(
+        model=trainer.outputs["model"],
+        catalogue=ingest.outputs["catalogue"],
+        feature_spec=features,
+    )
+    evaluator = RetrievalEvaluator(
+        examples=ingest.outputs["examples"],
+        model=trainer.outputs["model"],
+        index=indexer.outputs["index"],
+        feature_spec=features,
+        evaluation_config=config.evaluation,
+    )
+    pusher = TowerPusher(
+        model=trainer.outputs["model"],
+        index=indexer.outputs["index"],
+        blessing=evaluator.outputs["blessing"],
+        report=evaluator.outputs["report"],
+        schema=schema.outputs["schema"],
+        transform_graph=transform.outputs["transform_graph"],
+        serving_directory=str(Path(config.serving.directory).absolute()),
+        run_id=run_id,
+    )
+    components: list[BaseNode] = [
+        ingest, schema, statistics, validator, gate, transform, trainer, indexer, evaluator, pusher,
+    ]  # fmt: skip
+    return Pipeline(
+        pipeline_name=config.run.name,
+        pipeline_root=str(directory / "artifacts"),
+        components=components,
+        enable_cache=enable_cache,
+        beam_pipeline_args=list(config.beam.options),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(
+            str(directory / "metadata.sqlite")
+        ),
+    )

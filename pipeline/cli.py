@@ -1,0 +1,167 @@
+"""The command line: `dssm`. Every heavy import happens inside the command that needs it."""
+
+import functools
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from schemas.contract import PROGRESS_LOGGER
+
+DEFAULT_CONFIG: Final = "pipeline/configs/movielens_100k.yaml"
+EXIT_FAILED: Final = 1
+EXIT_NOT_BLESSED: Final = 3
+
+
+def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Print an error that a user can act on as one message, with a traceback only on --debug."""
+
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, debug: bool, **kwargs: Any) -> None:
+        from schemas.errors import DssmError
+
+        try:
+            command(*args, **kwargs)
+        except DssmError as error:
+            if debug:
+                traceback.print_exc()
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(EXIT_FAILED)
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            click.echo(f"Unexpected error: {type(error).__name__}: {error} (--debug shows where)", err=True)
+            sys.exit(EXIT_FAILED)
+
+    return wrapped
+
+
+def takes_config(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --config and --set."""
+    command = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Override one key of the configuration; repeatable.",
+    )(command)
+    return click.option(
+        "--config", default=DEFAULT_CONFIG, show_default=True, help="The configuration file."
+    )(command)
+
+
+def prepare_process() -> None:
+    """Set what must be set before anything imports TensorFlow, and show progress on the terminal."""
+    # TensorFlow's start-up messages are of no use on a terminal.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # tensorflow-transform and the towers are built on Keras 2.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    progress = logging.getLogger(PROGRESS_LOGGER)
+    progress.setLevel(logging.INFO)
+    progress.propagate = False
+    progress.addHandler(logging.StreamHandler(sys.stdout))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dssm-pipeline", prog_name="dssm")
+def main() -> None:
+    """Train, evaluate and release two-tower retrieval models (DSSM)."""
+    prepare_process()
+
+
+@main.command()
+@click.argument("dataset", type=click.Choice(["movielens-100k"]))
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Folder of the tables.  [default: data/DATASET]"
+)
+@reports_errors
+def fetch(dataset: str, output: Path | None) -> None:
+    """Download a public data set and write its three tables."""
+    from pipeline.datasets.movielens import fetch_movielens_100k
+
+    fetch_movielens_100k(output or Path("data") / dataset)
+
+
+@main.command()
+@click.option("--users", type=click.IntRange(min=1), default=1_000, show_default=True)
+@click.option("--items", type=click.IntRange(min=1), default=500, show_default=True)
+@click.option("--interactions", type=click.IntRange(min=1), default=50_000, show_default=True)
+@click.option("--days", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=Path("data/synthetic"), show_default=True)
+@reports_errors
+def synth(users: int, items: int, interactions: int, days: int, seed: int, output: Path) -> None:
+    """Write the same three tables from a planted latent model."""
+    from pipeline.datasets.synthetic import write_synthetic
+
+    write_synthetic(output, users=users, items=items, interactions=interactions, days=days, seed=seed)
+    click.echo(f"Wrote {interactions:,} interactions of {users:,} users with {items:,} items to {output}")
+
+
+@main.command()
+@takes_config
+@click.option("--no-cache", is_flag=True, help="Run every step, also where an earlier run did the same.")
+@reports_errors
+def run(config: str, overrides: tuple[str, ...], no_cache: bool) -> None:
+    """Run the pipeline on this machine, from the tables to a release.
+
+    Exit status: 0 with a release, 1 on an error, 3 where the model was not blessed.
+    """
+    from components.tower_pusher.logic import check_writable
+    from pipeline.config import load_config
+    from pipeline.console import noise_to_file
+
+    settings = load_config(config, overrides)
+    features = settings.load_features()
+    check_writable(settings.serving.directory)
+
+    start = time.monotonic()
+    log_file = Path(settings.run.directory) / "logs" / time.strftime("%Y%m%d-%H%M%S.log")
+    click.echo(f"Pipeline {settings.run.name}; everything that its libraries say is in {log_file}")
+    with noise_to_file(log_file) as screen:
+        click.echo("Loading TFX and TensorFlow", file=screen)
+        from pipeline.local import run_locally
+        from pipeline.report import render_run
+        from trainer.strategy import configure_logical_devices
+
+        configure_logical_devices(settings.training.replicas)
+        result = run_locally(settings, features, enable_cache=not no_cache)
+        click.echo(render_run(result, seconds=time.monotonic() - start), file=screen)
+    if result.release is None:
+        sys.exit(EXIT_NOT_BLESSED)
+
+
+@main.command()
+@takes_config
+@click.option("--user", help="A user of the user table.")
+@click.option(
+    "--feature", "features", multiple=True, metavar="NAME=VALUE", help="A feature of a user never seen."
+)
+@click.option(
+    "--history", multiple=True, metavar="ITEM_ID", help="An item that the user liked; oldest first."
+)
+@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Number of items.")
+@reports_errors
+def recommend(
+    config: str,
+    overrides: tuple[str, ...],
+    user: str | None,
+    features: tuple[str, ...],
+    history: tuple[str, ...],
+    k: int,
+) -> None:
+    """Recommend items with the last release."""
+    from pipeline.config import load_config
+    from pipeline.console import noise_to_file
+    from pipeline.recommend import recommend_items
+
+    settings = load_config(config, overrides)
+    with noise_to_file(Path(settings.run.directory) / "logs" / "recommend.log") as screen:
+        click.echo(recommend_items(settings, user=user, features=features, history=history, k=k), file=screen)

@@ -1,0 +1,467 @@
+"""`dssm recommend`: the last release, asked for one user. TensorFlow alone serves it."""
+
+import csv
+import difflib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from tabulate import tabulate
+
+from components.candidate_indexer.logic import read_index
+from components.interaction_ingest.config import PositiveRule
+from components.interaction_ingest.logic import cast_timestamp
+from components.towers import load_tower
+from pipeline.config import PipelineConfig
+from schemas.contract import HISTORY_PADDING, USER_TOWER
+from schemas.errors import ConfigError, DataError, ReleaseError
+from schemas.features import Feature, FeatureSpec
+from schemas.release import read_latest_release
+
+# What a string feature is when nobody said: no vocabulary holds it, so the tower reads an unseen value.
+UNKNOWN_TEXT = ""
+RECENT_ITEMS = 5
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One recommended item."""
+
+    rank: int
+    """From 1."""
+    item_id: str
+    """The item."""
+    score: float
+    """Cosine similarity of the user's and the item's embedding, -1 to 1."""
+    display: dict[str, Any]
+    """The catalogue's display columns."""
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """The answer for one user, and what it was made from."""
+
+    user: str | None
+    """The user's id; None for a user never seen."""
+    version: int
+    """The release's version."""
+    inputs: dict[str, Any]
+    """The features that the user tower was given, the id and the history left out."""
+    recent: list[str]
+    """The newest items of the history, the newest first, as their display columns."""
+    items: list[Recommendation]
+    """The best items first."""
+    notes: list[str]
+    """What was assumed or left out."""
+
+
+@dataclass(frozen=True)
+class UserRecord:
+    """What the tables say about a user."""
+
+    features: dict[str, Any] | None
+    """The row of the user table with missing values as None; None if there is no such row."""
+    positives: list[str]
+    """Item ids of the positives, oldest first."""
+    interacted: list[str]
+    """Item ids of all interactions."""
+
+
+def recommend_items(
+    config: PipelineConfig, user: str | None, features: Sequence[str], history: Sequence[str], k: int
+) -> str:
+    """Recommend, from the command line's texts to the terminal's text.
+
+    Args:
+        config: The configuration.
+        user: A known user's id, or None.
+        features: Texts of the form NAME=VALUE.
+        history: Item ids, oldest first.
+        k: Number of items.
+
+    Returns:
+        What `render` returns.
+
+    Raises:
+        DssmError: As `recommend`, and for a text without an equals sign or a name given twice.
+    """
+    values: dict[str, str] = {}
+    for text in features:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise ConfigError(f"--feature: expected NAME=VALUE, such as age=30. Received: {text!r}.")
+        if name in values:
+            raise ConfigError(f"--feature: {name!r} is given twice. A multi-valued feature takes {name}=A,B.")
+        values[name] = value
+    return render(recommend(config, user, values, list(history), k))
+
+
+def recommend(
+    config: PipelineConfig, user: str | None, features: dict[str, str], history: list[str], k: int = 10
+) -> Recommendations:
+    """Recommend the items whose embeddings are nearest to the user's.
+
+    For a known user, the features are the row of the user table, the history is the user's last
+    positives under the ingest's rule in (timestamp, file order), and items of any interaction are left
+    out. A feature or a history that is given takes the place of the known one; items of a given history
+    are left out too.
+
+    A feature that is neither known nor given is, in this order: its default; for a string, a
+    value that no vocabulary holds; for a bucketised or z-scored number of the user table, that table's
+    median. Each such choice is noted in the answer. Any other one is an error.
+
+    Args:
+        config: The configuration.
+        user: A known user's id; None for a user never seen.
+        features: Values by feature name, as text; a multi-valued feature's are separated by commas,
+            with quotes around a value that holds one.
+        history: Item ids, oldest first; ids outside the catalogue are left out and noted.
+        k: Number of items; fewer come where the catalogue has fewer left.
+
+    Returns:
+        The items and what they were chosen for.
+
+    Raises:
+        ConfigError: k is below 1, a feature is unknown, unusable or missing, or nothing was given.
+        DataError: The user is unknown, or a table cannot be read.
+        ReleaseError: There is no release, or it is incomplete, mixed, or of another schema.
+    """
+    if k < 1:
+        raise ConfigError(f"--k: expected at least 1. Received: {k}.")
+    if user is None and not features and not history:
+        raise ConfigError(
+            "Expected a user. Received: nothing. Give --user ID, or --history ITEM_ID, --feature NAME=VALUE."
+        )
+    spec = config.load_features()
+    given = {name: _parse_feature(spec, name, text) for name, text in features.items()}
+    release = read_latest_release(config.serving.directory)
+    record = _read_known_user(config, spec, user, has_context=bool(features or history))
+
+    notes: list[str] = []
+    shown = list(dict.fromkeys([spec.item_id.name, *spec.tables.items.display]))
+    index = read_index(release.index)
+    index_ids = index.catalogue[spec.item_id.name].combine_chunks()
+    known_history = _known_items(history, index_ids, notes)
+    recent = known_history if history else record.positives
+    if config.ingest.missing_metadata == "drop":
+        # The ingest dropped them too, so no history in training had one.
+        recent = _keep_known(recent, index_ids)
+
+    tower = load_tower(release.user_tower, USER_TOWER)
+    history_name = spec.history.name if spec.history is not None else None
+    names = [name for name in tower.inputs if name != history_name]
+    inputs = _fill_features(config, spec, names, user, record.features, given, notes)
+    columns: dict[str, Any] = {name: [value] for name, value in inputs.items()}
+    if spec.history is not None and history_name in tower.inputs:
+        columns[spec.history.name] = [_pad(recent, spec.history.length, notes if history else None)]
+    elif history:
+        notes.append("The model reads no history: the given one only leaves its items out.")
+    embedding = tower.embed(pa.table(columns))[0]
+
+    scores = index.embeddings @ embedding
+    excluded = pa.array([*record.interacted, *known_history], index_ids.type)
+    candidates = np.flatnonzero(~pc.is_in(index_ids, value_set=excluded).to_numpy(zero_copy_only=False))
+    best = candidates[np.argsort(-scores[candidates], kind="stable")[:k]]
+    if len(best) < k:
+        notes.append(f"Only {len(best):,} items are left of the {len(index_ids):,} in the catalogue.")
+    display = index.catalogue.select([name for name in shown if name in index.catalogue.column_names])
+    return Recommendations(
+        user=user,
+        version=release.version,
+        inputs={name: value for name, value in inputs.items() if name != spec.user_id.name},
+        recent=_describe(recent[: -RECENT_ITEMS - 1 : -1], display, spec.item_id.name),
+        items=[
+            Recommendation(
+                rank=rank, item_id=row.pop(spec.item_id.name), score=float(scores[position]), display=row
+            )
+            for rank, (position, row) in enumerate(
+                zip(best, display.take(pa.array(best)).to_pylist(), strict=True), start=1
+            )
+        ],
+        notes=notes,
+    )
+
+
+def render(answer: Recommendations) -> str:
+    """Render an answer as text.
+
+    Args:
+        answer: What `recommend` returned.
+
+    Returns:
+        Who it is for, what the user recently liked, a table of the items, and the notes.
+    """
+    who = "a user never seen" if answer.user is None else f"user {answer.user}"
+    lines = [f"Recommendations for {who}, from release {answer.version}"]
+    described = ", ".join(f"{name} {_show(value)}" for name, value in answer.inputs.items())
+    if described:
+        lines.append(f"Features: {described}")
+    if answer.recent:
+        lines.append("Recently liked, newest first: " + "; ".join(answer.recent))
+    names = list(answer.items[0].display) if answer.items else []
+    table = tabulate(
+        [
+            [item.rank, f"{item.score:.3f}", item.item_id, *map(_show, item.display.values())]
+            for item in answer.items
+        ],
+        headers=["rank", "score", "item", *names],
+        disable_numparse=True,
+    )
+    lines += ["", table]
+    if answer.notes:
+        lines += ["", *(f"Note: {note}" for note in answer.notes)]
+    return "\n".join(lines)
+
+
+def read_user(config: PipelineConfig, spec: FeatureSpec, user: str) -> UserRecord:
+    """Read what the tables say about a user; ids are compared as text, whatever type they have there.
+
+    Args:
+        config: The configuration: the data directory and the rule for positives.
+        spec: The features.
+        user: The user's id.
+
+    Returns:
+        The features and the items, in (timestamp, file order).
+
+    Raises:
+        DataError: A table is missing or unreadable, or lacks a column.
+    """
+    tables, user_id, item_id = spec.tables, spec.user_id.name, spec.item_id.name
+    users = _open_table(config, tables.users.file)
+    columns = _require_columns(users, [f.name for f in spec.table_features("user")], tables.users.file)
+    rows = users.to_table(columns=columns, filter=_equals(users.schema, user_id, user)).to_pylist()
+
+    log = _open_table(config, tables.interactions.file)
+    rule = config.ingest.positives
+    wanted = [item_id, spec.timestamp] + ([rule.column] if rule is not None else [])
+    columns = _require_columns(log, [user_id, *wanted], tables.interactions.file)
+    interactions = log.to_table(columns=wanted, filter=_equals(log.schema, user_id, user))
+    interactions = interactions.filter(pc.is_valid(pc.field(item_id)) & pc.is_valid(pc.field(spec.timestamp)))
+    # Stable: the same second keeps the file's order.
+    interactions = interactions.take(
+        pa.array(np.argsort(cast_timestamp(interactions[spec.timestamp]).to_numpy(), kind="stable"))
+    )
+    return UserRecord(
+        features=rows[0] if rows else None,
+        positives=_as_text(_keep_positives(interactions, rule)[item_id]),
+        interacted=_as_text(interactions[item_id]),
+    )
+
+
+def _read_known_user(
+    config: PipelineConfig, spec: FeatureSpec, user: str | None, has_context: bool
+) -> UserRecord:
+    if user is None:
+        return UserRecord(features=None, positives=[], interacted=[])
+    record = read_user(config, spec, user)
+    if record.features is None and not record.interacted:
+        instead = (
+            "leave --user out" if has_context else "give --history ITEM_ID and --feature NAME=VALUE instead"
+        )
+        raise DataError(
+            f"Expected a user of {spec.tables.users.file} or {spec.tables.interactions.file} in "
+            f"{config.data.directory}. Received: {user!r}, who is in neither. "
+            f"For a user never seen, {instead}."
+        )
+    return record
+
+
+def _open_table(config: PipelineConfig, name: str) -> ds.Dataset:
+    path = Path(config.data.directory) / name
+    try:
+        return ds.dataset(path, format="parquet")
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"Cannot read the table {path}: {error}. "
+            "Expected Parquet; data.directory in the configuration says where."
+        ) from error
+
+
+def _require_columns(table: ds.Dataset, names: list[str], file: str) -> list[str]:
+    missing = sorted(set(names) - set(table.schema.names))
+    if missing:
+        raise DataError(
+            f"{file}: expected the columns {names}. Received: {table.schema.names}, without {missing}."
+        )
+    return names
+
+
+def _equals(schema: pa.Schema, name: str, text: str) -> pc.Expression:
+    kind = schema.field(name).type
+    if not pa.types.is_integer(kind):
+        return pc.field(name).cast(pa.string()) == text
+    # Numbers are compared as numbers, so that a file's statistics can skip its other parts.
+    if not re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text):
+        return pc.scalar(False)
+    return pc.field(name) == pc.scalar(int(text))
+
+
+def _keep_positives(interactions: pa.Table, rule: PositiveRule | None) -> pa.Table:
+    return interactions if rule is None else interactions.filter(pc.field(rule.column) >= rule.at_least)
+
+
+def _as_text(column: pa.ChunkedArray) -> list[str]:
+    return column.cast(pa.string()).to_pylist()
+
+
+def _parse_feature(spec: FeatureSpec, name: str, text: str) -> Any:
+    usable = {feature.name: feature for feature in spec.tower_features("user") if feature.role is None}
+    if name == spec.user_id.name:
+        raise ConfigError(f"--feature {name}={text}: a known user is named with --user {text}.")
+    if name not in usable:
+        nearest = difflib.get_close_matches(name, usable, n=1, cutoff=0.0)
+        raise ConfigError(
+            f"--feature {name}={text}: no feature of the user tower is named {name!r}"
+            + (f"; did you mean {nearest[0]!r}?" if nearest else "; it has none that can be given.")
+        )
+    feature = usable[name]
+    if feature.multi_valued:
+        values = next(csv.reader([text], skipinitialspace=True), [])
+        _check_values(feature, values)
+        return values
+    if feature.dtype == "string":
+        _check_values(feature, [text])
+        return text
+    try:
+        number = int(text) if feature.dtype == "int" else float(text)
+    except ValueError:
+        raise ConfigError(
+            f"--feature {name}: expected {_KINDS[feature.dtype]}. Received: {text!r}."
+        ) from None
+    low = -math.inf if feature.minimum is None else feature.minimum
+    high = math.inf if feature.maximum is None else feature.maximum
+    if not math.isfinite(number) or not low <= number <= high:
+        raise ConfigError(f"--feature {name}: expected a number from {low} to {high}. Received: {text!r}.")
+    return number
+
+
+_KINDS = {"int": "a whole number", "float": "a number"}
+
+
+def _check_values(feature: Feature, values: list[str]) -> None:
+    if feature.values is not None and (unknown := [value for value in values if value not in feature.values]):
+        raise ConfigError(
+            f"--feature {feature.name}: expected one of {list(feature.values)}. Received: {unknown}."
+        )
+
+
+def _fill_features(
+    config: PipelineConfig,
+    spec: FeatureSpec,
+    names: list[str],
+    user: str | None,
+    row: dict[str, Any] | None,
+    given: dict[str, Any],
+    notes: list[str],
+) -> dict[str, Any]:
+    declared = {feature.name: feature for feature in spec.tower_features("user")}
+    unknown = sorted(set(names) - set(declared))
+    if unknown:
+        raise ReleaseError(
+            f"The release's user tower reads {unknown}, which {config.data.schema} does not have. "
+            "Use the configuration that the release was made with."
+        )
+    inputs: dict[str, Any] = {}
+    missing: list[str] = []
+    for feature in (declared[name] for name in declared if name in names):
+        name = feature.name
+        known = _known_value(feature, (row or {}).get(name))
+        if feature.role is not None:
+            inputs[name] = UNKNOWN_TEXT if user is None else user
+        elif name in given:
+            inputs[name] = given[name]
+        elif known is not None:
+            inputs[name] = known
+        elif feature.default is not None:
+            inputs[name] = [feature.default] if feature.multi_valued else feature.default
+            notes.append(f"{name} is not known: its default {feature.default!r} was used.")
+        elif feature.dtype == "string":
+            inputs[name] = [] if feature.multi_valued else UNKNOWN_TEXT
+            notes.append(
+                f"{name} is not known: it counts as a value never seen. --feature {name}=... sets it."
+            )
+        elif (median := _median(config, spec, feature)) is not None:
+            inputs[name] = median
+            notes.append(
+                f"{name} is not known: the median of all users, {median}, was used. "
+                f"--feature {name}=... sets it."
+            )
+        else:
+            missing.append(name)
+    if missing:
+        raise ConfigError(
+            f"Expected a value for each of {missing}, which have no default. Received: none. "
+            f"Give {' '.join(f'--feature {name}=...' for name in missing)}."
+        )
+    return inputs
+
+
+def _known_value(feature: Feature, value: Any) -> Any:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if feature.multi_valued:
+        return [str(one) for one in value]
+    return {"string": str, "int": int, "float": float}[feature.dtype](value)
+
+
+def _median(config: PipelineConfig, spec: FeatureSpec, feature: Feature) -> int | float | None:
+    # The middle of labels means nothing, and the interactions can be too many to read for one value.
+    if feature.tower != "user" or feature.encoding is None or feature.encoding.kind == "vocabulary":
+        return None
+    table = _open_table(config, spec.tables.users.file)
+    column = table.to_table(columns=[feature.name])[feature.name].cast(pa.float64()).drop_null().to_numpy()
+    column = column[np.isfinite(column)]
+    if not len(column):
+        return None
+    median = float(np.median(column))
+    return round(median) if feature.dtype == "int" else median
+
+
+def _known_items(history: list[str], index_ids: pa.Array, notes: list[str]) -> list[str]:
+    known = _keep_known(history, index_ids)
+    if len(known) < len(history):
+        unknown = sorted(set(history) - set(known))
+        notes.append(
+            f"{len(history) - len(known):,} of the {len(history):,} items of the history are not in the "
+            f"catalogue and were left out: {', '.join(unknown)}."
+        )
+    return known
+
+
+def _keep_known(items: list[str], index_ids: pa.Array) -> list[str]:
+    ids = pa.array(items, index_ids.type)
+    return ids.filter(pc.is_in(ids, value_set=index_ids)).to_pylist()
+
+
+def _pad(history: list[str], length: int, notes: list[str] | None) -> list[str]:
+    if notes is not None and len(history) > length:
+        notes.append(f"The model reads the newest {length} of the {len(history)} items of the history.")
+    newest = history[-length:]
+    return [HISTORY_PADDING] * (length - len(newest)) + newest
+
+
+def _describe(items: list[str], catalogue: pa.Table, item_id: str) -> list[str]:
+    ids = catalogue[item_id]
+    known = catalogue.filter(pc.is_in(ids, value_set=pa.array(items, ids.type)))
+    rows = {row[item_id]: row for row in known.to_pylist()}
+    described = []
+    for item in items:
+        first, *others = [_show(value) for name, value in rows.get(item, {}).items() if name != item_id] or [
+            item
+        ]
+        described.append(first + (f" ({', '.join(others)})" if others else ""))
+    return described
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, list):
+        return " | ".join(map(str, value)) or "unknown"
+    return "unknown" if value is None or value == UNKNOWN_TEXT else str(value)

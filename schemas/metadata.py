@@ -1,0 +1,56 @@
+"""FeatureSpec to the TensorFlow Metadata schema of the raw examples."""
+
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from schemas.features import Feature, FeatureSpec
+
+_TYPES = {"string": schema_pb2.BYTES, "int": schema_pb2.INT, "float": schema_pb2.FLOAT}
+
+
+def build_schema(spec: FeatureSpec) -> schema_pb2.Schema:
+    """Describe the raw examples: what Transform parses and ExampleValidator checks.
+
+    Args:
+        spec: The features of the data set.
+
+    Returns:
+        One entry per feature, in declaration order, then the history and the timestamp. Single
+        values are scalars (`[batch]`) that every example must hold, multi-valued features have
+        variable length, and the history is `[batch, length]`. `values`, `minimum` and `maximum`
+        become domains.
+    """
+    schema = schema_pb2.Schema()
+    for feature in spec.features:
+        entry = schema.feature.add(name=feature.name, type=_TYPES[feature.dtype])
+        if not feature.multi_valued:
+            _require_shape(entry)
+        _add_domain(entry, feature)
+    if spec.history is not None:
+        _require_shape(schema.feature.add(name=spec.history.name, type=schema_pb2.BYTES), spec.history.length)
+    _require_shape(schema.feature.add(name=spec.timestamp, type=schema_pb2.INT))
+    return schema
+
+
+def _require_shape(entry: schema_pb2.Feature, *sizes: int) -> None:
+    entry.presence.min_fraction = 1.0
+    entry.shape.SetInParent()
+    for size in sizes:
+        entry.shape.dim.add(size=size)
+
+
+def _add_domain(entry: schema_pb2.Feature, feature: Feature) -> None:
+    if feature.dtype == "string":
+        if feature.values is not None:
+            entry.string_domain.name = feature.name
+            entry.string_domain.value.extend(feature.values)
+        return
+    domain = entry.int_domain if feature.dtype == "int" else entry.float_domain
+    if feature.dtype == "float":
+        domain.disallow_nan = True
+    if feature.minimum is not None:
+        domain.min = feature.minimum
+    if feature.maximum is not None:
+        domain.max = feature.maximum
+    if feature.dtype == "int" and feature.encoding is not None and feature.encoding.kind == "vocabulary":
+        # An integer that is a label, not a quantity: statistics count its values instead of averaging them.
+        domain.is_categorical = True

@@ -1,0 +1,148 @@
+"""The whole pipeline through the console script, on synthetic data with two replicas."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+LOAD_TOWERS = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+serving = sys.argv[1]
+item_tower = tf.saved_model.load(f"{serving}/item_tower/1").signatures["serving_default"]
+user_tower = tf.saved_model.load(f"{serving}/user_tower/1").signatures["serving_default"]
+item = item_tower(
+    item_id=tf.constant(["1"]), year=tf.constant([1990], tf.int64), genres=tf.constant([["Drama", ""]])
+)["embedding"]
+user = user_tower(
+    user_id=tf.constant(["never seen"]), age=tf.constant([30], tf.int64), gender=tf.constant(["F"]),
+    occupation=tf.constant(["artist"]), history=tf.constant([[""] * 20]),
+)["embedding"]
+print(json.dumps({"item": item.numpy().tolist(), "user": user.numpy().tolist(), "modules": sorted(sys.modules)}))
+"""
+
+
+def test_run_shows_steps_progress_metrics_and_release(finished_run):
+    screen = finished_run.screen
+    for step in (
+        "InteractionIngest", "FeatureSchema", "StatisticsGen", "ExampleValidator", "AnomalyGate",
+        "Transform", "Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher",
+    ):  # fmt: skip
+        assert re.search(rf"\[\d+/10\] {step} took", screen), step
+    assert re.search(r"epoch 4/4.*examples/s", screen)
+    assert re.search(r"recall@10 +0\.\d+ +0\.\d+", screen)
+    assert "serving/releases/1" in screen
+    assert "Traceback" not in screen
+    assert "WARNING" not in screen
+
+
+def test_noise_is_in_the_log_file(finished_run):
+    [log] = (finished_run.workspace.directory / "runs" / "logs").glob("*.log")
+    assert log.name in finished_run.screen
+    assert "INFO" in log.read_text()
+
+
+def test_release_is_complete_and_of_one_training(finished_run):
+    serving = finished_run.workspace.serving
+    manifest = json.loads((serving / "releases/1/manifest.json").read_text())
+    assert manifest["version"] == 1
+    assert manifest["dim"] == 16
+    embeddings = np.load(serving / "index/1/embeddings.npy")
+    catalogue = pq.read_table(serving / "index/1/catalogue.parquet")
+    items = pq.read_table(finished_run.workspace.directory / "data/items.parquet")
+    assert sorted(catalogue["item_id"].to_pylist()) == sorted(items["item_id"].to_pylist())
+    assert embeddings.shape == (items.num_rows, 16)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, rtol=1e-5)
+    assert {"title", "year"} <= set(catalogue.column_names)
+
+
+def test_model_learns_the_planted_structure(finished_run):
+    report = json.loads((finished_run.workspace.serving / "releases/1/manifest.json").read_text())
+    assert report["metrics"]["recall_at_50"] > report["popularity"]["recall_at_50"]
+
+
+def test_towers_load_with_tensorflow_alone_and_agree_with_the_index(finished_run, tmp_path):
+    serving = finished_run.workspace.serving
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", LOAD_TOWERS, str(serving)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    answer = json.loads(loaded.stdout.splitlines()[-1])
+    for absent in ("tensorflow_transform", "tf_keras", "schemas", "trainer", "components", "tfx"):
+        assert absent not in answer["modules"]
+    assert np.isfinite(answer["user"]).all()
+    assert np.linalg.norm(answer["user"]) == pytest.approx(1.0, abs=1e-5)
+    assert np.linalg.norm(answer["item"]) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_each_tower_carries_only_the_vocabularies_it_reads(finished_run):
+    serving = finished_run.workspace.serving
+    user_assets = {path.name for path in (serving / "user_tower/1/assets").iterdir()}
+    item_assets = {path.name for path in (serving / "item_tower/1/assets").iterdir()}
+    assert not [name for name in user_assets if "genres" in name]
+    assert [name for name in user_assets if "item_id" in name]
+    assert not [name for name in item_assets if "user_id" in name or "occupation" in name]
+    assert [name for name in item_assets if "genres" in name]
+
+
+def test_second_run_reuses_every_step_that_did_not_change(finished_run):
+    completed = finished_run.workspace.run("evaluation.blessing_minimum=1.0")
+    assert completed.returncode == 3, completed.stdout + completed.stderr
+    assert "nothing was released" in completed.stdout
+    assert "epoch" not in completed.stdout
+    releases = finished_run.workspace.serving / "releases"
+    assert [path.name for path in releases.iterdir()] == ["1"]
+
+
+def test_recommends_to_a_known_user(finished_run):
+    completed = finished_run.workspace.dssm("recommend", *finished_run.set_options, "--user", "7", "--k", "5")
+    assert completed.returncode == 0, completed.stderr
+    titles = pq.read_table(finished_run.workspace.directory / "data/items.parquet")["title"].to_pylist()
+    assert sum(title in completed.stdout for title in titles) >= 5
+
+
+def test_recommends_to_a_user_never_seen(finished_run):
+    completed = finished_run.workspace.dssm(
+        "recommend",
+        *finished_run.set_options,
+        "--feature",
+        "age=30",
+        "--history",
+        "3",
+        "--history",
+        "5",
+        "--k",
+        "5",
+    )
+    assert completed.returncode == 0, completed.stderr
+
+
+def test_anomalous_data_stop_at_the_gate_with_a_readable_list(workspace, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("interactions", "items"):
+        (data / f"{name}.parquet").symlink_to(workspace.directory / "data" / f"{name}.parquet")
+    users = pq.read_table(workspace.directory / "data/users.parquet")
+    position = users.column_names.index("gender")
+    wrong = ["X", *users["gender"].to_pylist()[1:]]
+    pq.write_table(users.set_column(position, "gender", [wrong]), data / "users.parquet")
+    completed = workspace.run(
+        f"data.directory={data}", f"run.directory={tmp_path}/runs", f"serving.directory={tmp_path}/s"
+    )
+    assert completed.returncode == 1
+    assert "AnomalyGate" in completed.stderr
+    assert "gender" in completed.stderr
+    assert "Traceback" not in completed.stdout + completed.stderr
+    assert not (tmp_path / "s" / "releases").exists()

@@ -1,0 +1,292 @@
+"""InteractionIngest through its executor and Beam, on real files."""
+
+import datetime
+import json
+import logging
+import zlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.types import artifact_utils, standard_artifacts
+
+import components
+from components.interaction_ingest import logic
+from components.interaction_ingest.component import InteractionIngest, InteractionIngestExecutor
+from components.interaction_ingest.config import CutOffSplit, IngestConfig, LatestPerUserSplit, PositiveRule
+from schemas.errors import DataError
+from schemas.features import FeatureSpec
+from schemas.strict_config import parse, to_json
+
+pytestmark = pytest.mark.integration
+
+VOCABULARY = {"kind": "vocabulary"}
+SPEC = parse(
+    FeatureSpec,
+    {
+        "name": "shop",
+        "tables": {"items": {"file": "items.parquet", "display": ["title"]}},
+        "history": {"name": "history", "length": 2},
+        "features": [
+            {"name": "user", "dtype": "string", "tower": "user", "role": "user_id", "encoding": VOCABULARY},
+            {"name": "age", "dtype": "int", "tower": "user", "default": 40},
+            {"name": "item", "dtype": "string", "tower": "item", "role": "item_id", "encoding": VOCABULARY},
+            {"name": "price", "dtype": "float", "tower": "item", "default": 9.5},
+            {"name": "tags", "dtype": "string", "tower": "item", "multi_valued": True, "default": "none"},
+            {"name": "device", "dtype": "string", "tower": "context", "default": "web"},
+        ],
+    },
+    source="test",
+)
+EVAL_OF_ODD_USER = 'ann "🙂", o\'neil'
+
+# Row by row: user, item, time, stars, device.
+LOG = [
+    (EVAL_OF_ODD_USER, 3, 50, 5, "tv"),
+    ("bob", 1, 10, 4, None),
+    (EVAL_OF_ODD_USER, 1, 20, 4, "tv"),
+    ("line\nbreak", 1, 20, 5, "tv"),
+    (EVAL_OF_ODD_USER, 2, 20, 5, "app"),
+    ("bob", 2, 5, 1, "app"),
+    (None, 2, 5, 5, "app"),
+    (EVAL_OF_ODD_USER, 4, 60, 2, "tv"),
+    (EVAL_OF_ODD_USER, 4, 10, 5, "tv"),
+]
+
+
+def write_tables(folder: Path, log=LOG, users=None, **options) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    user, item, time, stars, device = (list(column) for column in zip(*log, strict=True))
+    interactions = {
+        "user": pa.array(user).dictionary_encode(),
+        "item": pa.array(item, pa.int32()),
+        "timestamp": pa.array([t * 1000 + 999 for t in time], pa.timestamp("ms", tz="UTC")),
+        "stars": pa.array(stars, pa.int8()),
+        "device": pa.array(device, pa.large_string()),
+    }
+    pq.write_table(pa.table(interactions), folder / "interactions.parquet", **options)
+    users = users or {"user": [EVAL_OF_ODD_USER, "bob", "a\rb"], "age": pa.array([None, 31, 1], pa.int8())}
+    pq.write_table(pa.table(users), folder / "users.parquet")
+    items = {
+        "item": pa.array([4, 3, 2, 1], pa.int64()),
+        "price": [4.0, 3.0, None, 1.0],
+        "tags": [["x", "y"], [], ["z"], None],
+        "title": ["Four", "Three", "Two", "One"],
+    }
+    pq.write_table(pa.table(items), folder / "items.parquet")
+
+
+def ingest(tmp_path: Path, config: IngestConfig, beam_options=("--runner=FnApiRunner",)) -> dict:
+    component = InteractionIngest(SPEC, config, str(tmp_path / "data"), "0" * 64)
+    artifacts = {
+        "examples": standard_artifacts.Examples(),
+        "catalogue": components.Catalogue(),
+        "report": components.Report(),
+    }
+    assert component.outputs.keys() == artifacts.keys()
+    for name, artifact in artifacts.items():
+        assert component.outputs[name].type is type(artifact)
+        artifact.uri = str(tmp_path / name)
+    context = BaseBeamExecutor.Context(
+        beam_pipeline_args=[*beam_options], tmp_dir=str(tmp_path / "tmp"), unique_id="1"
+    )
+    properties = {**component.exec_properties}
+    assert json.loads(properties["feature_spec"]) == json.loads(to_json(SPEC))
+    InteractionIngestExecutor(context).Do({}, {k: [v] for k, v in artifacts.items()}, properties)
+    assert artifact_utils.decode_split_names(artifacts["examples"].split_names) == ["train", "eval"]
+    assert examples_utils.get_payload_format_string(artifacts["examples"]) == "FORMAT_TF_EXAMPLE"
+    assert sorted(path.name for path in (tmp_path / "examples").iterdir()) == ["Split-eval", "Split-train"]
+    assert [path.name for path in (tmp_path / "catalogue").iterdir()] == ["catalogue.parquet"]
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["ingest_report.json"]
+    report = json.loads((tmp_path / "report" / "ingest_report.json").read_text("utf-8"))
+    assert report["rows_read"] == report["rows_kept"] + sum(report["dropped"].values())
+    assert report["rows_kept"] == report["train_rows"] + report["eval_rows"] + report["skipped_rows"]
+    return report
+
+
+def read_examples(path: Path) -> list[dict]:
+    rows = []
+    for record in tf.data.TFRecordDataset(str(path), compression_type="GZIP"):
+        example = tf.train.Example.FromString(record.numpy())
+        row = {}
+        for name, feature in example.features.feature.items():
+            kind = feature.WhichOneof("kind")
+            values = list(getattr(feature, kind).value) if kind else []
+            row[name] = [v.decode() for v in values] if kind == "bytes_list" else values
+        rows.append(row)
+    return rows
+
+
+def read_split(tmp_path: Path, split: str) -> list[dict]:
+    files = (tmp_path / "examples" / f"Split-{split}").iterdir()
+    rows = [row for path in files for row in read_examples(path)]
+    return sorted(rows, key=lambda row: (row["user"], row["timestamp"], row["item"]))
+
+
+def test_examples_catalogue_and_report_of_a_small_shop(tmp_path, caplog):
+    write_tables(tmp_path / "data", row_group_size=2)
+    with caplog.at_level(logging.INFO, logger="dssm.progress"):
+        report = ingest(tmp_path, IngestConfig(positives=PositiveRule(column="stars", at_least=4)))
+
+    def row(user, age, item, price, tags, time, device, history):
+        return {
+            "user": [user],
+            "age": [age],
+            "item": [item],
+            "price": [price],
+            "tags": tags,
+            "timestamp": [time],
+            "device": [device],
+            "history": history,
+        }
+
+    ann = EVAL_OF_ODD_USER
+    assert read_split(tmp_path, "train") == [
+        row(ann, 40, "4", 4.0, ["x", "y"], 10, "tv", ["", ""]),
+        row(ann, 40, "1", 1.0, ["none"], 20, "tv", ["", "4"]),
+        row(ann, 40, "2", 9.5, ["z"], 20, "app", ["4", "1"]),
+        row("bob", 31, "1", 1.0, ["none"], 10, "web", ["", ""]),
+    ]
+    assert read_split(tmp_path, "eval") == [row(ann, 40, "3", 3.0, [], 50, "tv", ["1", "2"])]
+    assert pq.read_table(tmp_path / "catalogue" / "catalogue.parquet").to_pydict() == {
+        "item": ["4", "3", "2", "1"],
+        "price": [4.0, 3.0, 9.5, 1.0],
+        "tags": [["x", "y"], [], ["z"], ["none"]],
+        "title": ["Four", "Three", "Two", "One"],
+    }
+    assert report == {
+        "rows_read": 9,
+        "rows_kept": 5,
+        "dropped": {"below_positive_rule": 2, "line_break_in_id": 1, "null_id": 1},
+        "train_rows": 4,
+        "eval_rows": 1,
+        "skipped_rows": 0,
+        "users": 2,
+        "items": 4,
+        "users_with_one_positive": 1,
+        "unknown_users": 0,
+        "unknown_items": 0,
+        "filled_defaults": {"age": 1, "price": 1, "tags": 1, "device": 1},
+        "user_table_dropped": {"line_break_in_id": 1},
+        "item_table_dropped": {},
+        "first_timestamp": 10,
+        "last_timestamp": 50,
+    }
+    lines = [record.message for record in caplog.records if record.name == "dssm.progress"]
+    assert len(lines) == 1
+    assert lines[0].startswith("Ingest: 9 interactions read, 5 kept (4 train, 1 eval, 0 skipped)")
+
+
+def many_rows() -> list:
+    hashed = [zlib.crc32(str(i).encode()) for i in range(400)]
+    return [(f"user {h % 30}", 1 + h % 4, h % 97, 5, "tv") for h in hashed]
+
+
+def many_users() -> dict:
+    return {"user": [f"user {i}" for i in range(30)], "age": [20] * 30}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("--direct_runner_bundle_repeat=1",), id="every-bundle-twice"),
+        pytest.param(
+            ("--direct_running_mode=multi_processing", "--direct_num_workers=2"), id="two-processes"
+        ),
+    ],
+)
+def test_every_runner_writes_the_same_rows_once(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(logic, "bucket_count", lambda rows: 3)
+    config = IngestConfig(split=LatestPerUserSplit(kind="latest_per_user", skip_latest=1))
+    found = []
+    for name, beam_options in (("plain", ()), ("other", options)):
+        folder = tmp_path / name
+        write_tables(folder / "data", many_rows(), many_users(), row_group_size=100)
+        report = ingest(folder, config, ("--runner=FnApiRunner", *beam_options))
+        paths = sorted((folder / "examples").rglob("*.gz"))
+        files = {str(path.relative_to(folder / "examples")): read_examples(path) for path in paths}
+        # 30 users, each with a newest row that is skipped and one that is held out.
+        assert (report["skipped_rows"], report["eval_rows"], report["train_rows"]) == (30, 30, 340)
+        assert sum(len(rows) for rows in files.values()) == 370
+        found.append((report, files))
+    assert sorted(found[0][1]) == [
+        f"Split-{split}/examples-0000{bucket}-of-00003.gz"
+        for split in ("eval", "train")
+        for bucket in range(3)
+    ]
+    assert found[0] == found[1]
+
+
+def test_cut_off_and_defaults_for_what_is_in_no_table(tmp_path):
+    log = [("new", 7, 10, 5, "tv"), ("bob", 1, 20, 5, "tv"), ("new", 2, 30, 5, "tv"), ("new", 8, 31, 5, "tv")]
+    write_tables(tmp_path / "data", log)
+    # Leftovers of a run that was killed.
+    for leftover in ("ingest-work/half.gz", "Split-train/examples-00009-of-00010.gz"):
+        path = tmp_path / "examples" / leftover
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    moment = datetime.datetime(1970, 1, 1, 0, 0, 30, tzinfo=datetime.UTC)
+    config = IngestConfig(split=CutOffSplit(kind="cut_off", time=moment), missing_metadata="default")
+    report = ingest(tmp_path, config)
+    assert [(r["user"], r["item"], r["age"], r["price"]) for r in read_split(tmp_path, "train")] == [
+        (["bob"], ["1"], [31], [1.0]),
+        (["new"], ["7"], [40], [9.5]),
+    ]
+    held_out = read_split(tmp_path, "eval")
+    assert [(r["item"], r["history"]) for r in held_out] == [(["2"], ["", "7"]), (["8"], ["7", "2"])]
+    catalogue = pq.read_table(tmp_path / "catalogue" / "catalogue.parquet")
+    assert catalogue.column("item").to_pylist() == ["4", "3", "2", "1", "7", "8"]
+    assert catalogue.column("title").to_pylist()[4:] == [None, None]
+    assert (report["unknown_users"], report["unknown_items"], report["items"]) == (1, 2, 6)
+
+
+@pytest.mark.parametrize(
+    ("log", "config", "message"),
+    [
+        (
+            [("nobody", 1, 1, 5, "tv"), ("bob", 9, 2, 5, "tv"), ("bob", 1, 3, 5, "tv")],
+            IngestConfig(),
+            r"2 interactions have no metadata: 1 users are not in users\.parquet, such as 'nobody'; "
+            r"1 items are not in items\.parquet, such as '9'",
+        ),
+        (
+            LOG,
+            IngestConfig(positives=PositiveRule(column="stars", at_least=6)),
+            "no positives are left of 9 interactions; dropped: below_positive_rule: 7, line_break_in_id: 1, "
+            "null_id: 1",
+        ),
+        ([("bob", 1, 1, 5, "tv")], IngestConfig(), "the eval split is empty"),
+    ],
+)
+def test_errors_found_by_beam_are_raised_in_the_components_own_process(tmp_path, log, config, message):
+    write_tables(tmp_path / "data", log)
+    with pytest.raises(DataError, match=message):
+        ingest(tmp_path, config)
+    assert not (tmp_path / "catalogue").exists()
+    assert not (tmp_path / "examples" / "ingest-work").exists()
+
+
+def test_a_context_feature_without_default_refuses_missing_values(tmp_path, monkeypatch):
+    features = [json.loads(to_json(feature)) for feature in SPEC.features]
+    features[-1]["default"] = None
+    spec = parse(FeatureSpec, {**json.loads(to_json(SPEC)), "features": features}, source="test")
+    monkeypatch.setitem(globals(), "SPEC", spec)
+    write_tables(tmp_path / "data")
+    with pytest.raises(DataError, match=r"interactions\.parquet: values are missing .* in 'device' \(1\)"):
+        ingest(tmp_path, IngestConfig())
+
+
+def test_a_damaged_page_is_an_error_that_names_the_file(tmp_path):
+    write_tables(tmp_path / "data", many_rows(), many_users(), compression="GZIP")
+    path = tmp_path / "data" / "interactions.parquet"
+    column = pq.ParquetFile(path).metadata.row_group(0).column(2)
+    content = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    content[start + 30 : start + column.total_compressed_size] = b"\x00" * (column.total_compressed_size - 30)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"interactions\.parquet: row group 0 cannot be read"):
+        ingest(tmp_path, IngestConfig())

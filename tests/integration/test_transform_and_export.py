@@ -1,0 +1,364 @@
+"""The real Transform step on Beam, training, export, and the towers in a process that has TensorFlow only."""
+
+import functools
+import json
+import math
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+import yaml
+from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
+
+from schemas.features import FeatureSpec
+from schemas.metadata import build_schema
+from schemas.strict_config import parse, to_json
+from trainer.config import TrainerConfig
+from trainer.export import export_towers
+from trainer.input import read_columns
+from trainer.preprocessing import preprocessing_fn
+from trainer.run_fn import run_fn
+from trainer.towers import build_towers
+from trainer.vocabularies import EncodedSize, encoded_sizes, item_log_q
+
+pytestmark = pytest.mark.integration
+
+# features comes last, so that ADDED can be put behind it.
+SCHEMA = """
+name: shop
+history: {name: history, length: 3}
+features:
+  - {name: user_id, dtype: string, tower: user, role: user_id, encoding: {kind: vocabulary}}
+  - {name: age, dtype: int, tower: user, encoding: {kind: bucketize, buckets: 4}}
+  - {name: income, dtype: float, tower: user, encoding: {kind: z_score}}
+  - {name: flat, dtype: float, tower: user, encoding: {kind: z_score}}
+  - {name: job, dtype: string, tower: user, encoding: {kind: vocabulary}, default: none}
+  - {name: item_id, dtype: string, tower: item, role: item_id, encoding: {kind: vocabulary, oov_buckets: 2}}
+  - {name: year, dtype: int, tower: item, encoding: {kind: vocabulary}}
+  - {name: genres, dtype: string, tower: item, multi_valued: true, encoding: {kind: vocabulary}}
+  - {name: note, dtype: string, tower: item}
+"""
+ADDED = """
+  - {name: zip_code, dtype: string, tower: user, encoding: {kind: vocabulary}}
+  - {name: device, dtype: string, tower: context, encoding: {kind: vocabulary}}
+"""
+
+# user, item, job, year, genres, history, zip code, device
+LOG = [
+    ("1", "a b", "clerk", 1990, [], ["", "", ""], "123", "phone"),
+    ("2", "🎬", "clerk", 2000, ["drama"], ["", "", ""], "123", "tv"),
+    ("1", "a b", "clerk", 1990, [], ["", "", "a b"], "123", "phone"),
+    ("3", 'x, "y"', "cook", -5, ["", "sci fi", "drama"], ["", "", ""], "9 9", "tv"),
+    ("2", "🎬", "clerk", 2000, ["drama"], ["", "", "🎬"], "123", "tv"),
+    ("1", "a b", "clerk", 1990, [], ["", "a b", "a b"], "123", "phone"),
+    ("4 x", " lead", "cook", 2000, ["drama"], ["", "", ""], "9 9", "phone"),
+    ("1", "a b", "clerk", 1990, [], ["🎬", 'x, "y"', "not seen"], "123", "phone"),
+]
+NAMES = ("user_id", "item_id", "job", "year", "genres", "history", "zip_code", "device")
+ROWS = [
+    dict(zip(NAMES, row, strict=True))
+    | {"age": 10 * (i + 1), "income": float(i + 1), "flat": 0.1, "note": "n", "timestamp": i}
+    for i, row in enumerate(LOG)
+]
+# Neither the ids nor the words were seen in training.
+NEW_ROW = {
+    "user_id": "stranger",
+    "age": 33,
+    "income": 2.5,
+    "flat": 0.1,
+    "job": "pilot",
+    "history": ["", "", ""],
+    "item_id": "new",
+    "year": 2031,
+    "genres": ["opera"],
+    "zip_code": "0",
+    "device": "watch",
+}
+
+MODEL_DIM = 4
+TRAINER_CONFIG = {
+    "model": {"dim": MODEL_DIM, "user_layers": [3], "item_layers": [3]},
+    "training": {"per_replica_batch": 4, "epochs": 2, "replicas": 1},
+}
+
+# Run with -I, away from the repository, nothing but TensorFlow importable: what a server has.
+EMBED_WITH_TENSORFLOW_ALONE = """
+import json, sys
+for package in ("tensorflow_transform", "tf_keras", "tfx", "tfx_bsl", "schemas", "trainer"):
+    sys.modules[package] = None
+import tensorflow as tf
+
+request_file, answer_file = sys.argv[1:]
+answers = {}
+for side, request in json.load(open(request_file)).items():
+    signatures = tf.saved_model.load(request["directory"]).signatures
+    inputs = signatures["serving_default"].structured_input_signature[1]
+    raw = {name: tf.constant(request["raw"][name], spec.dtype) for name, spec in inputs.items()}
+    examples = tf.constant([bytes.fromhex(text) for text in request["examples"]])
+    vectors = {
+        "serving_default": signatures["serving_default"](**raw)["embedding"],
+        "serving_examples": signatures["serving_examples"](examples=examples)["embedding"],
+    }
+    answers[side] = {signature: vector.numpy().tolist() for signature, vector in vectors.items()}
+json.dump(answers, open(answer_file, "w"))
+"""
+
+
+def transform(schema_text, directory):
+    """Run the real Transform over ROWS; only what the schema names is given to it."""
+    spec = parse(FeatureSpec, yaml.safe_load(schema_text), "test")
+    schema = build_schema(spec)
+    rows = [{feature.name: row[feature.name] for feature in schema.feature} for row in ROWS]
+    function = functools.partial(preprocessing_fn, custom_config={"feature_spec": to_json(spec)})
+    with beam.Pipeline(runner="FnApiRunner") as pipeline, tft_beam.Context(temp_dir=str(directory / "beam")):
+        raw = (pipeline | beam.Create(rows, reshuffle=False), DatasetMetadata(schema))
+        (data, metadata), transform_fn = raw | tft_beam.AnalyzeAndTransformDataset(function)
+        _ = (
+            data
+            | beam.Map(tft.coders.ExampleProtoCoder(metadata.schema).encode)
+            | beam.io.WriteToTFRecord(str(directory / "train"), file_name_suffix=".gz", num_shards=1)
+        )
+        _ = transform_fn | tft_beam.WriteTransformFn(str(directory / "graph"))
+    output = tft.TFTransformOutput(str(directory / "graph"))
+    files = [str(directory / "train*.gz")]
+    columns = read_columns(files, output.transformed_feature_spec())
+    # In the order of ROWS: age is 10, 20, ... and income grows with it.
+    order = np.argsort(columns["income"])
+    return SimpleNamespace(
+        spec=spec,
+        output=output,
+        files=files,
+        graph=str(directory / "graph"),
+        columns={name: column[order] for name, column in columns.items()},
+    )
+
+
+def to_example(row, names):
+    example = tf.train.Example()
+    for name in names:
+        values = row[name] if isinstance(row[name], list) else [row[name]]
+        feature = example.features.feature[name]
+        if isinstance(values[0] if values else "", str):
+            feature.bytes_list.value.extend(value.encode() for value in values)
+        elif isinstance(values[0], int):
+            feature.int64_list.value.extend(values)
+        else:
+            feature.float_list.value.extend(values)
+    return example.SerializeToString()
+
+
+def to_columns(rows):
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    longest = max(len(genres) for genres in columns["genres"])
+    columns["genres"] = [genres + [""] * (longest - len(genres)) for genres in columns["genres"]]
+    return columns
+
+
+def served_names(spec, side):
+    history = [spec.history.name] if side == "user" else []
+    return [feature.name for feature in spec.tower_features(side)] + history
+
+
+def files_in(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    return transform(SCHEMA, tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="module")
+def trained(shop, tmp_path_factory):
+    """run_fn on the transformed examples, as TFX calls it."""
+    directory = tmp_path_factory.mktemp("model")
+    fn_args = SimpleNamespace(
+        custom_config={
+            "feature_spec": to_json(shop.spec),
+            "trainer_config": to_json(parse(TrainerConfig, TRAINER_CONFIG, "test")),
+        },
+        train_files=shop.files,
+        transform_graph_path=shop.graph,
+        serving_model_dir=str(directory / "serving"),
+        model_run_dir=str(directory / "run"),
+    )
+    run_fn(fn_args)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def exported(shop, tmp_path_factory):
+    """Towers that are also at hand in this process, to compare with what is served."""
+    directory = tmp_path_factory.mktemp("exported")
+    config = parse(TrainerConfig, TRAINER_CONFIG, "test").model
+    towers = build_towers(shop.spec, config, encoded_sizes(shop.spec, shop.output), seed=3)
+    export_towers(towers, shop.output, shop.spec, str(directory), "model-7")
+    return SimpleNamespace(directory=directory, towers=towers)
+
+
+def test_outputs_are_the_encoded_features_and_the_ids(shop):
+    assert set(shop.columns) == {
+        "user_id", "age", "income", "flat", "job", "item_id", "year", "genres", "history"
+    }  # fmt: skip
+
+
+def test_ids_are_indices_by_falling_frequency_whatever_their_characters(shop):
+    # Rows per item: a b 4, 🎬 2, then 'x, "y"' before ' lead', since ties are in reverse byte order.
+    np.testing.assert_array_equal(shop.columns["item_id"], [0, 1, 0, 2, 1, 0, 3, 0])
+    # Rows per user: 1 4, 2 2, then "4 x" before "3".
+    np.testing.assert_array_equal(shop.columns["user_id"], [0, 1, 0, 3, 1, 0, 2, 0])
+
+
+def test_history_shares_the_item_vocabulary_and_tells_padding_from_unseen_items(shop):
+    history = shop.columns["history"]
+    np.testing.assert_array_equal(
+        history[:7],
+        [[-1, -1, -1], [-1, -1, -1], [-1, -1, 0], [-1, -1, -1], [-1, -1, 1], [-1, 0, 0], [-1, -1, -1]],
+    )
+    np.testing.assert_array_equal(history[7, :2], [1, 2])
+    # 4 items in the vocabulary, then a fingerprint below 2**40.
+    assert 4 <= history[7, 2] < 4 + 2**40
+
+
+def test_vocabularies_of_words_and_of_integers(shop):
+    # Rows per job: clerk 6, cook 2. Per year: 1990 4, 2000 3, -5 1.
+    np.testing.assert_array_equal(shop.columns["job"], [0, 0, 0, 1, 0, 0, 1, 0])
+    np.testing.assert_array_equal(shop.columns["year"], [0, 1, 0, 2, 1, 0, 1, 0])
+
+
+def test_multi_valued_keeps_the_values_and_drops_the_empty_ones(shop):
+    # drama in 4 rows, sci fi in 1.
+    expected = [[-1, -1], [0, -1], [-1, -1], [1, 0], [0, -1], [-1, -1], [0, -1], [-1, -1]]
+    np.testing.assert_array_equal(shop.columns["genres"], expected)
+
+
+def test_numbers_are_quantiles_and_z_scores(shop):
+    np.testing.assert_array_equal(shop.columns["age"], [0, 0, 1, 1, 2, 2, 3, 3])
+    incomes = np.arange(1.0, 9.0)
+    np.testing.assert_allclose(shop.columns["income"], (incomes - 4.5) / math.sqrt(5.25), rtol=1e-5)
+    assert shop.columns["income"].dtype == np.float32
+
+
+def test_constant_number_stays_small(shop):
+    np.testing.assert_allclose(shop.columns["flat"], 0.0, atol=1e-6)
+
+
+def test_sizes_and_item_probabilities(shop):
+    sizes = encoded_sizes(shop.spec, shop.output)
+    assert sizes == {
+        "user_id": EncodedSize(4, 1),
+        "age": EncodedSize(4, 0),
+        "job": EncodedSize(2, 1),
+        "item_id": EncodedSize(4, 2),
+        "year": EncodedSize(3, 1),
+        "genres": EncodedSize(2, 1),
+    }
+    expected = np.log(np.array([4, 2, 1, 1, 1, 1]) / 8)
+    np.testing.assert_allclose(item_log_q(shop.spec, shop.output), expected, rtol=1e-6)
+
+
+def test_each_tower_carries_only_the_vocabularies_it_reads(exported):
+    assert files_in(exported.directory / "user_tower" / "assets") == [
+        "item_id_vocabulary", "job_vocabulary", "user_id_vocabulary"
+    ]  # fmt: skip
+    assert files_in(exported.directory / "item_tower" / "assets") == [
+        "genres_vocabulary", "item_id_vocabulary", "year_vocabulary"
+    ]  # fmt: skip
+
+
+def test_each_part_names_its_training(exported):
+    for part in ("user_tower", "item_tower"):
+        text = (exported.directory / part / "assets.extra" / "dssm_part.json").read_text()
+        assert json.loads(text) == {"model_id": "model-7", "part": part}
+
+
+def test_a_fresh_process_gives_the_embeddings_of_training(shop, exported, tmp_path):
+    request = {
+        side: {
+            "directory": str(exported.directory / f"{side}_tower"),
+            "raw": to_columns(ROWS),
+            "examples": [to_example(row, served_names(shop.spec, side)).hex() for row in ROWS],
+        }
+        for side in ("user", "item")
+    }
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    files = [str(tmp_path / "request.json"), str(tmp_path / "answer.json")]
+    command = [sys.executable, "-I", "-c", EMBED_WITH_TENSORFLOW_ALONE, *files]
+    # TFT sets it, and TensorFlow then asks for tf_keras.
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads((tmp_path / "answer.json").read_text())
+
+    columns = {name: tf.constant(column) for name, column in shop.columns.items()}
+    for side, tower in (("user", exported.towers.user), ("item", exported.towers.item)):
+        expected = tower(columns, training=False).numpy()
+        assert expected.shape == (8, MODEL_DIM)
+        np.testing.assert_allclose(answer[side]["serving_default"], expected, atol=1e-6)
+        np.testing.assert_allclose(answer[side]["serving_examples"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("side", "may_lack"), [("user", ["history", "job"]), ("item", ["genres"])])
+def test_what_was_never_seen_and_what_is_missing_still_embeds(trained, shop, side, may_lack):
+    signatures = tf.saved_model.load(str(trained / "serving" / f"{side}_tower")).signatures
+    # A missing job is the schema's default, a missing history or genre is none.
+    bare = NEW_ROW | {"job": "none", "genres": []}
+    inputs = signatures["serving_default"].structured_input_signature[1]
+    columns = to_columns([NEW_ROW, bare])
+    raw = {name: tf.constant(columns[name], spec.dtype) for name, spec in inputs.items()}
+    vectors = signatures["serving_default"](**raw)["embedding"].numpy()
+    assert vectors.shape == (2, MODEL_DIM)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+
+    example = to_example(bare, [name for name in served_names(shop.spec, side) if name not in may_lack])
+    parsed = signatures["serving_examples"](examples=tf.constant([example]))["embedding"].numpy()
+    np.testing.assert_allclose(parsed, vectors[1:], atol=1e-6)
+
+
+def test_run_fn_describes_the_model_and_logs_for_tensorboard(trained):
+    info = json.loads((trained / "serving" / "model.json").read_text())
+    part = json.loads((trained / "serving" / "user_tower" / "assets.extra" / "dssm_part.json").read_text())
+    assert info["model_id"] == part["model_id"]
+    # 8 rows, 4 in a batch, 2 epochs.
+    expected = {"dim": 4, "temperature": 0.1, "steps": 4, "epochs": 2, "train_rows": 8, "global_batch": 4}
+    assert {name: info[name] for name in expected} == expected
+    assert info["rows_left_out_per_epoch"] == 0
+    assert math.isfinite(info["final_loss"])
+    assert info["examples_per_second"] > 0
+    assert list((trained / "run").rglob("events.out.tfevents.*"))
+
+
+def test_a_feature_added_to_the_schema_reaches_transform_towers_and_signatures(tmp_path):
+    shop = transform(SCHEMA + ADDED, tmp_path)
+    # Rows per zip code: 123 6, "9 9" 2. Per device: phone 5, tv 3.
+    np.testing.assert_array_equal(shop.columns["zip_code"], [0, 0, 0, 1, 0, 0, 1, 0])
+    np.testing.assert_array_equal(shop.columns["device"], [0, 1, 0, 1, 1, 0, 0, 0])
+
+    config = parse(TrainerConfig, TRAINER_CONFIG, "test").model
+    towers = build_towers(shop.spec, config, encoded_sizes(shop.spec, shop.output), seed=1)
+    export_towers(towers, shop.output, shop.spec, str(tmp_path / "model"), "m")
+    user_tower = tf.saved_model.load(str(tmp_path / "model" / "user_tower"))
+    embed = user_tower.signatures["serving_default"]
+    inputs = embed.structured_input_signature[1]
+    assert {"zip_code", "device"} <= set(inputs)
+    raw = {name: [ROWS[0][name]] for name in inputs}
+    vectors = [
+        embed(**{name: tf.constant(value, inputs[name].dtype) for name, value in (raw | change).items()})[
+            "embedding"
+        ]
+        for change in ({}, {"zip_code": ["9 9"]}, {"device": ["tv"]})
+    ]
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-4
+    assert np.abs(vectors[0] - vectors[2]).max() > 1e-4
+
+    item_tower = tf.saved_model.load(str(tmp_path / "model" / "item_tower"))
+    assert set(item_tower.signatures["serving_default"].structured_input_signature[1]) == {
+        "item_id", "year", "genres"
+    }  # fmt: skip

@@ -1,0 +1,87 @@
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+
+def test_two_replicas_share_the_mean_over_the_global_batch(tmp_path):
+    """One step of plain gradient descent on two logical devices against the same step in one piece."""
+    program = textwrap.dedent(
+        """
+        import sys
+        import numpy as np
+        import tensorflow as tf
+        import tf_keras
+        from trainer.strategy import configure_logical_devices, create_strategy
+        configure_logical_devices(2)
+        from schemas.features import Feature, FeatureSpec, History, VocabularyEncoding
+        from trainer import training
+        from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
+        from trainer.input import make_dataset
+        from trainer.towers import build_towers
+        from trainer.vocabularies import EncodedSize
+
+        vocabulary = VocabularyEncoding(kind="vocabulary")
+        spec = FeatureSpec(name="t", features=(
+            Feature(name="user_id", dtype="string", tower="user", role="user_id", encoding=vocabulary),
+            Feature(name="item_id", dtype="string", tower="item", role="item_id", encoding=vocabulary),
+        ), history=History(length=3))
+        sizes = {"user_id": EncodedSize(12, 1), "item_id": EncodedSize(10, 1)}
+        generator = np.random.default_rng(0)
+        columns = {
+            "user_id": generator.integers(0, 12, 19),
+            "item_id": generator.integers(0, 10, 19),
+            "history": generator.integers(-1, 10, (19, 3)),
+        }
+        model = ModelConfig(dim=4, dropout=0.0)
+        masks = dict(mask_same_item=False, mask_same_user=False)
+        config = TrainerConfig(
+            model=model,
+            loss=LossConfig(logq=False, temperature=0.5, **masks),
+            training=TrainingConfig(per_replica_batch=8, epochs=1, seed=3),
+        )
+        training.tf_keras.optimizers.Adam = lambda rate, jit_compile: tf_keras.optimizers.SGD(
+            1.0, jit_compile=jit_compile
+        )
+        strategy = create_strategy(2)
+        result = training.train(columns, spec, config, sizes, np.zeros(11, np.float32), strategy, sys.argv[1])
+        assert strategy.num_replicas_in_sync == 2
+        assert (result.steps, result.global_batch, result.rows_left_out_per_epoch) == (1, 16, 3)
+
+        batch = next(iter(make_dataset(columns, 16, 3)))
+        towers = build_towers(spec, model, sizes, 3)
+        with tf.GradientTape() as tape:
+            users, items = towers.user(batch), towers.item(batch)
+            losses = []
+            for half in (slice(0, 8), slice(8, 16)):
+                scores = tf.exp(tf.matmul(users[half], items[half], transpose_b=True) / 0.5)
+                losses.append(-tf.math.log(tf.linalg.diag_part(scores) / tf.reduce_sum(scores, axis=1)))
+            mean = tf.reduce_mean(tf.concat(losses, axis=0))
+        np.testing.assert_allclose(result.final_loss, mean, rtol=1e-5)
+        variables = towers.trainable_variables
+        for trained, start, gradient in zip(
+            result.towers.trainable_variables, variables, tape.gradient(mean, variables), strict=True
+        ):
+            np.testing.assert_allclose(
+                trained.numpy(), start - tf.convert_to_tensor(gradient), 1e-4, 1e-6, err_msg=start.name
+            )
+        print("equal")
+        """
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+    process = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.stdout.strip().endswith("equal"), process.stderr

@@ -1,0 +1,400 @@
+import dataclasses
+import datetime
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from components.interaction_ingest import logic
+from components.interaction_ingest.config import CutOffSplit, IngestConfig, LatestPerUserSplit, PositiveRule
+from schemas.errors import DataError
+from schemas.features import Feature
+
+pytestmark = pytest.mark.unit
+
+T, E, S = 0, 1, 2
+
+
+def batch(rows, file=0):
+    """Cleaned rows: (user, item, time, row) tuples."""
+    users, items, times, numbers = zip(*rows, strict=True)
+    return pa.record_batch(
+        {
+            "uid": pa.array(users, pa.string()),
+            "iid": pa.array(items, pa.string()),
+            "at": pa.array(times, pa.int64()),
+            "device": pa.array(["web"] * len(rows), pa.string()),
+            "#file": pa.array([file] * len(rows), pa.int32()),
+            "#row": pa.array(numbers, pa.int64()),
+        }
+    )
+
+
+def tables(spec, users, items, defaults=False):
+    people = pa.table({"uid": pa.array(users, pa.string()), "age": pa.array(range(len(users)), pa.int64())})
+    things = pa.table(
+        {
+            "iid": pa.array(items, pa.string()),
+            "price": pa.array([i / 2 for i in range(len(items))], pa.float32()),
+            "tags": pa.array([[f"tag{i}"] * i for i in range(len(items))], pa.list_(pa.string())),
+        }
+    )
+    return (
+        logic.join_table(people, "uid", spec.table_features("user"), defaults),
+        logic.join_table(things, "iid", spec.table_features("item"), defaults),
+    )
+
+
+def histories(spec, bucket, users, items):
+    examples = logic.example_batch(bucket, np.arange(len(bucket.rows)), users, items, spec)
+    columns = (examples.column(name).to_pylist() for name in ("uid", "iid", "recent"))
+    return [(u[0].decode(), i[0].decode(), [h.decode() for h in r]) for u, i, r in zip(*columns, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.array([7, None], pa.int32()), [7, None]),
+        (pa.array([7], pa.uint64()), [7]),
+        (pa.array([1_999, -1, None], pa.timestamp("ms")), [1, -1, None]),
+        (pa.array([2_000_000_000], pa.timestamp("ns", tz="Europe/Berlin")), [2]),
+        (pa.array([5, 5], pa.int64()).dictionary_encode(), [5, 5]),
+        (pa.chunked_array([[1], [2]]), [1, 2]),
+    ],
+)
+def test_cast_timestamp_gives_seconds_rounded_down(column, expected):
+    seconds = logic.cast_timestamp(column)
+    assert seconds.type == pa.int64()
+    assert seconds.to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "column", "expected"),
+    [
+        ("string", pa.array([1, None], pa.int16()), ["1", None]),
+        ("string", pa.array(["a b", "é"], pa.large_string()), ["a b", "é"]),
+        ("string", pa.array(["x", "x"]).dictionary_encode(), ["x", "x"]),
+        ("string", pa.array([3, 3], pa.int32()).dictionary_encode(), ["3", "3"]),
+        ("int", pa.array([True, False]), [1, 0]),
+        ("int", pa.array([1, 2], pa.int8()), [1, 2]),
+        ("float", pa.array([2**60 + 1, 1], pa.int64()), [2.0**60, 1.0]),
+        ("float", pa.array([None, 1], pa.float64()), [None, 1.0]),
+        ("float", pa.nulls(1), [None]),
+    ],
+)
+def test_cast_column_takes_every_type_that_fits(dtype, column, expected):
+    feature = Feature(name="x", dtype=dtype, tower="user")
+    values = logic.cast_column(column, feature, "f")
+    assert values.type == {"string": pa.string(), "int": pa.int64(), "float": pa.float32()}[dtype]
+    assert values.to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([["a"], None, []], pa.large_list(pa.large_string())),
+        pa.ListArray.from_arrays(
+            [0, 1, 1, 1], pa.array(["a"]).dictionary_encode(), mask=pa.array([False, True, False])
+        ),
+    ],
+)
+def test_cast_column_takes_every_list_type_that_fits(column):
+    feature = Feature(name="x", dtype="string", tower="item", multi_valued=True)
+    values = logic.cast_column(column, feature, "f")
+    assert values.type == pa.list_(pa.string())
+    assert values.to_pylist() == [["a"], None, []]
+
+
+def test_cast_column_refuses_what_does_not_fit():
+    no_utf8 = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    with pytest.raises(DataError, match=r"log\.parquet: column 'x' holds a value that is no string"):
+        logic.cast_column(no_utf8, Feature(name="x", dtype="string", tower="user"), "log.parquet")
+    with pytest.raises(DataError, match="'x' holds a value that is no int"):
+        logic.cast_column(pa.array([2**63], pa.uint64()), Feature(name="x", dtype="int", tower="user"), "f")
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "expected", "missing"),
+    [
+        (
+            Feature("f", "float", "user", default=1),
+            [None, float("nan"), float("-inf"), 2.5],
+            [1.0, 1.0, 1.0, 2.5],
+            3,
+        ),
+        (Feature("f", "int", "user", default=-1), [None, 4], [-1, 4], 1),
+        (Feature("f", "string", "user", default="?"), [None, ""], ["?", ""], 1),
+        (Feature("f", "string", "user"), [None, "a"], [None, "a"], 1),
+        (
+            Feature("f", "string", "item", multi_valued=True, default="?"),
+            [["a", None], None, [], ["b"]],
+            [["a", "?"], ["?"], [], ["b"]],
+            2,
+        ),
+        (Feature("f", "string", "item", multi_valued=True), [["a", None], None], [["a", None], None], 2),
+    ],
+)
+def test_fill_missing(feature, values, expected, missing):
+    column = logic.cast_column(pa.array(values), feature, "f")
+    filled, count = logic.fill_missing(column, feature)
+    assert filled.to_pylist() == expected
+    assert count == missing
+
+
+def raw_batch(**columns):
+    rows = {
+        "uid": ["a", None, "b\nc", "", "d", "e", "f", "g", None],
+        "iid": [1, 2, 3, 4, 5, 6, 7, 8, 9],
+        "at": [10, 20, 30, 40, None, 60, 70, 80, None],
+        "rating": [4.1, 5, 5, 5, 5, 4.0, None, float("nan"), 1],
+        "device": ["tv", None, "x", "x", "x", "x", "x", "x", "x"],
+    }
+    return pa.record_batch({**rows, **columns})
+
+
+def test_clean_batch_counts_each_row_under_the_first_reason(spec):
+    config = IngestConfig(positives=PositiveRule(column="rating", at_least=4.1))
+    kept, counts = logic.clean_batch(raw_batch(), 2, 100, spec, config)
+    assert kept.to_pylist() == [{"uid": "a", "iid": "1", "at": 10, "device": "tv", "#file": 2, "#row": 100}]
+    assert counts.rows == {"read": 9}
+    assert counts.dropped == {
+        "null_id": 2,
+        "empty_id": 1,
+        "line_break_in_id": 1,
+        "null_timestamp": 1,
+        "below_positive_rule": 1,
+        "no_value_for_positive_rule": 2,
+    }
+
+
+def test_clean_batch_keeps_row_numbers_and_drops_carriage_returns(spec):
+    raw = raw_batch(uid=list("abcdefghi"), iid=["1", "2\r", *"3456789"], at=pa.array(range(9), pa.int64()))
+    kept, counts = logic.clean_batch(raw, 0, 5, spec, IngestConfig())
+    assert kept.column("#row").to_pylist() == [5, 7, 8, 9, 10, 11, 12, 13]
+    assert counts.dropped == {"line_break_in_id": 1}
+
+
+@pytest.mark.parametrize("dtype", [pa.float32(), pa.float64(), pa.decimal128(4, 1)])
+def test_positive_rule_includes_its_bound_in_the_columns_own_precision(spec, dtype):
+    ratings = pa.array([4.0, 4.1, 4.2]).cast(dtype, safe=False)
+    raw = pa.record_batch(
+        {"uid": ["a"] * 3, "iid": ["1", "2", "3"], "at": [1, 2, 3], "device": ["w"] * 3, "rating": ratings}
+    )
+    config = IngestConfig(positives=PositiveRule(column="rating", at_least=4.1))
+    kept, _ = logic.clean_batch(raw, 0, 0, spec, config)
+    assert kept.column("iid").to_pylist() == ["2", "3"]
+
+
+def test_bucket_count_is_at_least_one_and_bounds_a_bucket():
+    assert logic.bucket_count(1) == 1
+    assert 100_000 <= 10_000_000 / logic.bucket_count(10_000_000) <= 200_000
+
+
+def test_partition_by_user_keeps_every_row_and_each_user_in_one_bucket():
+    users = [f"user {i % 40} 🙂" for i in range(200)]
+    whole = pa.record_batch({"uid": users, "row": list(range(200))})
+    parts = logic.partition_by_user(whole, "uid", 7)
+    assert sorted(row for part in parts.values() for row in part.column("row").to_pylist()) == list(
+        range(200)
+    )
+    bucket_of = {user: b for b, part in parts.items() for user in part.column("uid").to_pylist()}
+    assert sum(len(set(part.column("uid").to_pylist())) for part in parts.values()) == 40
+    assert len(parts) == 7
+    # Another batch, where the user stands at another place, agrees.
+    for bucket, part in logic.partition_by_user(whole.slice(120, 33), "uid", 7).items():
+        assert {bucket_of[user] for user in part.column("uid").to_pylist()} == {bucket}
+
+
+def test_partition_by_user_of_nothing_is_nothing():
+    assert logic.partition_by_user(pa.record_batch({"uid": pa.array([], pa.string())}), "uid", 1) == {}
+
+
+def test_group_starts():
+    np.testing.assert_array_equal(logic.group_starts(np.array([4, 4, 4, 0, 7, 7])), [0, 0, 0, 3, 4, 4])
+    assert len(logic.group_starts(np.array([], np.int64))) == 0
+
+
+# Users with 4, 1, 2 and 3 rows.
+STARTS = np.array([0, 0, 0, 0, 4, 5, 5, 7, 7, 7])
+
+
+@pytest.mark.parametrize(
+    ("skip", "expected", "single"),
+    [
+        (0, [T, T, T, E, T, T, E, T, T, E], 1),
+        # The user with 2 loses the newest to the held-out set of skip_latest 0, and keeps the other.
+        (1, [T, T, E, S, T, T, S, T, E, S], 2),
+        (2, [T, E, S, S, T, T, S, T, S, S], 3),
+        (9, [T, S, S, S, T, T, S, T, S, S], 4),
+    ],
+)
+def test_latest_per_user_split(skip, expected, single):
+    split = LatestPerUserSplit(kind="latest_per_user", skip_latest=skip)
+    splits, singles = logic.assign_splits(STARTS, np.zeros(10, np.int64), split)
+    np.testing.assert_array_equal(splits, expected)
+    assert singles == single
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime.datetime(1970, 1, 1, 0, 1, 40),
+        datetime.datetime(1970, 1, 1, 1, 1, 40, tzinfo=datetime.timezone(datetime.timedelta(hours=1))),
+        datetime.datetime(1970, 1, 1, 0, 1, 39, 500_000, tzinfo=datetime.UTC),
+    ],
+)
+def test_cut_off_split_holds_out_from_the_moment_on(moment):
+    splits, singles = logic.assign_splits(
+        np.array([0, 0, 0, 3]), np.array([99, 100, 101, 100]), CutOffSplit(kind="cut_off", time=moment)
+    )
+    np.testing.assert_array_equal(splits, [T, E, E, E])
+    assert singles == 1
+
+
+def test_history_positions_stop_at_the_users_first_row():
+    positions = logic.history_positions(np.array([0, 0, 2, 2, 2, 2]), np.array([5, 2, 1, 3]), 3)
+    np.testing.assert_array_equal(positions, [[2, 3, 4], [-1, -1, -1], [-1, -1, 0], [-1, -1, 2]])
+
+
+def test_history_breaks_ties_in_time_by_file_then_row(spec):
+    users, items = tables(spec, ["u", "v"], list("abcdef"))
+    # Rows arrive out of order; u's items in order are a (time 1), then at time 5: b (file 0, row 3),
+    # c (file 0, row 10), d (file 1, row 2).
+    batches = [
+        batch([("u", "d", 5, 2), ("v", "f", 2, 7)], file=1),
+        batch([("u", "c", 5, 10), ("v", "e", 9, 4), ("u", "a", 1, 11), ("u", "b", 5, 3)]),
+    ]
+    expected = {
+        ("u", "a"): ["", "", ""],
+        ("u", "b"): ["", "", "a"],
+        ("u", "c"): ["", "a", "b"],
+        ("u", "d"): ["a", "b", "c"],
+        ("v", "f"): ["", "", ""],
+        ("v", "e"): ["", "", "f"],
+    }
+    for order in (batches, batches[::-1]):
+        bucket, counts = logic.build_bucket(order, users, items, spec, IngestConfig())
+        rows = histories(spec, bucket, users, items)
+        assert {(user, item): history for user, item, history in rows} == expected
+        held_out = {rows[i][:2] for i in np.flatnonzero(bucket.splits == E)}
+        assert held_out == {("u", "d"), ("v", "e")}
+        assert (counts.rows["train"], counts.rows["eval"], counts.rows["users"]) == (4, 2, 2)
+        assert (counts.first_timestamp, counts.last_timestamp) == (1, 9)
+
+
+def test_history_never_holds_the_future_nor_another_users_items(spec):
+    source = random.Random(3)
+    names = [f"item {i}" for i in range(400)]
+    # Every item occurs once, so an item in a history says which row it came from.
+    rows = [(f"u{source.randrange(25)}", name, source.randrange(60), i) for i, name in enumerate(names)]
+    source.shuffle(rows)
+    users, items = tables(spec, [f"u{i}" for i in range(25)], names)
+    bucket, _ = logic.build_bucket([batch(rows[:150]), batch(rows[150:])], users, items, spec, IngestConfig())
+    found = {item: (user, history) for user, item, history in histories(spec, bucket, users, items)}
+    assert len(found) == 400
+    for user, item, time, row in rows:
+        before = [r for r in rows if r[0] == user and (r[2], r[3]) < (time, row)]
+        last = [r[1] for r in sorted(before, key=lambda r: (r[2], r[3]))[-3:]]
+        assert found[item] == (user, [""] * (3 - len(last)) + last)
+
+
+def test_rows_without_metadata_are_dropped_before_the_history(spec):
+    users, items = tables(spec, ["u"], ["a", "b"])
+    rows = batch(
+        [("u", "a", 1, 0), ("u", "gone", 2, 1), ("u", "b", 3, 2), ("who", "a", 4, 3), ("who", "lost", 5, 4)]
+    )
+    bucket, counts = logic.build_bucket([rows], users, items, spec, IngestConfig(missing_metadata="drop"))
+    assert histories(spec, bucket, users, items) == [("u", "a", ["", "", ""]), ("u", "b", ["", "", "a"])]
+    assert counts.dropped == {"missing_metadata": 3}
+    assert counts.rows["unknown_users"] == 1
+    assert counts.unknown_users == ("who",)
+    assert counts.unknown_items == {"gone", "lost"}
+
+
+def test_a_bucket_of_unknown_users_only_is_empty(spec):
+    users, items = tables(spec, ["u"], ["a"])
+    bucket, counts = logic.build_bucket([batch([("x", "a", 1, 0)])], users, items, spec, IngestConfig())
+    assert len(bucket.rows) == 0
+    assert counts.rows["users"] == 0
+    assert counts.dropped == {"missing_metadata": 1}
+
+
+def test_example_batch_joins_the_features_of_both_tables(spec):
+    users, items = tables(spec, ["u", "v"], ["a", "b", "c"])
+    rows = batch([("v", "c", 1, 0), ("u", "b", 2, 1)])
+    bucket, _ = logic.build_bucket([rows], users, items, spec, IngestConfig())
+    examples = logic.example_batch(bucket, np.array([1, 0]), users, items, spec)
+    assert examples.to_pydict() == {
+        "uid": [[b"u"], [b"v"]],
+        "age": [[0], [1]],
+        "iid": [[b"b"], [b"c"]],
+        "price": [[0.5], [1.0]],
+        "tags": [[b"tag1"], [b"tag2", b"tag2"]],
+        "device": [[b"web"], [b"web"]],
+        "at": [[2], [1]],
+        "recent": [[b"", b"", b""], [b"", b"", b""]],
+    }
+    assert examples.schema.field("price").type == pa.list_(pa.float32())
+
+
+def test_unknown_ids_get_the_defaults_and_keep_their_ids(spec):
+    price = dataclasses.replace(spec.features[3], default=9.5)
+    spec = dataclasses.replace(spec, features=(*spec.features[:3], price, *spec.features[4:]))
+    users, items = tables(spec, ["u"], ["a"], defaults=True)
+    rows = batch([("new", "fresh", 1, 0), ("new", "a", 2, 1)])
+    bucket, counts = logic.build_bucket([rows], users, items, spec, IngestConfig(missing_metadata="default"))
+    examples = logic.example_batch(bucket, np.array([0, 1]), users, items, spec).to_pydict()
+    assert examples["uid"] == [[b"new"], [b"new"]]
+    assert examples["iid"] == [[b"fresh"], [b"a"]]
+    assert examples["age"] == [[30], [30]]
+    assert examples["price"] == [[9.5], [0.0]]
+    assert examples["tags"] == [[b"none"], []]
+    assert examples["recent"][1] == [b"", b"", b"fresh"]
+    assert counts.dropped["missing_metadata"] == 0
+    assert counts.unknown_items == {"fresh"}
+
+
+def test_context_features_are_filled_and_counted(spec):
+    users, items = tables(spec, ["u"], ["a"])
+    rows = batch([("u", "a", 1, 0), ("u", "a", 2, 1)])
+    rows = rows.set_column(3, "device", pa.array([None, "tv"], pa.string()))
+    bucket, counts = logic.build_bucket([rows], users, items, spec, IngestConfig())
+    assert bucket.rows.column("device").to_pylist() == ["web", "tv"]
+    assert counts.filled == {"device": 1}
+
+
+def test_catalogue_keeps_the_tables_order_and_appends_unknown_items_with_defaults(spec):
+    price = dataclasses.replace(spec.features[3], default=1.0)
+    spec = dataclasses.replace(spec, features=(*spec.features[:3], price, *spec.features[4:]))
+    items = pa.table(
+        {
+            "iid": ["z", "b"],
+            "price": pa.array([1, 2], pa.float32()),
+            "tags": [["t"], []],
+            "title": ["Z", "B"],
+        }
+    )
+    assert logic.build_catalogue(items, spec, ["q"], "drop") is items
+    assert logic.build_catalogue(items, spec, ["y", "c"], "default").to_pydict() == {
+        "iid": ["z", "b", "c", "y"],
+        "price": [1.0, 2.0, 1.0, 1.0],
+        "tags": [["t"], [], ["none"], ["none"]],
+        "title": ["Z", "B", None, None],
+    }
+
+
+def test_fingerprint_follows_the_contents_of_each_file(spec, tmp_path):
+    names = ("log.parquet", "people.parquet", "things.parquet")
+    for name in names:
+        (tmp_path / name).write_bytes(b"1")
+    first = logic.fingerprint_inputs(spec, str(tmp_path))
+    assert logic.fingerprint_inputs(spec, str(tmp_path)) == first
+    seen = {first}
+    for name in names:
+        (tmp_path / name).write_bytes(b"2")
+        seen.add(logic.fingerprint_inputs(spec, str(tmp_path)))
+    assert len(seen) == 4
+    (tmp_path / "log.parquet").unlink()
+    with pytest.raises(DataError, match=r"No file .*log\.parquet.*people\.parquet, things\.parquet"):
+        logic.fingerprint_inputs(spec, str(tmp_path))

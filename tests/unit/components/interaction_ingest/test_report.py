@@ -1,0 +1,134 @@
+import datetime
+import re
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+
+from components.interaction_ingest.config import CutOffSplit, IngestConfig, LatestPerUserSplit, PositiveRule
+from components.interaction_ingest.counts import IngestCounts, merge_counts
+from components.interaction_ingest.report import build_report, check_counts, summarize
+from components.interaction_ingest.tables import EntityTable, Inputs
+from schemas.errors import DataError
+
+pytestmark = pytest.mark.unit
+
+
+def inputs(rows):
+    empty = pa.table({"uid": ["a"]})
+    users, items = EntityTable(empty, {"line_break_in_id": 2}, {"age": 3}), EntityTable(empty, {}, {})
+    return Inputs(row_groups=(), rows=rows, users=users, items=items)
+
+
+def counts(read=10, train=6, held_out=1, dropped=3, **fields):
+    rows = Counter(read=read, train=train, eval=held_out, users=4, users_with_one_positive=2, unknown_users=1)
+    return IngestCounts(
+        rows=rows, dropped=Counter(null_id=dropped), first_timestamp=5.0, last_timestamp=90.0, **fields
+    )
+
+
+def test_merge_counts_does_not_depend_on_grouping():
+    parts = [
+        counts(unknown_users=("b", "a"), unknown_items=frozenset("xy"), filled=Counter(device=1)),
+        IngestCounts(unknown_users=tuple("cdefg"), unknown_items=frozenset("yz"), problems=("p",)),
+        IngestCounts(rows=Counter(read=2), dropped=Counter(null_id=1, empty_id=1), first_timestamp=-3.0),
+    ]
+    whole = merge_counts(parts)
+    assert whole == merge_counts(
+        [merge_counts([parts[2], parts[0]]), merge_counts([]), merge_counts(parts[1:2])]
+    )
+    assert whole.rows["read"] == 12
+    assert whole.dropped == {"null_id": 4, "empty_id": 1}
+    assert whole.unknown_users == ("a", "b", "c", "d", "e")
+    assert whole.unknown_items == frozenset("xyz")
+    assert (whole.first_timestamp, whole.last_timestamp, whole.problems) == (-3.0, 90.0, ("p",))
+
+
+def test_report_and_its_line():
+    report = build_report(counts(unknown_items=frozenset("q"), filled=Counter(device=7, x=0)), inputs(10), 5)
+    assert report == {
+        "rows_read": 10,
+        "rows_kept": 7,
+        "dropped": {"null_id": 3},
+        "train_rows": 6,
+        "eval_rows": 1,
+        "skipped_rows": 0,
+        "users": 4,
+        "items": 5,
+        "users_with_one_positive": 2,
+        "unknown_users": 1,
+        "unknown_items": 1,
+        "filled_defaults": {"age": 3, "device": 7},
+        "user_table_dropped": {"line_break_in_id": 2},
+        "item_table_dropped": {},
+        "first_timestamp": 5,
+        "last_timestamp": 90,
+    }
+    assert summarize(report) == (
+        "Ingest: 10 interactions read, 7 kept (6 train, 1 eval, 0 skipped), dropped: 3 null_id; "
+        "4 users, 5 items in the catalogue; 2 rows of the user table dropped: line_break_in_id; "
+        "defaults filled in: age 3, device 7"
+    )
+
+
+CUT_OFF = IngestConfig(
+    split=CutOffSplit(kind="cut_off", time=datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+)
+SKIP_TWO = IngestConfig(split=LatestPerUserSplit(kind="latest_per_user", skip_latest=2))
+
+
+@pytest.mark.parametrize(
+    ("found", "config", "message"),
+    [
+        (
+            counts(read=9),
+            IngestConfig(),
+            "10 rows are in the file, 9 were read, 7 kept and 3 dropped. Expected",
+        ),
+        (
+            counts(train=7),
+            IngestConfig(),
+            "10 rows are in the file, 10 were read, 8 kept and 3 dropped. Expected",
+        ),
+        (
+            counts(train=0, held_out=0, dropped=10),
+            IngestConfig(positives=PositiveRule(column="stars", at_least=4)),
+            "log.parquet: no positives are left of 10 interactions; dropped: null_id: 10. "
+            "The rule is stars >= 4. Change ingest.positives",
+        ),
+        (
+            counts(train=7, held_out=0),
+            SKIP_TWO,
+            "the eval split is empty. The 7 positives are of 4 users, none with more than 3",
+        ),
+        (
+            counts(train=7, held_out=0),
+            CUT_OFF,
+            "the eval split is empty. The 7 positives are from 1970-01-01T00:00:05 to 1970-01-01T00:01:30 "
+            "UTC, and those from ingest.split.time 2020-01-01T00:00:00+00:00 on are eval",
+        ),
+        (counts(train=0, held_out=7), CUT_OFF, "the train split is empty"),
+        (
+            counts(missing=Counter(device=2)),
+            IngestConfig(),
+            "log.parquet: values are missing (null or not a finite number) in 'device' (2)",
+        ),
+        (counts(problems=("page 3 is damaged",)), IngestConfig(), "page 3 is damaged"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(spec, found, config, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        check_counts(found, inputs(10), spec, config)
+
+
+def test_unknown_ids_are_refused_with_counts_and_examples(spec):
+    found = counts(dropped=0, unknown_users=("no one",), unknown_items=frozenset(f"i{n}" for n in range(7)))
+    found.dropped["missing_metadata"] = 3
+    message = (
+        "log.parquet: 3 interactions have no metadata: 1 users are not in people.parquet, such as 'no one'; "
+        "7 items are not in things.parquet, such as 'i0', 'i1', 'i2', 'i3', 'i4'. Add them to the tables, "
+        "or set ingest.missing_metadata to drop or default."
+    )
+    with pytest.raises(DataError, match=re.escape(message)):
+        check_counts(found, inputs(10), spec, IngestConfig())
+    check_counts(found, inputs(10), spec, IngestConfig(missing_metadata="drop"))

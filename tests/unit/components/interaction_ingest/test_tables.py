@@ -1,0 +1,159 @@
+import dataclasses
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.interaction_ingest.config import IngestConfig, PositiveRule
+from components.interaction_ingest.tables import check_inputs
+from schemas.errors import ConfigError, DataError
+
+pytestmark = pytest.mark.unit
+
+LOG = {"uid": ["a", "b"], "iid": [1, 2], "at": [10, 20], "device": ["tv", None], "stars": [1.0, 2.0]}
+PEOPLE = {"uid": ["a", "b"], "age": [20, None]}
+THINGS = {
+    "iid": pa.array([1, 2], pa.int32()),
+    "price": [1.5, 2.0],
+    "tags": [["x"], []],
+    "title": pa.array(["One", None]).dictionary_encode(),
+    "unused": [0, 0],
+}
+
+
+@pytest.fixture
+def check(spec, tmp_path):
+    """Write the three tables, with changes, and check them."""
+
+    def run(config=None, log=None, people=None, things=None, spec=spec, **options):
+        for name, base, change in (
+            ("log", LOG, log),
+            ("people", PEOPLE, people),
+            ("things", THINGS, things),
+        ):
+            columns = {k: v for k, v in {**base, **(change or {})}.items() if v is not None}
+            pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet", **options)
+        return check_inputs(spec, config or IngestConfig(), str(tmp_path))
+
+    return run
+
+
+def test_good_tables_are_cast_filled_and_counted(check):
+    inputs = check(row_group_size=1)
+    assert inputs.rows == 2
+    assert [(group.index, group.first_row, group.file_index) for group in inputs.row_groups] == [
+        (0, 0, 0),
+        (1, 1, 0),
+    ]
+    assert inputs.users.table.to_pydict() == {"uid": ["a", "b"], "age": [20, 30]}
+    assert inputs.users.filled == {"age": 1}
+    assert inputs.items.table.to_pydict() == {
+        "iid": ["1", "2"],
+        "price": [1.5, 2.0],
+        "tags": [["x"], []],
+        "title": ["One", None],
+    }
+    assert inputs.items.table.schema.field("price").type == pa.float32()
+    assert (inputs.items.dropped, inputs.items.filled) == ({}, {})
+
+
+def test_odd_ids_simply_work(check):
+    odd = ["with space", "quote\"s and 'these'", "🙂,;", "tab\t", "ünï"]
+    inputs = check(people={"uid": odd, "age": [1] * 5})
+    assert inputs.users.table.column("uid").to_pylist() == odd
+    assert inputs.users.dropped == {}
+
+
+def test_ids_with_line_breaks_and_empty_ids_are_dropped_and_counted(check):
+    inputs = check(people={"uid": ["a", "b\nc", "d\re", "", "f"], "age": [1] * 5})
+    assert inputs.users.table.column("uid").to_pylist() == ["a", "f"]
+    assert inputs.users.dropped == {"empty_id": 1, "line_break_in_id": 2}
+
+
+@pytest.mark.parametrize("file", ["log", "people", "things"])
+def test_files_that_are_missing_empty_or_no_parquet(check, spec, tmp_path, file):
+    check()
+    path = tmp_path / f"{file}.parquet"
+    schema = pq.read_schema(path)
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=rf"{file}\.parquet is empty: expected a Parquet file, found 0 bytes"):
+        check_inputs(spec, IngestConfig(), str(tmp_path))
+    path.write_text("user,item\n1,2\n" * 10)
+    with pytest.raises(DataError, match=rf"{file}\.parquet: expected a Parquet file\. It cannot be read"):
+        check_inputs(spec, IngestConfig(), str(tmp_path))
+    pq.write_table(schema.empty_table(), path)
+    with pytest.raises(DataError, match=rf"{file}\.parquet is empty: expected at least one row, found 0"):
+        check_inputs(spec, IngestConfig(), str(tmp_path))
+    path.unlink()
+    with pytest.raises(
+        DataError, match=rf"No file .*{file}\.parquet\. Parquet files in the folder: \w+\.parquet, "
+    ):
+        check_inputs(spec, IngestConfig(), str(tmp_path))
+    with pytest.raises(DataError, match=r"No folder .*nowhere: expected it to hold log\.parquet"):
+        check_inputs(spec, IngestConfig(), str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"log": {"iid": None, "item": [1, 2]}},
+            "log.parquet: no column 'iid', which is a feature of the schema file. "
+            "Its columns: uid, at, device, stars, item. Did you mean 'uid'?",
+        ),
+        (
+            {"log": {"at": None, "date": [1, 2]}},
+            "log.parquet: no column 'at', which is the time of the interaction",
+        ),
+        ({"log": {"device": None}}, "log.parquet: no column 'device'"),
+        ({"people": {"age": None, "aged": [1, 2]}}, "people.parquet: no column 'age'"),
+        ({"things": {"title": None}}, "things.parquet: no column 'title', which is a column to show"),
+        ({"people": {"age": ["1", "2"]}}, "people.parquet: column 'age' must hold integers. Found: string."),
+        ({"people": {"age": [1.0, 2.0]}}, "people.parquet: column 'age' must hold integers. Found: double."),
+        ({"people": {"uid": [1.0, 2.0]}}, "column 'uid' must hold strings or integers. Found: double."),
+        ({"things": {"price": ["1", "2"]}}, "column 'price' must hold numbers. Found: string."),
+        ({"things": {"tags": ["x", "y"]}}, "column 'tags' must hold lists of strings. Found: string."),
+        ({"log": {"device": [1, 2]}}, "column 'device' must hold strings. Found: int64."),
+        ({"log": {"at": ["2020", "2021"]}}, "column 'at' must hold integer seconds since 1970 or timestamps"),
+        ({"log": {"at": [1.0, 2.0]}}, "column 'at' must hold integer seconds since 1970 or timestamps"),
+        (
+            {"people": {"uid": ["a", "b", "a", "c", "c", "c"], "age": [1] * 6}},
+            "people.parquet: 'uid' must be unique, but 2 ids stand in more than one row, such as 'a', 'c'.",
+        ),
+        ({"people": {"uid": ["a", None]}}, "people.parquet: 1 of 2 rows have no 'uid'."),
+        (
+            {"things": {"price": [float("nan"), None]}},
+            "things.parquet: values are missing (null or not a finite number) in 'price' (2). ",
+        ),
+    ],
+)
+def test_bad_tables_are_refused(check, change, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        check(**change)
+
+
+def test_the_positive_rules_column_must_be_there_and_hold_numbers(check):
+    check(IngestConfig(positives=PositiveRule(column="stars", at_least=2)))
+    with pytest.raises(
+        DataError, match=r"no column 'star', which is the column of ingest\.positives.*'stars'"
+    ):
+        check(IngestConfig(positives=PositiveRule(column="star", at_least=2)))
+    with pytest.raises(DataError, match="column 'device' must hold numbers, since"):
+        check(IngestConfig(positives=PositiveRule(column="device", at_least=2)))
+
+
+def test_default_metadata_needs_a_default_on_every_feature(check, spec):
+    config = IngestConfig(missing_metadata="default")
+    with pytest.raises(ConfigError, match=r"missing_metadata is 'default'.* Without one: price\. Add them"):
+        check(config)
+    price = dataclasses.replace(spec.features[3], default=0.0)
+    check(config, spec=dataclasses.replace(spec, features=(*spec.features[:3], price, *spec.features[4:])))
+
+
+def test_repeated_columns_are_refused(spec, tmp_path, check):
+    check()
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array([1]), pa.array([2])], ["uid", "age", "age"])
+    pq.write_table(table, tmp_path / "people.parquet")
+    with pytest.raises(DataError, match=r"people\.parquet: 2 columns are named 'age'"):
+        check_inputs(spec, IngestConfig(), str(tmp_path))

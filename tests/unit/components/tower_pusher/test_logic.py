@@ -1,0 +1,269 @@
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.tower_pusher.logic import (
+    PushInputs,
+    check_writable,
+    hash_folder,
+    is_blessed,
+    push_if_blessed,
+    push_release,
+)
+from schemas.errors import ReleaseError
+from schemas.release import read_latest_release
+
+pytestmark = pytest.mark.unit
+
+
+def write_json(file: Path, content: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> PushInputs:
+    model = tmp_path / "model"
+    write_json(model / "model.json", {"model_id": "m1", "dim": 4, "temperature": 0.1, "steps": 3})
+    for tower in ("user_tower", "item_tower"):
+        write_json(model / tower / "assets.extra" / "dssm_part.json", {"model_id": "m1", "part": tower})
+        (model / tower / "variables").mkdir()
+        (model / tower / "variables" / "variables.index").write_bytes(b"12345")
+        (model / tower / "saved_model.pb").write_bytes(tower.encode())
+    index = tmp_path / "index"
+    write_json(index / "dssm_part.json", {"model_id": "m1", "part": "index", "dim": 4, "items": 7})
+    (index / "embeddings.npy").write_bytes(b"0" * 16)
+    report = {
+        "model_id": "m1",
+        "metrics": {"recall_at_10": 0.24, "ndcg_at_10": 0.125},
+        "popularity": {"recall_at_10": 0.08, "ndcg_at_10": 0.05},
+        "users": 3,
+        "blessed": True,
+    }
+    write_json(tmp_path / "report" / "evaluation_report.json", report)
+    (tmp_path / "schema").mkdir()
+    (tmp_path / "schema" / "schema.pbtxt").write_text("feature {}\n")
+    (tmp_path / "transform" / "transform_fn").mkdir(parents=True)
+    (tmp_path / "transform" / "transform_fn" / "saved_model.pb").write_bytes(b"graph")
+    return PushInputs(model, index, tmp_path / "report", tmp_path / "schema", tmp_path / "transform")
+
+
+@pytest.fixture
+def blessing(tmp_path: Path) -> Path:
+    folder = tmp_path / "blessing"
+    folder.mkdir()
+    (folder / "BLESSED").write_text("1")
+    return folder
+
+
+def names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+def test_a_release_has_one_version_everywhere_and_says_what_it_is(inputs: PushInputs, tmp_path: Path) -> None:
+    serving = tmp_path / "serving"
+    release = push_release(inputs, serving, run_id="run-1")
+
+    assert release.version == 1
+    assert {name: names(serving / name) for name in ("user_tower", "item_tower", "index", "releases")} == {
+        "user_tower": {"1"}, "item_tower": {"1"}, "index": {"1"}, "releases": {"1", ".lock"},
+    }  # fmt: skip
+    assert names(serving / "releases" / "1") == {"manifest.json"}
+    assert (serving / "user_tower" / "1" / "saved_model.pb").read_bytes() == b"user_tower"
+    assert (serving / "item_tower" / "1" / "saved_model.pb").read_bytes() == b"item_tower"
+    manifest = json.loads((serving / "releases" / "1" / "manifest.json").read_text())
+    created = manifest.pop("created")
+    assert created.endswith("+00:00")
+    assert created[10] == "T"
+    assert {key: manifest[key] for key in manifest if not key.endswith("sha256") and key != "parts"} == {
+        "version": 1,
+        "run_id": "run-1",
+        "model_id": "m1",
+        "dim": 4,
+        "temperature": 0.1,
+        "items": 7,
+        "metrics": {"recall_at_10": 0.24, "ndcg_at_10": 0.125},
+        "popularity": {"recall_at_10": 0.08, "ndcg_at_10": 0.05},
+    }
+    assert {part: value["path"] for part, value in manifest["parts"].items()} == {
+        "user_tower": "user_tower/1", "item_tower": "item_tower/1", "index": "index/1",
+    }  # fmt: skip
+    assert manifest["parts"]["user_tower"]["files"]["variables/variables.index"] == 5
+    assert read_latest_release(serving) == release
+
+
+def test_the_next_version_is_above_every_one_in_any_folder(inputs: PushInputs, tmp_path: Path) -> None:
+    serving = tmp_path / "serving"
+    (serving / "user_tower" / "41").mkdir(parents=True)
+    (serving / "item_tower" / "7").mkdir(parents=True)
+    (serving / "item_tower" / "latest").mkdir()
+
+    assert push_release(inputs, serving, run_id="a").version == 42
+    assert push_release(inputs, serving, run_id="b").version == 43
+    # Folders that no push of ours has claimed are none of our business.
+    assert (serving / "user_tower" / "41").is_dir()
+    assert (serving / "item_tower" / "7").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("file", "match"),
+    [
+        ("model/user_tower/assets.extra/dssm_part.json", "user_tower comes from another training"),
+        ("model/item_tower/assets.extra/dssm_part.json", "item_tower comes from another training"),
+        ("index/dssm_part.json", "index comes from another training"),
+        ("report/evaluation_report.json", "evaluation judged another model"),
+    ],
+)
+def test_parts_of_different_trainings_are_refused(
+    inputs: PushInputs, tmp_path: Path, file: str, match: str
+) -> None:
+    content = json.loads((tmp_path / file).read_text())
+    write_json(tmp_path / file, content | {"model_id": "m2"})
+
+    with pytest.raises(ReleaseError, match=match):
+        push_release(inputs, tmp_path / "serving", run_id="r")
+    assert not (tmp_path / "serving").exists()
+
+
+def test_swapped_towers_are_refused(inputs: PushInputs, tmp_path: Path) -> None:
+    write_json(
+        inputs.model / "user_tower/assets.extra/dssm_part.json", {"model_id": "m1", "part": "item_tower"}
+    )
+    with pytest.raises(ReleaseError, match=r"expected the part 'user_tower'\. Received: 'item_tower'"):
+        push_release(inputs, tmp_path / "serving", run_id="r")
+
+
+def test_an_index_of_another_width_is_refused(inputs: PushInputs, tmp_path: Path) -> None:
+    write_json(inputs.index / "dssm_part.json", {"model_id": "m1", "part": "index", "dim": 8, "items": 7})
+    with pytest.raises(ReleaseError, match="index has dim 8, the model 4"):
+        push_release(inputs, tmp_path / "serving", run_id="r")
+
+
+def test_a_failed_push_leaves_the_old_release_and_nothing_else(
+    inputs: PushInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving = tmp_path / "serving"
+    old = push_release(inputs, serving, run_id="old")
+    real = os.replace
+
+    def no_space(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(os, "replace", no_space)
+    with pytest.raises(ReleaseError, match="No space left on device"):
+        push_release(inputs, serving, run_id="new")
+    monkeypatch.setattr(os, "replace", real)
+
+    assert read_latest_release(serving) == old
+    assert {name: names(serving / name) for name in ("user_tower", "item_tower", "index", "releases")} == {
+        "user_tower": {"1"}, "item_tower": {"1"}, "index": {"1"}, "releases": {"1", ".lock"},
+    }  # fmt: skip
+
+
+def test_unusable_figures_are_refused_before_a_manifest_is_written(
+    inputs: PushInputs, tmp_path: Path
+) -> None:
+    write_json(
+        inputs.report / "evaluation_report.json",
+        {"model_id": "m1", "metrics": {"recall_at_10": None}, "popularity": {}},
+    )
+    with pytest.raises(ReleaseError, match=r"metrics\.recall_at_10"):
+        push_release(inputs, tmp_path / "serving", run_id="r")
+    assert names(tmp_path / "serving" / "index") == set()
+
+
+def test_not_blessed_pushes_nothing_and_says_so(
+    inputs: PushInputs, tmp_path: Path, blessing: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (blessing / "BLESSED").rename(blessing / "NOT_BLESSED")
+    caplog.set_level(logging.INFO, logger="dssm.progress")
+
+    assert push_if_blessed(inputs, blessing, tmp_path / "serving", "r", tmp_path / "result") is None
+
+    assert not (tmp_path / "serving").exists()
+    assert json.loads((tmp_path / "result" / "push.json").read_text()) == {"pushed": 0}
+    assert "nothing was pushed" in caplog.text
+
+
+def test_blessed_pushes_and_notes_where(inputs: PushInputs, tmp_path: Path, blessing: Path) -> None:
+    release = push_if_blessed(inputs, blessing, tmp_path / "serving", "r", tmp_path / "result")
+
+    assert release is not None
+    assert json.loads((tmp_path / "result" / "push.json").read_text()) == {
+        "pushed": 1,
+        "version": 1,
+        "release": str(tmp_path / "serving" / "releases" / "1"),
+    }
+
+
+@pytest.mark.parametrize("files", [(), ("BLESSED", "NOT_BLESSED")])
+def test_an_unclear_blessing_is_an_error(tmp_path: Path, files: tuple[str, ...]) -> None:
+    for name in files:
+        (tmp_path / name).write_text("1")
+    with pytest.raises(ReleaseError, match="expected one file, BLESSED or NOT_BLESSED"):
+        is_blessed(tmp_path)
+
+
+def test_check_writable_leaves_no_trace(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("blocked", ["serving", "serving/user_tower", "serving/releases"])
+def test_check_writable_refuses_a_file_in_the_way(tmp_path: Path, blocked: str) -> None:
+    (tmp_path / blocked).parent.mkdir(exist_ok=True)
+    (tmp_path / blocked).write_text("")
+    with pytest.raises(ReleaseError, match=r"Cannot write releases to .*is not a folder.*serving\.directory"):
+        check_writable(tmp_path / "serving")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_check_writable_refuses_a_read_only_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(ReleaseError, match="Permission denied"):
+        check_writable(tmp_path / "serving")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that refuses even root")
+def test_a_folder_that_cannot_be_written_is_one_clear_error(inputs: PushInputs) -> None:
+    with pytest.raises(ReleaseError, match="Cannot write releases to /proc/serving"):
+        check_writable("/proc/serving")
+    with pytest.raises(ReleaseError, match="Cannot write releases to /proc/serving"):
+        push_release(inputs, "/proc/serving", run_id="r")
+
+
+def test_hash_folder_is_what_coreutils_say(tmp_path: Path) -> None:
+    # mkdir b; printf 1 > b/c; printf 2 > b.txt
+    # find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum
+    expected = "91a2278023c61dd3356166ea60a3cb179268e0899aa80605ad1b1b063d929996"
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b.txt").write_text("2")
+    (tmp_path / "b" / "c").write_text("1")
+    assert hash_folder(tmp_path) == expected
+
+
+def test_hash_folder_depends_on_names_and_contents_only(tmp_path: Path) -> None:
+    for name in ("one", "two", "renamed", "changed"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "x").write_text("1")
+    (tmp_path / "two" / "x").write_text("1")
+    os.utime(tmp_path / "two" / "x", (0, 0))
+    (tmp_path / "renamed" / "y").write_text("1")
+    (tmp_path / "changed" / "x").write_text("2")
+    hashes = [hash_folder(tmp_path / name) for name in ("one", "two", "renamed", "changed")]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
+
+
+def test_pushing_does_not_import_tensorflow() -> None:
+    code = (
+        "import sys, components.tower_pusher.logic, schemas.release; "
+        "print([m for m in ('tensorflow', 'tfx', 'apache_beam') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

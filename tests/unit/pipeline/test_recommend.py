@@ -1,0 +1,325 @@
+import datetime
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipeline.config import load_config
+from pipeline.recommend import read_user, recommend, recommend_items, render
+from schemas.errors import ConfigError, DataError, ReleaseError
+
+pytestmark = pytest.mark.unit
+
+# Unit vectors, one for each item.
+ITEMS = ["10", "11", "12", "13", "a b", "c,d"]
+VECTORS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0.8, 0], [0.8, 0, 0.6], [0, 0.6, 0.8]], np.float32)
+TITLES = ["Ten", "Eleven", "Twelve", "Thirteen", "A and B", "C, then D"]
+
+
+def schema(**changes):
+    content = {
+        "name": "toy",
+        "tables": {"items": {"display": ["title", "year"]}},
+        "history": {"name": "history", "length": 3},
+        "features": [
+            {"name": "user_id", "dtype": "string", "tower": "user", "role": "user_id"},
+            {
+                "name": "age",
+                "dtype": "int",
+                "tower": "user",
+                "encoding": {"kind": "z_score"},
+                "minimum": 0,
+                "maximum": 120,
+            },
+            {
+                "name": "gender",
+                "dtype": "string",
+                "tower": "user",
+                "encoding": {"kind": "vocabulary"},
+                "values": ["F", "M"],
+            },
+            {
+                "name": "tags",
+                "dtype": "string",
+                "tower": "user",
+                "multi_valued": True,
+                "encoding": {"kind": "vocabulary"},
+            },
+            {
+                "name": "hour",
+                "dtype": "int",
+                "tower": "context",
+                "encoding": {"kind": "bucketize", "buckets": 3},
+                "default": 12,
+            },
+            {
+                "name": "item_id",
+                "dtype": "string",
+                "tower": "item",
+                "role": "item_id",
+                "encoding": {"kind": "vocabulary"},
+            },
+        ],
+    }
+    return content | changes
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory):
+    """A release of a tower whose embedding is history @ (1, 2, 5), newest last, at unit length."""
+    import tensorflow as tf
+
+    class UserTower(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.vectors = tf.Variable(np.concatenate([VECTORS, np.zeros((1, 3), np.float32)]))
+            self.rows = tf.lookup.StaticHashTable(
+                tf.lookup.KeyValueTensorInitializer(ITEMS, tf.range(6, dtype=tf.int64)), default_value=6
+            )
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], tf.int64, name="age"),
+                tf.TensorSpec([None], tf.string, name="gender"),
+                tf.TensorSpec([None, None], tf.string, name="tags"),
+                tf.TensorSpec([None], tf.int64, name="hour"),
+                tf.TensorSpec([None, 3], tf.string, name="history"),
+            ]
+        )
+        def call(self, age, gender, tags, hour, history):
+            history = tf.gather(self.vectors, self.rows.lookup(history))
+            total = tf.einsum("bnd,n->bd", history, tf.constant([1.0, 2.0, 5.0]))
+            return {"embedding": tf.math.l2_normalize(total + 1e-9, axis=1)}
+
+    folder = tmp_path_factory.mktemp("serving")
+    module = UserTower()
+    for part in ("user_tower", "item_tower"):
+        path = folder / part / "7"
+        tf.saved_model.save(module, str(path), signatures={"serving_default": module.call})
+        (path / "assets.extra").mkdir()
+        (path / "assets.extra" / "dssm_part.json").write_text(json.dumps({"model_id": "m", "part": part}))
+    index = folder / "index" / "7"
+    index.mkdir(parents=True)
+    np.save(index / "embeddings.npy", VECTORS)
+    catalogue = {"item_id": ITEMS, "title": TITLES, "year": pa.array([2010, 2011, 2012, 2013, None, 2015])}
+    pq.write_table(pa.table(catalogue), index / "catalogue.parquet")
+    (index / "dssm_part.json").write_text(
+        json.dumps({"model_id": "m", "part": "index", "dim": 3, "items": 6})
+    )
+    manifest = {
+        "version": 7,
+        "created": "2026-01-01T00:00:00+00:00",
+        "run_id": "run",
+        "model_id": "m",
+        "dim": 3,
+        "temperature": 0.1,
+        "items": 6,
+        "schema_sha256": "s",
+        "transform_sha256": "t",
+        "metrics": {},
+        "popularity": {},
+        "parts": {part: {"path": f"{part}/7", "files": {}} for part in ("user_tower", "item_tower", "index")},
+    }
+    (folder / "releases" / "7").mkdir(parents=True)
+    (folder / "releases" / "7" / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture
+def make_config(tmp_path, serving):
+    def make(overrides=(), **schema_changes):
+        (tmp_path / "schema.yaml").write_text(yaml.safe_dump(schema(**schema_changes)))
+        content = {
+            "run": {"name": "toy", "directory": str(tmp_path / "run")},
+            "data": {"schema": str(tmp_path / "schema.yaml"), "directory": str(tmp_path)},
+            "serving": {"directory": str(serving)},
+        }
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+        return load_config(str(tmp_path / "config.yaml"), tuple(overrides))
+
+    users = {
+        "user_id": [1, 2, 3],
+        "age": pa.array([20, 31, None]),
+        "gender": ["F", "M", None],
+        "tags": pa.array([["x", "y"], [], None], pa.list_(pa.string())),
+    }
+    pq.write_table(pa.table(users), tmp_path / "users.parquet")
+    interactions = {
+        "user_id": [1, 2, 1, 1, 1, 4],
+        "item_id": ["11", "10", "12", "a b", "10", "13"],
+        "timestamp": [5, 1, 9, 5, 3, 1],
+        "rating": [4.0, 5.0, 2.0, 5.0, 3.0, 1.0],
+        "hour": [1, 2, 3, 4, 5, 6],
+    }
+    pq.write_table(pa.table(interactions), tmp_path / "interactions.parquet", row_group_size=2)
+    return make
+
+
+def expected_scores(*newest_last):
+    weights = [1, 2, 5][-len(newest_last) :]
+    user = sum(weight * VECTORS[ITEMS.index(item)] for weight, item in zip(weights, newest_last, strict=True))
+    return VECTORS @ (user / np.linalg.norm(user))
+
+
+def test_user_in_time_then_file_order_under_the_positives_rule(make_config):
+    config = make_config()
+    record = read_user(config, config.load_features(), "1")
+    assert record.positives == ["10", "11", "a b", "12"]
+    assert record.features == {"user_id": 1, "age": 20, "gender": "F", "tags": ["x", "y"]}
+    config = make_config(["ingest.positives={column: rating, at_least: 4}"])
+    record = read_user(config, config.load_features(), "1")
+    assert record.positives == ["11", "a b"]
+    assert record.interacted == ["10", "11", "a b", "12"]
+
+
+@pytest.mark.parametrize("ids", [["1", "01", "x"], [1, 10, 3]])
+def test_ids_are_compared_as_text(make_config, tmp_path, ids):
+    config = make_config()
+    for name in ("users", "interactions"):
+        table = pq.read_table(tmp_path / f"{name}.parquet")
+        new = pa.array((ids * 2)[: table.num_rows])
+        pq.write_table(table.set_column(0, "user_id", new), tmp_path / f"{name}.parquet")
+    spec = config.load_features()
+    assert read_user(config, spec, "1").features["age"] == 20
+    assert read_user(config, spec, "1").positives == ["11", "a b"]
+    assert (read_user(config, spec, "01").features is None) == (ids == [1, 10, 3])
+    assert read_user(config, spec, "nobody").features is None
+    assert read_user(config, spec, "9" * 30).features is None
+
+
+def test_timestamps_of_a_timestamp_type(make_config, tmp_path):
+    table = pq.read_table(tmp_path / "interactions.parquet")
+    start = datetime.datetime(2026, 1, 1)
+    # The order within one second is the file's: the ingest sees whole seconds only.
+    times = [start + datetime.timedelta(seconds=s) for s in (1, 0, 1, 0, 0.9, 0)]
+    column = pa.array(times, pa.timestamp("us"))
+    pq.write_table(table.set_column(2, "timestamp", column), tmp_path / "interactions.parquet")
+    config = make_config()
+    assert read_user(config, config.load_features(), "1").positives == ["a b", "10", "11", "12"]
+
+
+def test_known_user(make_config):
+    answer = recommend(make_config(), "1", {}, [], k=2)
+    # The history is the last three: 11, a b, 12; what is left are 13 and c,d.
+    scores = expected_scores("11", "a b", "12")
+    assert [(item.rank, item.item_id) for item in answer.items] == [(1, "c,d"), (2, "13")]
+    assert [item.score for item in answer.items] == pytest.approx([scores[5], scores[3]], abs=1e-5)
+    assert answer.items[0].display == {"title": "C, then D", "year": 2015}
+    assert answer.recent == ["Twelve (2012)", "A and B (unknown)", "Eleven (2011)", "Ten (2010)"]
+    assert answer.inputs == {"age": 20, "gender": "F", "tags": ["x", "y"], "hour": 12}
+    assert answer.notes == ["hour is not known: its default 12 was used."]
+    assert answer.version == 7
+
+
+def test_user_of_the_interactions_alone_gets_the_defaults(make_config):
+    answer = recommend(make_config(), "4", {}, [], k=10)
+    assert answer.inputs == {"age": 26, "gender": "", "tags": [], "hour": 12}
+    assert "13" not in [item.item_id for item in answer.items]
+    assert len(answer.items) == 5
+    assert answer.notes[-1] == "Only 5 items are left of the 6 in the catalogue."
+    assert any("the median of all users, 26, was used" in note for note in answer.notes)
+
+
+def test_given_values_take_the_place_of_known_ones(make_config):
+    answer = recommend(make_config(), "1", {"age": "77", "tags": 'x,"y, z"'}, ["13"], k=10)
+    assert answer.inputs["age"] == 77
+    assert answer.inputs["tags"] == ["x", "y, z"]
+    assert answer.recent == ["Thirteen (2013)"]
+    # All known interactions and the given history are left out.
+    assert [item.item_id for item in answer.items] == ["c,d"]
+
+
+def test_user_never_seen(make_config):
+    config = make_config()
+    answer = recommend(config, None, {"age": "30"}, ["10", "no such", "10", "11", "c,d"], k=10)
+    scores = expected_scores("10", "11", "c,d")
+    rest = sorted((2, 3, 4), key=lambda item: -scores[item])
+    assert [item.item_id for item in answer.items] == [ITEMS[item] for item in rest]
+    assert [item.score for item in answer.items] == pytest.approx(scores[rest].tolist(), abs=1e-5)
+    assert answer.inputs == {"age": 30, "gender": "", "tags": [], "hour": 12}
+    assert answer.notes[0] == (
+        "1 of the 5 items of the history are not in the catalogue and were left out: no such."
+    )
+    assert "The model reads the newest 3 of the 4 items of the history." in answer.notes
+    assert any(
+        note.startswith("gender is not known: it counts as a value never seen") for note in answer.notes
+    )
+
+
+def test_short_history_is_padded_on_the_left(make_config):
+    answer = recommend(make_config(), None, {"age": "30"}, ["10", "11"], k=10)
+    scores = expected_scores("10", "11")
+    assert {item.item_id: item.score for item in answer.items} == pytest.approx(
+        {ITEMS[row]: scores[row] for row in (2, 3, 4, 5)}, abs=1e-5
+    )
+
+
+def test_without_a_history_there_is_an_answer(make_config):
+    answer = recommend(make_config(), None, {"age": "30"}, [], k=6)
+    assert len(answer.items) == 6
+    assert answer.recent == []
+
+
+def test_text_of_an_answer(make_config):
+    text = recommend_items(make_config(), "1", ["hour=3"], [], k=2)
+    lines = text.splitlines()
+    assert lines[:3] == [
+        "Recommendations for user 1, from release 7",
+        "Features: age 20, gender F, tags x | y, hour 3",
+        "Recently liked, newest first: Twelve (2012); A and B (unknown); Eleven (2011); Ten (2010)",
+    ]
+    assert lines[4].split() == ["rank", "score", "item", "title", "year"]
+    # (0, 1, 0) + 2 (.8, 0, .6) + 5 (0, 0, 1) = (1.6, 1, 6.2), of length 6.4807;
+    # its product with (0, .6, .8) is 5.56, and 5.56 / 6.4807 = 0.8579.
+    assert lines[6].split() == ["1", "0.858", "c,d", "C,", "then", "D", "2015"]
+    assert "Note" not in text
+    assert "a user never seen" in render(recommend(make_config(), None, {"age": "30"}, [], k=1))
+
+
+@pytest.mark.parametrize(
+    ("user", "features", "history", "k", "error", "message"),
+    [
+        ("1", [], [], 0, ConfigError, "expected at least 1"),
+        (None, [], [], 5, ConfigError, "Expected a user. Received: nothing"),
+        ("99", [], [], 5, DataError, "'99', who is in neither.*give --history ITEM_ID"),
+        ("99", ["age=3"], [], 5, DataError, "leave --user out"),
+        (None, ["aeg=3"], [], 5, ConfigError, "named 'aeg'; did you mean 'age'"),
+        (None, ["age"], [], 5, ConfigError, "expected NAME=VALUE"),
+        (None, ["age=3", "age=4"], [], 5, ConfigError, "'age' is given twice"),
+        (None, ["age=old"], [], 5, ConfigError, "expected a whole number. Received: 'old'"),
+        (None, ["age=121"], [], 5, ConfigError, "from 0 to 120"),
+        (None, ["gender=X"], [], 5, ConfigError, r"expected one of \['F', 'M'\]"),
+        (None, ["user_id=1"], [], 5, ConfigError, "with --user 1"),
+    ],
+)
+def test_requests_that_cannot_be_answered(make_config, user, features, history, k, error, message):
+    with pytest.raises(error, match=message):
+        recommend_items(make_config(), user, features, history, k)
+
+
+def test_values_without_a_default_are_asked_for_all_at_once(make_config):
+    features = schema()["features"]
+    features[1] |= {"encoding": {"kind": "vocabulary"}}  # the median of labels means nothing
+    del features[4]["default"]
+    with pytest.raises(ConfigError, match=r"\['age', 'hour'\].*--feature age=\.\.\. --feature hour="):
+        recommend(make_config(features=features), None, {}, ["10"], k=1)
+
+
+def test_missing_table_is_named(make_config, tmp_path):
+    (tmp_path / "users.parquet").unlink()
+    with pytest.raises(DataError, match=r"users\.parquet"):
+        recommend(make_config(), "1", {}, [], k=1)
+
+
+def test_without_a_release_the_user_is_told_to_run(make_config, tmp_path):
+    with pytest.raises(ReleaseError, match="dssm run"):
+        recommend(make_config([f"serving.directory={tmp_path / 'empty'}"]), "1", {}, [], k=1)
+
+
+def test_release_of_another_schema_is_refused(make_config):
+    features = [feature for feature in schema()["features"] if feature["name"] != "gender"]
+    with pytest.raises(ReleaseError, match=r"reads \['gender'\]"):
+        recommend(make_config(features=features), "1", {}, [], k=1)

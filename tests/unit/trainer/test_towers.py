@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from schemas.errors import ConfigError
+from schemas.features import Feature, FeatureSpec, History, VocabularyEncoding, ZScoreEncoding
+from trainer.config import ModelConfig
+from trainer.towers import build_towers, oov_rows
+from trainer.vocabularies import EncodedSize
+
+pytestmark = pytest.mark.unit
+
+VOCABULARY = VocabularyEncoding(kind="vocabulary", oov_buckets=2)
+SIZES = {
+    "user_id": EncodedSize(4, 2),
+    "item_id": EncodedSize(6, 2),
+    "city": EncodedSize(3, 2),
+    "tags": EncodedSize(5, 2),
+}
+
+
+def make_spec(user_id_encoded=True, extra=True, history=True):
+    features = [
+        Feature(
+            name="user_id",
+            dtype="string",
+            tower="user",
+            role="user_id",
+            encoding=VOCABULARY if user_id_encoded else None,
+        ),
+        Feature(name="item_id", dtype="string", tower="item", role="item_id", encoding=VOCABULARY),
+    ]
+    if extra:
+        features += [
+            Feature(name="city", dtype="string", tower="context", encoding=VOCABULARY),
+            Feature(name="price", dtype="float", tower="item", encoding=ZScoreEncoding(kind="z_score")),
+            Feature(name="tags", dtype="string", tower="item", multi_valued=True, encoding=VOCABULARY),
+        ]
+    return FeatureSpec(name="t", features=tuple(features), history=History(length=3) if history else None)
+
+
+FEATURES = {
+    "user_id": tf.constant([0, 3, 4 + 2**39 + 1], tf.int64),
+    "city": tf.constant([0, 4, 2], tf.int64),
+    "history": tf.constant([[-1, -1, -1], [-1, -1, 2], [5, 6 + 2**39, 1]], tf.int64),
+    "item_id": tf.constant([1, 2, 6 + 2**39 + 1], tf.int64),
+    "price": tf.constant([-1.5, 0.0, 2.0]),
+    "tags": tf.constant([[0, 6, -1], [-1, -1, -1], [3, -1, -1]], tf.int64),
+}
+SMALL = ModelConfig(dim=4, user_layers=(5, 3), item_layers=(6,))
+
+
+def test_towers_give_unit_vectors():
+    towers = build_towers(make_spec(), SMALL, SIZES, seed=1)
+    for tower in (towers.user, towers.item):
+        for training in (False, True):
+            embedding = tower(FEATURES, training=training)
+            assert embedding.dtype == tf.float32
+            assert embedding.shape == (3, 4)
+            np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1.0, rtol=1e-5)
+
+
+def test_oov_keys_share_the_last_rows():
+    # 2**39 + 1 stands for a fingerprint; with 5 values and 2 buckets, 5 + fingerprint is even: row 5 + 0.
+    keys = tf.constant([0, 4, 5, 6, 5 + 2**39 + 1], tf.int64)
+    np.testing.assert_array_equal(oov_rows(keys, EncodedSize(5, 2)), [0, 4, 6, 5, 5])
+
+
+def test_item_tower_equals_numpy():
+    tower = build_towers(make_spec(), SMALL, SIZES, seed=2).item
+    item_table, price_kernel, price_bias, tag_table, w1, b1, w2, b2 = (
+        v.numpy() for v in tower.trainable_variables
+    )
+    tags = np.stack([(tag_table[0] + tag_table[6]) / 2, np.zeros(4), tag_table[3]])
+    item = item_table[[1, 2, 7]]
+    price = FEATURES["price"].numpy()[:, None] * price_kernel + price_bias
+    total = item + price + tags
+    hidden = np.maximum(np.concatenate([item, price, tags], axis=1) @ w1 + b1, 0)
+    expected = total + hidden @ w2 + b2
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(tower(FEATURES), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_multi_valued_feature_without_any_value_in_the_batch():
+    tower = build_towers(make_spec(), SMALL, SIZES, seed=2).item
+    none = FEATURES | {"tags": tf.zeros([3, 0], tf.int64)}
+    padded = FEATURES | {"tags": tf.fill([3, 2], tf.constant(-1, tf.int64))}
+    np.testing.assert_allclose(tower(none), tower(padded), rtol=1e-6)
+
+
+def test_each_tower_reads_its_own_features_only():
+    towers = build_towers(make_spec(), SMALL, SIZES, seed=3)
+    user_features = {name: FEATURES[name] for name in ("user_id", "city", "history")}
+    item_features = {name: FEATURES[name] for name in ("item_id", "price", "tags")}
+    np.testing.assert_array_equal(towers.user(user_features), towers.user(FEATURES))
+    np.testing.assert_array_equal(towers.item(item_features), towers.item(FEATURES))
+
+
+def test_every_user_input_matters():
+    tower = build_towers(make_spec(), SMALL, SIZES, seed=3).user
+    for name in ("user_id", "city", "history"):
+        changed = FEATURES | {name: tf.roll(FEATURES[name], 1, axis=0)}
+        assert np.abs(tower(changed) - tower(FEATURES)).max() > 1e-3, name
+
+
+def test_user_tower_of_a_history_alone_is_finite_when_it_is_empty():
+    towers = build_towers(make_spec(user_id_encoded=False, extra=False), SMALL, SIZES, seed=4)
+    variables = towers.user.trainable_variables
+    with tf.GradientTape() as tape:
+        embedding = towers.user(FEATURES, training=True)
+        loss = tf.reduce_sum(embedding[:, 0])
+    assert np.isfinite(embedding).all()
+    for gradient in tape.gradient(loss, variables):
+        assert np.isfinite(tf.convert_to_tensor(gradient)).all()
+
+
+def test_user_tower_without_any_input_is_refused():
+    spec = make_spec(user_id_encoded=False, extra=False)
+    with pytest.raises(ConfigError, match="history_encoders"):
+        build_towers(spec, ModelConfig(history_encoders=()), SIZES, seed=1)
+
+
+def test_gradient_reaches_the_shared_item_embedding_from_both_towers():
+    towers = build_towers(make_spec(), SMALL, SIZES, seed=5)
+    variables = towers.trainable_variables
+    assert len({variable.ref() for variable in variables}) == len(variables)
+    tables = [v for v in variables if v.name.startswith("item_id")]
+    assert len(tables) == 1
+    # History keys 2, 5, 1 and an OOV one; item keys 1, 2 and an OOV one: OOV keys have row 6 or 7.
+    for tower, rows in ((towers.user, {1, 2, 5}), (towers.item, {1, 2})):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tower(FEATURES) * tf.constant([1.0, 2.0, 3.0, 4.0]))
+        gradient = tf.convert_to_tensor(tape.gradient(loss, tables[0])).numpy()
+        touched = set(np.flatnonzero(np.abs(gradient).sum(axis=1)))
+        assert rows <= touched <= rows | {6, 7}
+        assert touched & {6, 7}
+
+
+def test_padding_gets_no_gradient():
+    towers = build_towers(make_spec(), SMALL, SIZES, seed=5)
+    (table,) = [v for v in towers.trainable_variables if v.name.startswith("item_id")]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(towers.user(FEATURES)[:, 0])
+    gradient = tf.convert_to_tensor(tape.gradient(loss, table)).numpy()
+    # Padding is looked up at row 0, which no history holds.
+    np.testing.assert_array_equal(gradient[0], np.zeros(4))
+
+
+def test_dropout_is_for_training_only():
+    tower = build_towers(make_spec(), ModelConfig(dim=4, dropout=0.5), SIZES, seed=6).user
+    np.testing.assert_array_equal(tower(FEATURES), tower(FEATURES))
+    assert np.abs(tower(FEATURES, training=True) - tower(FEATURES)).max() > 1e-3
+
+
+def test_equal_seeds_give_equal_towers_and_others_do_not():
+    first, again, other = (build_towers(make_spec(), SMALL, SIZES, seed=s).user(FEATURES) for s in (7, 7, 8))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3

@@ -1,0 +1,82 @@
+"""Sizes and item probabilities out of what Transform wrote."""
+
+import math
+
+import numpy as np
+import pytest
+
+from schemas.features import FeatureSpec
+from schemas.strict_config import parse
+from trainer.vocabularies import EncodedSize, encoded_sizes, item_log_q
+
+pytestmark = pytest.mark.unit
+
+
+class FakeTransformOutput:
+    """Holds vocabularies as lists of lines."""
+
+    def __init__(self, files):
+        self._files = files
+
+    def vocabulary_by_name(self, name):
+        return self._files[name]
+
+    def vocabulary_size_by_name(self, name):
+        return len(self._files[name])
+
+
+def make_spec(item_encoding):
+    return parse(
+        FeatureSpec,
+        {
+            "name": "shop",
+            "features": [
+                {"name": "user", "dtype": "string", "tower": "user", "role": "user_id"},
+                {
+                    "name": "age",
+                    "dtype": "int",
+                    "tower": "user",
+                    "encoding": {"kind": "bucketize", "buckets": 7},
+                },
+                {
+                    "name": "item",
+                    "dtype": "string",
+                    "tower": "item",
+                    "role": "item_id",
+                    "encoding": item_encoding,
+                },
+                {"name": "price", "dtype": "float", "tower": "item", "encoding": {"kind": "z_score"}},
+                {"name": "note", "dtype": "string", "tower": "item"},
+            ],
+        },
+        "test",
+    )
+
+
+def test_sizes_of_each_encoding():
+    output = FakeTransformOutput({"item_vocabulary": [b"a", b"b", b"c"]})
+    assert encoded_sizes(make_spec({"kind": "vocabulary", "oov_buckets": 2}), output) == {
+        "user": EncodedSize(0, 1),
+        "age": EncodedSize(7, 0),
+        "item": EncodedSize(3, 2),
+    }
+
+
+def test_log_q_is_the_share_of_rows_in_vocabulary_order_with_a_floor_of_one_row():
+    # 8 rows: 5 of "a b", 2 of "c", 1 of "  d e"; the two unseen buckets count as 1 row each.
+    output = FakeTransformOutput(
+        {
+            "item_vocabulary": [b"c", b"a b", b"  d e"],
+            "item_frequency": [b"5 a b", b"2 c", b"1   d e"],
+        }
+    )
+    log_q = item_log_q(make_spec({"kind": "vocabulary", "oov_buckets": 2}), output)
+    assert log_q.dtype == np.float32
+    np.testing.assert_allclose(log_q, [math.log(n / 8) for n in (2, 5, 1, 1, 1)], rtol=1e-6)
+
+
+def test_log_q_without_an_encoding_is_finite():
+    output = FakeTransformOutput({"item_frequency": [b"3 a", b"1 b"]})
+    log_q = item_log_q(make_spec(None), output)
+    assert log_q.shape == (1,)
+    assert np.isfinite(log_q).all()

@@ -1,0 +1,71 @@
+"""What the Transform step learnt about each feature: sizes of the encodings, and item frequencies."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from schemas.contract import VOCABULARY_SUFFIX
+from schemas.features import BucketizeEncoding, FeatureSpec, VocabularyEncoding
+
+# Of the file with one line per item of the train split: rows that hold it, a space, its id.
+FREQUENCY_SUFFIX: Final = "_frequency"
+
+
+@dataclass(frozen=True)
+class EncodedSize:
+    """How many embedding rows a feature needs."""
+
+    in_vocabulary: int
+    """Values with a row of their own: vocabulary entries, or buckets."""
+    oov_buckets: int
+    """Rows shared by all other values."""
+
+
+def encoded_sizes(spec: FeatureSpec, transform_output: Any) -> dict[str, EncodedSize]:
+    """Tell how many embedding rows each feature needs.
+
+    Args:
+        spec: The features.
+        transform_output: The Transform step's `tft.TFTransformOutput`.
+
+    Returns:
+        A size for each id, vocabulary and bucketised feature, by name. The history has the item id's.
+    """
+    sizes = {}
+    for feature in spec.features:
+        match feature.encoding:
+            case VocabularyEncoding(oov_buckets=oov_buckets):
+                entries = transform_output.vocabulary_size_by_name(feature.name + VOCABULARY_SUFFIX)
+                sizes[feature.name] = EncodedSize(int(entries), oov_buckets)
+            case BucketizeEncoding(buckets=buckets):
+                sizes[feature.name] = EncodedSize(buckets, 0)
+            case None if feature.role is not None:
+                sizes[feature.name] = EncodedSize(0, 1)
+    return sizes
+
+
+def item_log_q(spec: FeatureSpec, transform_output: Any) -> np.ndarray:
+    """Give log q_j, q_j being the probability that a train row holds item j.
+
+    q_j = max(rows that hold j, 1) / train rows: an item that no train row holds counts as if one
+    did, so that no value is log 0 (logQ correction, Yi et al. 2019, "Sampling-bias-corrected
+    neural modeling for large corpus item recommendations").
+
+    Args:
+        spec: The features.
+        transform_output: The Transform step's `tft.TFTransformOutput`, its counts taken over the
+            train split.
+
+    Returns:
+        `[in_vocabulary + oov_buckets]` float32, at position j the item with embedding row j.
+    """
+    name = spec.item_id.name
+    size = encoded_sizes(spec, transform_output)[name]
+    lines = transform_output.vocabulary_by_name(name + FREQUENCY_SUFFIX)
+    rows_by_item = {item: int(rows) for rows, _, item in (line.partition(b" ") for line in lines)}
+    rows = np.ones(size.in_vocabulary + size.oov_buckets, np.float64)
+    if spec.item_id.encoding is not None:
+        vocabulary = transform_output.vocabulary_by_name(name + VOCABULARY_SUFFIX)
+        rows[: size.in_vocabulary] = [rows_by_item.get(item, 1) for item in vocabulary]
+    return np.log(rows / sum(rows_by_item.values())).astype(np.float32)
