@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import click
 
+from pipeline.commands.config import config_command
 from schemas.contract import PROGRESS_LOGGER
 
 DEFAULT_CONFIG: Final = "pipeline/configs/movielens_100k.yaml"
@@ -74,6 +75,9 @@ def prepare_process() -> None:
 def main() -> None:
     """Train, evaluate and release two-tower retrieval models (DSSM)."""
     prepare_process()
+
+
+main.add_command(config_command)
 
 
 @main.command()

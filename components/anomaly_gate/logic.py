@@ -110,7 +110,7 @@ def _unpack(split: str, feature: str, info: anomalies_pb2.AnomalyInfo) -> Iterat
             feature=feature,
             severity=severity,
             reason=anomalies_pb2.AnomalyInfo.Type.Name(reason.type),
-            description=reason.description or info.description or info.short_description,
+            description=(reason.description or info.description or info.short_description).strip(),
         )
 
 

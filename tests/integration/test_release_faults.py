@@ -81,6 +81,14 @@ def check_whole(release: Release) -> None:
     }
 
 
+def check_no_part_of_a_part(serving: Path) -> None:
+    """A model server that only watches its own folder must not see half a SavedModel either."""
+    for tower in ("user_tower", "item_tower"):
+        for folder in (serving / tower).glob("[0-9]*"):
+            files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+            assert files == {"marker.txt", "assets.extra/dssm_part.json"}
+
+
 def list_leftovers(serving: Path) -> list[str]:
     """Everything but whole releases and the one lock file."""
     published = {file.parent.name for file in (serving / "releases").glob("*/manifest.json")}
@@ -141,6 +149,7 @@ def test_killed_before_each_file_operation(tmp_path: Path) -> None:
         finished = push_and_die(new, serving, operation)
         release = read_latest_release(serving)
         check_whole(release)
+        check_no_part_of_a_part(serving)
         seen.add(release.manifest.model_id)
         if finished:
             break
@@ -163,6 +172,7 @@ def test_killed_again_while_cleaning_up(tmp_path: Path) -> None:
         assert {f"{part}/2" for part in ("index", "item_tower", "user_tower")} <= set(list_leftovers(serving))
         finished = push_and_die(inputs, serving, operation)
         check_whole(read_latest_release(serving))
+        check_no_part_of_a_part(serving)
         push_release(inputs, serving, run_id="last")
         assert list_leftovers(serving) == []
         if finished:

@@ -95,7 +95,8 @@ def test_a_whole_section_can_be_set(config_file: str) -> None:
         ("training.epochs={a: 1, a: 2}", "the key 'a' stands here twice"),
         (
             "training.epoch=3",
-            r"small\.yaml --set training\.epoch=3: unknown key 'training\.epoch'; did you mean 'training\.epochs'\?",
+            r"small\.yaml --set training\.epoch=3: unknown key 'training\.epoch'; "
+            r"did you mean 'training\.epochs'\?",
         ),
         ("trainng.epochs=3", "unknown key 'trainng'; did you mean 'training'"),
         ("epochs=3", r"unknown key 'epochs'; did you mean 'training\.epochs'"),

@@ -18,7 +18,8 @@ features:
   - {name: item, dtype: string, tower: item, role: item_id, encoding: {kind: vocabulary, oov_buckets: 3}}
   - {name: price, dtype: float, tower: item, encoding: {kind: z_score}, minimum: 0, default: 1}
   - {name: tags, dtype: string, tower: item, multi_valued: true, encoding: {kind: vocabulary}}
-  - {name: device, dtype: string, tower: context, encoding: {kind: vocabulary}, values: [app, web], default: web}
+  - {name: device, dtype: string, tower: context, encoding: {kind: vocabulary}, values: [app, web],
+     default: web}
   - {name: hour, dtype: int, tower: context, encoding: {kind: bucketize, buckets: 4}, minimum: 0, maximum: 23}
   - {name: note, dtype: string, tower: user}
 """

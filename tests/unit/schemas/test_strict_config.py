@@ -108,7 +108,8 @@ def test_every_value_arrives() -> None:
         ),
         (
             "cylinders: 4",
-            "unknown key 'cylinders'; did you mean 'engine.cylinders'? (known here: engine, shape, parts, colour)",
+            "unknown key 'cylinders'; did you mean 'engine.cylinders'? "
+            "(known here: engine, shape, parts, colour)",
         ),
         ("xyz: 4", "unknown key 'xyz'; known here: engine, shape, parts, colour"),
         (
@@ -157,8 +158,8 @@ def test_every_value_arrives() -> None:
         ),
         (
             "engine:",
-            "engine: expected a mapping with some of the keys cylinders, turbo, fuel, ratios. Received: nothing; "
-            "leave the key out for its default, or write what belongs below it",
+            "engine: expected a mapping with some of the keys cylinders, turbo, fuel, ratios. "
+            "Received: nothing; leave the key out for its default, or write what belongs below it",
         ),
         ("colour: no", "colour: expected text. Received: False; put it in quotes to make it text"),
         (

@@ -1,0 +1,1 @@
+"""The commands of `dssm`, one file each."""

@@ -1,0 +1,75 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tfx.types import channel_utils, standard_artifacts
+
+from components import CandidateIndex, Report
+from components.tower_pusher.component import TowerPusher
+
+pytestmark = pytest.mark.unit
+
+TYPES = {
+    "model": standard_artifacts.Model,
+    "index": CandidateIndex,
+    "blessing": standard_artifacts.ModelBlessing,
+    "report": Report,
+    "schema": standard_artifacts.Schema,
+    "transform_graph": standard_artifacts.TransformGraph,
+}
+
+
+def write_json(file: Path, content: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+def make_artifacts(base: Path, verdict: str) -> dict[str, list[Any]]:
+    model = base / "model" / "Format-Serving"
+    write_json(model / "model.json", {"model_id": "m", "dim": 2, "temperature": 0.1})
+    for tower in ("user_tower", "item_tower"):
+        write_json(model / tower / "assets.extra" / "dssm_part.json", {"model_id": "m", "part": tower})
+    write_json(base / "index" / "dssm_part.json", {"model_id": "m", "part": "index", "dim": 2, "items": 3})
+    write_json(
+        base / "report" / "evaluation_report.json",
+        {"model_id": "m", "metrics": {"recall_at_10": 0.5}, "popularity": {"recall_at_10": 0.25}},
+    )
+    write_json(base / "blessing" / verdict, 1)
+    write_json(base / "schema" / "schema.pbtxt", "")
+    write_json(base / "transform_graph" / "transform_fn" / "saved_model.pb", "")
+    artifacts = {}
+    for key, artifact_type in TYPES.items():
+        artifact = artifact_type()
+        artifact.uri = str(base / key)
+        artifacts[key] = [artifact]
+    return artifacts
+
+
+@pytest.mark.parametrize("verdict", ["BLESSED", "NOT_BLESSED"])
+def test_the_node_pushes_a_blessed_model_and_notes_it(tmp_path: Path, verdict: str) -> None:
+    inputs = make_artifacts(tmp_path, verdict)
+    node = TowerPusher(
+        **{key: channel_utils.as_channel(artifacts) for key, artifacts in inputs.items()},
+        serving_directory=str(tmp_path / "serving"),
+        run_id="run-7",
+    )
+    assert node.exec_properties == {"serving_directory": str(tmp_path / "serving"), "run_id": "run-7"}
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / "pushed")
+
+    node.executor_spec.executor_class().Do(inputs, {"pushed_release": [pushed]}, node.exec_properties)
+
+    manifest = tmp_path / "serving" / "releases" / "1" / "manifest.json"
+    result = json.loads((tmp_path / "pushed" / "push.json").read_text())
+    if verdict == "BLESSED":
+        assert json.loads(manifest.read_text())["run_id"] == "run-7"
+        assert pushed.get_int_custom_property("pushed") == 1
+        assert pushed.get_int_custom_property("version") == 1
+        assert pushed.get_string_custom_property("release") == str(manifest.parent)
+        assert result == {"pushed": 1, "version": 1, "release": str(manifest.parent)}
+    else:
+        assert not (tmp_path / "serving").exists()
+        assert pushed.get_int_custom_property("pushed") == 0
+        assert not pushed.has_custom_property("release")
+        assert result == {"pushed": 0}
