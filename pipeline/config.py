@@ -9,7 +9,8 @@ from components.interaction_ingest.config import IngestConfig
 from components.retrieval_evaluator.config import EvaluationConfig
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec, load_feature_spec
-from schemas.strict_config import STRICT, load_yaml, locate, parse, parse_yaml
+from schemas.strict_config import STRICT, parse
+from schemas.yaml_files import load_yaml, locate, parse_yaml
 from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
 
 

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from schemas.strict_config import STRICT, load_yaml, locate, parse
+from schemas.strict_config import STRICT, parse
+from schemas.yaml_files import load_yaml, locate
 
 Tower = Literal["user", "item", "context"]
 Dtype = Literal["string", "int", "float"]

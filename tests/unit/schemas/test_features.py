@@ -6,7 +6,8 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec, load_feature_spec
-from schemas.strict_config import from_json, locate, parse, parse_yaml, to_json
+from schemas.strict_config import from_json, parse, to_json
+from schemas.yaml_files import locate, parse_yaml
 
 pytestmark = pytest.mark.unit
 

@@ -7,8 +7,10 @@ import pytest
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from schemas.config_messages import known_keys
 from schemas.errors import ConfigError
-from schemas.strict_config import STRICT, from_json, known_keys, load_yaml, locate, parse, parse_yaml, to_json
+from schemas.strict_config import STRICT, from_json, parse, to_json
+from schemas.yaml_files import load_yaml, locate, parse_yaml
 
 pytestmark = pytest.mark.unit
 
