@@ -59,7 +59,7 @@ class TrainingConfig:
     seed: int = 1
     """Seed of the initial weights, the shuffling, the dropout and the rotation offsets."""
     log_interval_steps: Annotated[int, Field(ge=1)] = 50
-    """Steps between two lines of progress and two points in TensorBoard."""
+    """Steps between two points in TensorBoard; they run in one call of TensorFlow."""
 
 
 @dataclass(frozen=True, config=STRICT)
