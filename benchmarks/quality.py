@@ -12,7 +12,6 @@ chooses settings: it evaluates on the interaction before the held-out one, which
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -214,9 +213,7 @@ def main() -> None:
         name for name, figure in figures.items() if figure.bar is not None and figure.value < figure.bar
     ]
     if missed:
-        sys.exit(
-            f"Below the bar: {json.dumps({name: [figures[name].value, figures[name].bar] for name in missed})}"
-        )
+        sys.exit("Below the bar: " + ", ".join(f"{name} {figures[name].value:.4f}" for name in missed))
 
 
 if __name__ == "__main__":

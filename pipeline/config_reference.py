@@ -50,8 +50,9 @@ def render_reference() -> str:
         "",
         "Made by `dssm config`; do not edit.",
         "",
-        "A run has one configuration file (`dssm run --config`), and the data set that it names has one schema file.",
-        "`--set section.key=value` overrides a key of the configuration, the value in YAML. Unknown keys are refused.",
+        "A run has one configuration file (`dssm run --config`), and the data set that it names has one",
+        "schema file. `--set section.key=value` overrides a key of the configuration, the value in YAML.",
+        "Unknown keys are refused.",
         "",
         "## The configuration file",
         "",
@@ -96,7 +97,8 @@ def _is_list(hint: Any) -> bool:
 
 def _default(field: Any, is_section: bool) -> str:
     if field.is_required():
-        kinds = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ()
+        is_literal = typing.get_origin(field.annotation) is typing.Literal
+        kinds = typing.get_args(field.annotation) if is_literal else ()
         return f"`{kinds[0]}`" if len(kinds) == 1 else _REQUIRED
     value = field.get_default(call_default_factory=True)
     if dataclasses.is_dataclass(value):

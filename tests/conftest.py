@@ -21,8 +21,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     from_tree = Path(schemas.__file__).is_relative_to(REPOSITORY / "schemas")
     if from_tree and "PYTHONPATH" not in os.environ:
         raise pytest.UsageError(
-            "The tests found the working tree instead of the installed package. Run `make test`, or ask for the"
-            " working tree with PYTHONPATH=. .venv/bin/pytest."
+            "The tests found the working tree instead of the installed package. Run `make test`, or ask for"
+            " the working tree with PYTHONPATH=. .venv/bin/pytest."
         )
 
 

@@ -22,10 +22,11 @@ item = item_tower(
     item_id=tf.constant(["1"]), year=tf.constant([1990], tf.int64), genres=tf.constant([["Drama", ""]])
 )["embedding"]
 user = user_tower(
-    user_id=tf.constant(["never seen"]), age=tf.constant([30], tf.int64), gender=tf.constant(["F"]),
-    occupation=tf.constant(["artist"]), history=tf.constant([[""] * 20]),
+    user_id=tf.constant(["never seen"]), age=tf.constant([30], tf.int64),
+    gender=tf.constant(["F"]), occupation=tf.constant(["artist"]), history=tf.constant([[""] * 20]),
 )["embedding"]
-print(json.dumps({"item": item.numpy().tolist(), "user": user.numpy().tolist(), "modules": sorted(sys.modules)}))
+answer = {"item": item.numpy().tolist(), "user": user.numpy().tolist(), "modules": sorted(sys.modules)}
+print(json.dumps(answer))
 """
 
 
