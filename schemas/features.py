@@ -1,5 +1,6 @@
 """The features of a data set, declared once: everything downstream follows from a FeatureSpec."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -71,9 +72,10 @@ class Feature:
 
     @model_validator(mode="after")
     def _check(self) -> "Feature":
-        if not self.name or "/" in self.name or not self.name.isprintable():
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
             raise ValueError(
-                f"feature {self.name!r}: a name is printable text without a slash, since files bear it"
+                f"feature {self.name!r}: a name is letters, digits and underscores, beginning with a letter, since"
+                " it names a serving input and a vocabulary file; rename the column"
             )
         is_number = self.dtype != "string"
         if self.role is not None:
