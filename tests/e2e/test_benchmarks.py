@@ -1,0 +1,32 @@
+"""Every benchmark still runs: --quick, on tiny data."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+QUALITY_FIGURES = {
+    f"{prefix}{metric}"
+    for prefix in ("", "popularity_", "itemknn_", "ease_", "als_", "bpr_")
+    for metric in ("recall_at_10", "recall_at_100", "ndcg_at_100")
+}
+
+
+def test_quality_runs_and_agrees_with_the_report(repository, tmp_path):
+    completed = subprocess.run(
+        [sys.executable, repository / "benchmarks/quality.py", "--quick", "--json", tmp_path / "quality.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    document = json.loads((tmp_path / "quality.json").read_text())
+    assert set(document["figures"]) == QUALITY_FIGURES
+    assert all(0.0 < figure["value"] <= 1.0 for figure in document["figures"].values())
+    assert {"cpu", "cores", "memory_gib"} <= set(document["machine"])
+    assert "tensorflow" in document["versions"]
