@@ -74,8 +74,8 @@ class Feature:
     def _check(self) -> "Feature":
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
             raise ValueError(
-                f"feature {self.name!r}: a name is letters, digits and underscores, beginning with a letter, since"
-                " it names a serving input and a vocabulary file; rename the column"
+                f"feature {self.name!r}: a name is letters, digits and underscores, a letter first, since it"
+                " names a serving input and a vocabulary file; rename the column"
             )
         is_number = self.dtype != "string"
         if self.role is not None:
