@@ -17,7 +17,13 @@ QUALITY_FIGURES = {
 
 def test_quality_runs_and_agrees_with_the_report(repository, tmp_path):
     completed = subprocess.run(
-        [sys.executable, repository / "benchmarks/quality.py", "--quick", "--json", tmp_path / "quality.json"],
+        [
+            sys.executable,
+            repository / "benchmarks/quality.py",
+            "--quick",
+            "--json",
+            tmp_path / "quality.json",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
