@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform
+from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
@@ -13,7 +13,9 @@ from components.feature_schema.component import FeatureSchema
 from components.interaction_ingest.component import InteractionIngest
 from components.retrieval_evaluator.component import RetrievalEvaluator
 from components.tower_pusher.component import TowerPusher
+from components.tower_trainer.component import TowerTrainer
 from pipeline.config import PipelineConfig
+from pipeline.parameters import RunParameters
 from schemas.features import FeatureSpec
 from schemas.strict_config import to_json
 from trainer.preprocessing import preprocessing_fn
@@ -23,9 +25,8 @@ from trainer.run_fn import run_fn
 def build_pipeline(
     config: PipelineConfig,
     features: FeatureSpec,
+    parameters: RunParameters,
     *,
-    run_id: str,
-    input_fingerprint: str,
     enable_cache: bool = True,
 ) -> Pipeline:
     """Build the TFX pipeline from ingest to release.
@@ -33,21 +34,22 @@ def build_pipeline(
     Args:
         config: The checked configuration.
         features: The features that `config.data.schema` names.
-        run_id: What the release's manifest calls this run.
-        input_fingerprint: Hash of the source data; TFX reuses an ingest only where it is the same.
+        parameters: What changes from run to run: values, or RuntimeParameters that an orchestrator fills in.
         enable_cache: Whether a step with the same inputs and settings as in an earlier run is reused.
 
     Returns:
         The pipeline, for any TFX runner.
     """
-    feature_spec = to_json(features)
     directory = Path(config.run.directory).absolute()
 
     ingest = InteractionIngest(
         feature_spec=features,
         config=config.ingest,
-        data_directory=str(Path(config.data.directory).absolute()),
-        input_fingerprint=input_fingerprint,
+        data_directory=parameters.data_directory,
+        window_from=parameters.window_from,
+        window_to=parameters.window_to,
+        window_last_days=parameters.window_last_days,
+        input_fingerprint=parameters.input_fingerprint,
     )
     schema = FeatureSchema(feature_spec=features)
     statistics = StatisticsGen(examples=ingest.outputs["examples"], schema=schema.outputs["schema"])
@@ -57,18 +59,20 @@ def build_pipeline(
         examples=ingest.outputs["examples"],
         schema=schema.outputs["schema"],
         preprocessing_fn=f"{preprocessing_fn.__module__}.{preprocessing_fn.__name__}",
-        custom_config={"feature_spec": feature_spec},
+        custom_config={"feature_spec": to_json(features)},
         # Each run analyses new data, and StatisticsGen has described them already.
         disable_analyzer_cache=True,
         disable_statistics=True,
     )
     transform.add_upstream_node(gate)
-    trainer = Trainer(
+    trainer = TowerTrainer(
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema.outputs["schema"],
         run_fn=f"{run_fn.__module__}.{run_fn.__name__}",
-        custom_config={"feature_spec": feature_spec, "trainer_config": to_json(config.trainer)},
+        feature_spec=features,
+        trainer_config=config.trainer,
+        epochs=parameters.epochs,
     )
     indexer = CandidateIndexer(
         model=trainer.outputs["model"],
@@ -89,8 +93,8 @@ def build_pipeline(
         report=evaluator.outputs["report"],
         schema=schema.outputs["schema"],
         transform_graph=transform.outputs["transform_graph"],
-        serving_directory=str(Path(config.serving.directory).absolute()),
-        run_id=run_id,
+        serving_directory=parameters.serving_directory,
+        run_id=parameters.run_id,
     )
     components: list[BaseNode] = [
         ingest, schema, statistics, validator, gate, transform, trainer, indexer, evaluator, pusher,

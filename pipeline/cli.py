@@ -1,61 +1,23 @@
 """The command line: `dssm`. Every heavy import happens inside the command that needs it."""
 
-import functools
 import logging
 import os
 import sys
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
+from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
+from pipeline.commands.lint import lint_command
+from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.schedule import schedule_command
+from pipeline.commands.submit import submit_command
 from schemas.contract import PROGRESS_LOGGER
 
-DEFAULT_CONFIG: Final = "pipeline/configs/movielens_100k.yaml"
-EXIT_FAILED: Final = 1
 EXIT_NOT_BLESSED: Final = 3
-
-
-def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Print an error that a user can act on as one message, with a traceback only on --debug."""
-
-    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-    @functools.wraps(command)
-    def wrapped(*args: Any, debug: bool, **kwargs: Any) -> None:
-        from schemas.errors import DssmError
-
-        try:
-            command(*args, **kwargs)
-        except DssmError as error:
-            if debug:
-                traceback.print_exc()
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(EXIT_FAILED)
-        except Exception as error:
-            if debug:
-                traceback.print_exc()
-            click.echo(f"Unexpected error: {type(error).__name__}: {error} (--debug shows where)", err=True)
-            sys.exit(EXIT_FAILED)
-
-    return wrapped
-
-
-def takes_config(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --config and --set."""
-    command = click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="Override one key of the configuration; repeatable.",
-    )(command)
-    return click.option(
-        "--config", default=DEFAULT_CONFIG, show_default=True, help="The configuration file."
-    )(command)
 
 
 def prepare_process() -> None:
@@ -78,6 +40,10 @@ def main() -> None:
 
 
 main.add_command(config_command)
+main.add_command(compile_command)
+main.add_command(lint_command)
+main.add_command(submit_command)
+main.add_command(schedule_command)
 
 
 @main.command()

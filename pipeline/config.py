@@ -7,6 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from components.interaction_ingest.config import IngestConfig
 from components.retrieval_evaluator.config import EvaluationConfig
+from pipeline.kubeflow.config import KubeflowConfig
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec, load_feature_spec
 from schemas.strict_config import STRICT, parse
@@ -72,6 +73,8 @@ class PipelineConfig:
     """The training."""
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     """How the model is judged."""
+    kubeflow: KubeflowConfig = Field(default_factory=KubeflowConfig)
+    """How the pipeline runs on Kubeflow Pipelines; `dssm run` reads none of it."""
 
     @property
     def trainer(self) -> TrainerConfig:

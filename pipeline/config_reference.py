@@ -13,6 +13,7 @@ from pipeline.config import PipelineConfig
 from schemas.features import FeatureSpec
 
 _REQUIRED: Final = "required"
+_MANY: Final = {tuple: "[]", dict: ".*"}
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class KeyReference:
     """One configuration key as a user reads about it."""
 
     key: str
-    """Dotted, `[]` for the elements of a list."""
+    """Dotted, `[]` for the elements of a list and `*` for a name."""
     default: str
     """In YAML, or `required`."""
     description: str
@@ -72,7 +73,7 @@ def _walk(cls: Any, prefix: str) -> Iterator[KeyReference]:
     for field in dataclasses.fields(cls):
         nested = list(_nested(hints[field.name]))
         description = inspect.cleandoc(fields[field.name].description or "").replace("\n", " ")
-        many = "[]" if _is_list(hints[field.name]) and nested else ""
+        many = _MANY.get(typing.get_origin(hints[field.name]), "") if nested else ""
         key = f"{prefix}{field.name}{many}"
         yield KeyReference(key, _default(fields[field.name], bool(nested)), description)
         for member in nested:
@@ -89,10 +90,6 @@ def _nested(hint: Any) -> Iterator[Any]:
     elif typing.get_origin(hint) in (typing.Union, types.UnionType, typing.Annotated, tuple, dict):
         for argument in typing.get_args(hint):
             yield from _nested(argument)
-
-
-def _is_list(hint: Any) -> bool:
-    return typing.get_origin(hint) is tuple
 
 
 def _default(field: Any, is_section: bool) -> str:

@@ -18,6 +18,7 @@ from tfx.orchestration.pipeline import Pipeline
 from components.interaction_ingest.logic import fingerprint_inputs
 from pipeline.build import build_pipeline
 from pipeline.config import PipelineConfig
+from pipeline.parameters import RunParameters
 from schemas.contract import EVALUATION_REPORT_FILE, INGEST_REPORT_FILE, PROGRESS_LOGGER
 from schemas.errors import DssmError
 from schemas.features import FeatureSpec
@@ -47,8 +48,8 @@ class RunResult:
     """Rows read, kept and dropped by reason."""
     evaluation_report: Mapping[str, Any]
     """Metrics, the popularity baseline's, and the blessing."""
-    release: Path | None
-    """The release's manifest folder; None where the model was not blessed."""
+    release: str | None
+    """The release's manifest folder, a path or a URI; None where the model was not blessed."""
     output_uris: Mapping[tuple[str, str], str]
     """Where each (step, output) is."""
 
@@ -101,8 +102,11 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
     pipeline = build_pipeline(
         config,
         features,
-        run_id=run_id,
-        input_fingerprint=fingerprint_inputs(features, config.data.directory),
+        RunParameters.from_config(
+            config,
+            run_id=run_id,
+            input_fingerprint=fingerprint_inputs(features, config.data.directory),
+        ),
         enable_cache=enable_cache,
     )
     Path(config.run.directory).mkdir(parents=True, exist_ok=True)
@@ -149,7 +153,7 @@ def _read_result(pipeline: Pipeline, run_id: str) -> RunResult:
         run_id=run_id,
         ingest_report=ingest_report,
         evaluation_report=json.loads(evaluation.read_text()),
-        release=Path(pushed["release"].string_value) if pushed["pushed"].int_value else None,
+        release=pushed["release"].string_value if pushed["pushed"].int_value else None,
         output_uris={key: artifact.uri for key, artifact in outputs.items()},
     )
 

@@ -20,6 +20,7 @@ from components.interaction_ingest.config import PositiveRule
 from components.interaction_ingest.logic import cast_timestamp
 from components.towers import load_tower
 from pipeline.config import PipelineConfig
+from schemas import storage
 from schemas.contract import HISTORY_PADDING, USER_TOWER
 from schemas.errors import ConfigError, DataError, ReleaseError
 from schemas.features import Feature, FeatureSpec
@@ -28,6 +29,7 @@ from schemas.release import read_latest_release
 # What a string feature is when nobody said: no vocabulary holds it, so the tower reads an unseen value.
 UNKNOWN_TEXT = ""
 RECENT_ITEMS = 5
+_RELEASE_CACHE = "release-cache"
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def recommend(
     Raises:
         ConfigError: k is below 1, a feature is unknown, unusable or missing, or nothing was given.
         DataError: The user is unknown, or a table cannot be read.
+        StorageError: The data or the release is in an object store, which cannot be reached or refuses.
         ReleaseError: There is no release, or it is incomplete, mixed, or of another schema.
     """
     if k < 1:
@@ -141,7 +144,8 @@ def recommend(
         )
     spec = config.load_features()
     given = {name: _parse_feature(spec, name, text) for name, text in features.items()}
-    release = read_latest_release(config.serving.directory)
+    cache = Path(config.run.directory) / _RELEASE_CACHE
+    release = read_latest_release(config.serving.directory, cache_directory=cache)
     record = _read_known_user(config, spec, user, has_context=bool(features or history))
 
     notes: list[str] = []
@@ -275,9 +279,10 @@ def _read_known_user(
 
 
 def _open_table(config: PipelineConfig, name: str) -> ds.Dataset:
-    path = Path(config.data.directory) / name
+    path = storage.join(config.data.directory, name)
+    filesystem, inside = storage.resolve(path)
     try:
-        return ds.dataset(path, format="parquet")
+        return ds.dataset(inside, format="parquet", filesystem=filesystem)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(
             f"Cannot read the table {path}: {error}. "

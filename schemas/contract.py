@@ -43,5 +43,8 @@ PUSH_RESULT_FILE: Final = "push.json"
 # Vocabularies of the transform graph: the file of feature f is f + VOCABULARY_SUFFIX.
 VOCABULARY_SUFFIX: Final = "_vocabulary"
 
+# The environment variable that names the run where the pipeline itself cannot.
+RUN_ID_VARIABLE: Final = "DSSM_RUN_ID"
+
 # What a person watching a run should see; everything else goes to the log file.
 PROGRESS_LOGGER: Final = "dssm.progress"

@@ -13,6 +13,10 @@ class DataError(DssmError):
     """The input data cannot be used as they are."""
 
 
+class StorageError(DssmError):
+    """A file or an object store cannot be reached, read or written."""
+
+
 class ReleaseError(DssmError):
     """A release cannot be written, read or trusted."""
 

@@ -5,10 +5,16 @@
     <serving>/index/<version>/                    candidate index
     <serving>/releases/<version>/manifest.json    written last: without it there is no release
 
-A reader that goes through the manifest sees a release whole or not at all.
+A reader that goes through the manifest sees a release whole or not at all. The serving directory is on this
+machine or in an object store, from which the parts are copied before they are used.
 """
 
+import contextlib
+import hashlib
 import json
+import shutil
+import tempfile
+import uuid
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +22,7 @@ from typing import Final
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from schemas import storage
 from schemas.contract import (
     ASSETS_EXTRA,
     INDEX,
@@ -26,11 +33,13 @@ from schemas.contract import (
     RELEASES,
     USER_TOWER,
 )
-from schemas.errors import ConfigError, ReleaseError
+from schemas.errors import ConfigError, ReleaseError, StorageError
 from schemas.strict_config import parse
 
 PARTS: Final = (INDEX, ITEM_TOWER, USER_TOWER)
 """The parts of a release in the order in which they are put in place."""
+
+_UNFINISHED_PREFIX: Final = ".tmp-"
 
 # A manifest of a later version of this program may say more: unknown keys are no error here.
 _TOLERANT = ConfigDict(extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -44,6 +53,8 @@ class ReleasedPart:
     """The folder, relative to the serving directory, with forward slashes."""
     files: dict[str, int]
     """Size in bytes of every file, by its path relative to the folder."""
+    sha256: str = ""
+    """Hash of the folder, in hexadecimal; '' in releases of earlier versions of this program."""
 
 
 @dataclass(frozen=True, config=_TOLERANT)
@@ -77,15 +88,23 @@ class Manifest:
 
 
 @plain_dataclass(frozen=True)
-class Release:
-    """A release that was found whole."""
+class PublishedRelease:
+    """A release that was found whole where it was published."""
 
     version: int
     """The version number of all parts."""
-    directory: Path
-    """The folder of the manifest."""
+    location: str
+    """The folder of the manifest: a path or URI."""
     manifest: Manifest
     """What the release is and where it came from."""
+
+
+@plain_dataclass(frozen=True)
+class Release(PublishedRelease):
+    """A release that was found whole, and whose parts are on this machine."""
+
+    directory: Path
+    """The folder of the manifest; for a release from an object store, that of its copy."""
     user_tower: Path
     """The user tower's SavedModel."""
     item_tower: Path
@@ -94,49 +113,50 @@ class Release:
     """The candidate index."""
 
 
-def list_versions(directory: Path) -> list[int]:
+def list_versions(directory: str | Path) -> list[int]:
     """List the folders that are named with an integer, as TensorFlow Serving reads versions.
 
     Args:
-        directory: A folder of versions; it need not exist.
+        directory: A folder of versions: a path or URI; it need not exist.
 
     Returns:
         The version numbers in ascending order.
+
+    Raises:
+        StorageError: The folder's store cannot be reached or refuses.
     """
-    if not directory.is_dir():
-        return []
-    return sorted(
-        {int(entry.name) for entry in directory.iterdir() if entry.name.isascii() and entry.name.isdigit()}
-    )
+    return sorted({int(name) for name in storage.list_names(directory) if name.isascii() and name.isdigit()})
 
 
-def read_latest_release(serving_directory: str | Path) -> Release:
-    """Read the newest release.
+def find_latest_release(serving_directory: str | Path) -> PublishedRelease:
+    """Find the newest release without copying its parts.
 
     Args:
-        serving_directory: The folder that releases are pushed to.
+        serving_directory: The folder that releases are pushed to: a path or URI.
 
     Returns:
         The release with the highest version that has a manifest.
 
     Raises:
         ReleaseError: There is no release, or the newest one is incomplete or mixed.
+        StorageError: The folder's store cannot be reached or refuses.
     """
-    published = _list_published(Path(serving_directory))
-    if not published:
-        raise ReleaseError(
-            f"No release in {serving_directory}: expected {RELEASES}/<version>/{MANIFEST_FILE} in it. "
-            "`dssm run` writes one when the evaluation blesses the model; serving.directory in the "
-            "configuration says where."
-        )
-    return read_release(serving_directory, published[-1])
+    releases = storage.join(serving_directory, RELEASES)
+    for version in reversed(list_versions(releases)):
+        if storage.find_file(storage.join(releases, str(version), MANIFEST_FILE)):
+            return find_release(serving_directory, version)
+    raise ReleaseError(
+        f"No release in {serving_directory}: expected {RELEASES}/<version>/{MANIFEST_FILE} in it. "
+        "`dssm run` writes one when the evaluation blesses the model; serving.directory in the "
+        "configuration says where."
+    )
 
 
-def read_release(serving_directory: str | Path, version: int) -> Release:
-    """Read one release and check that its parts are complete and belong together.
+def find_release(serving_directory: str | Path, version: int) -> PublishedRelease:
+    """Check that a release's parts are complete and belong together, without copying them.
 
     Args:
-        serving_directory: The folder that releases are pushed to.
+        serving_directory: The folder that releases are pushed to: a path or URI.
         version: The release's version number.
 
     Returns:
@@ -145,34 +165,67 @@ def read_release(serving_directory: str | Path, version: int) -> Release:
     Raises:
         ReleaseError: It does not exist, its manifest is unreadable, a file is missing or has another
             size than the manifest says, or the parts come from different trainings.
+        StorageError: The folder's store cannot be reached or refuses.
     """
-    serving = Path(serving_directory)
-    directory = serving / RELEASES / str(version)
-    manifest = _read_manifest(serving, directory / MANIFEST_FILE, version)
-    folders = {}
+    serving = storage.join(serving_directory)
+    folder = storage.join(serving, RELEASES, str(version))
+    manifest = _read_manifest(serving, storage.join(folder, MANIFEST_FILE), version)
     for part in PARTS:
         if part not in manifest.parts:
             raise ReleaseError(
-                f"{directory / MANIFEST_FILE}: expected the part {part!r}. "
+                f"{storage.join(folder, MANIFEST_FILE)}: expected the part {part!r}. "
                 f"Received: {sorted(manifest.parts)}."
             )
-        folders[part] = _locate_part(serving, manifest, part)
-        read_part_id(folders[part], part, expected_model_id=manifest.model_id)
-    return Release(
-        version=version,
-        directory=directory,
-        manifest=manifest,
-        user_tower=folders[USER_TOWER],
-        item_tower=folders[ITEM_TOWER],
-        index=folders[INDEX],
-    )
+        _check_files(serving, manifest, part)
+        place = storage.join(serving, manifest.parts[part].path)
+        read_part_id(place, part, expected_model_id=manifest.model_id)
+    return PublishedRelease(version, folder, manifest)
 
 
-def read_part_id(folder: Path, part: str, expected_model_id: str | None = None) -> str:
+def read_latest_release(serving_directory: str | Path, cache_directory: str | Path | None = None) -> Release:
+    """Read the newest release.
+
+    Args:
+        serving_directory: The folder that releases are pushed to: a path or URI.
+        cache_directory: As `read_release` takes it.
+
+    Returns:
+        The release with the highest version that has a manifest.
+
+    Raises:
+        ReleaseError: There is no release, or the newest one is incomplete or mixed.
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    return _bring_here(serving_directory, find_latest_release(serving_directory), cache_directory)
+
+
+def read_release(
+    serving_directory: str | Path, version: int, cache_directory: str | Path | None = None
+) -> Release:
+    """Read one release, from an object store by copying it, since TensorFlow loads local files alone.
+
+    Args:
+        serving_directory: The folder that releases are pushed to: a path or URI.
+        version: The release's version number.
+        cache_directory: A local folder for copies of releases, each copied once; other releases of the
+            same serving directory are removed from it. None: a temporary folder, which stays. Unused for
+            a local release.
+
+    Returns:
+        The release.
+
+    Raises:
+        ReleaseError: As `find_release`.
+        StorageError: The folder's store cannot be reached or refuses, or there is no space for a copy.
+    """
+    return _bring_here(serving_directory, find_release(serving_directory, version), cache_directory)
+
+
+def read_part_id(folder: str | Path, part: str, expected_model_id: str | None = None) -> str:
     """Read which training made a part.
 
     Args:
-        folder: A SavedModel of a tower, or an index.
+        folder: A SavedModel of a tower, or an index: a path or URI.
         part: What the folder should be: `user_tower`, `item_tower` or `index`.
         expected_model_id: The training that the part must come from; None accepts every one.
 
@@ -182,11 +235,11 @@ def read_part_id(folder: Path, part: str, expected_model_id: str | None = None) 
     Raises:
         ReleaseError: The folder does not say what it is, is another part, or comes from another training.
     """
-    file = folder / PART_FILE if part == INDEX else folder / ASSETS_EXTRA / PART_FILE
+    file = storage.join(folder, PART_FILE if part == INDEX else f"{ASSETS_EXTRA}/{PART_FILE}")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(storage.read_bytes(file))
         found, model_id = str(content["part"]), str(content[MODEL_ID])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (storage.NotFoundError, ValueError, TypeError, KeyError) as error:
         raise ReleaseError(
             f"{file}: expected JSON with 'part' and {MODEL_ID!r}. Received: {error!r}."
         ) from error
@@ -201,34 +254,37 @@ def read_part_id(folder: Path, part: str, expected_model_id: str | None = None) 
     return model_id
 
 
-def list_file_sizes(folder: Path) -> dict[str, int]:
+def list_file_sizes(folder: str | Path) -> dict[str, int]:
     """List every file below a folder.
 
     Args:
-        folder: The folder.
+        folder: The folder: a path or URI.
 
     Returns:
         Sizes in bytes by relative path with forward slashes, sorted by path.
     """
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return dict(sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in files))
+    return {name: status.size_bytes for name, status in storage.list_files(folder).items()}
 
 
-def _list_published(serving: Path) -> list[int]:
-    versions = list_versions(serving / RELEASES)
-    return [version for version in versions if (serving / RELEASES / str(version) / MANIFEST_FILE).is_file()]
+def _list_published(serving: str) -> list[int]:
+    releases = storage.join(serving, RELEASES)
+    return [
+        version
+        for version in list_versions(releases)
+        if storage.find_file(storage.join(releases, str(version), MANIFEST_FILE))
+    ]
 
 
-def _read_manifest(serving: Path, file: Path, version: int) -> Manifest:
+def _read_manifest(serving: str, file: str, version: int) -> Manifest:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        data = json.loads(storage.read_bytes(file))
+    except storage.NotFoundError:
         published = ", ".join(map(str, _list_published(serving))) or "none"
         raise ReleaseError(f"No release {version} in {serving}: its releases are {published}.") from None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ReleaseError(f"Cannot read the manifest {file}: {error}") from error
     try:
-        manifest = parse(Manifest, data, source=str(file))
+        manifest = parse(Manifest, data, source=file)
     except ConfigError as error:
         raise ReleaseError(str(error)) from error
     if manifest.version != version:
@@ -238,19 +294,79 @@ def _read_manifest(serving: Path, file: Path, version: int) -> Manifest:
     return manifest
 
 
-def _locate_part(serving: Path, manifest: Manifest, part: str) -> Path:
-    folder = serving / manifest.parts[part].path
+def _check_files(serving: str, manifest: Manifest, part: str) -> None:
+    folder = storage.join(serving, manifest.parts[part].path)
+    found = list_file_sizes(folder)
     problems = []
     for name, size in manifest.parts[part].files.items():
-        file = folder / name
-        if not file.is_file():
-            problems.append(f"{file} is missing")
-        elif file.stat().st_size != size:
-            problems.append(f"{file} has {file.stat().st_size} bytes instead of {size}")
+        if name not in found:
+            problems.append(f"{storage.join(folder, name)} is missing")
+        elif found[name] != size:
+            problems.append(f"{storage.join(folder, name)} has {found[name]} bytes instead of {size}")
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ReleaseError(
             f"Release {manifest.version} in {serving} is incomplete: {'; '.join(problems[:3])}{more}. "
             "Restore the files or push a new release."
         )
-    return folder
+
+
+def _bring_here(
+    serving_directory: str | Path, release: PublishedRelease, cache_directory: str | Path | None
+) -> Release:
+    serving = storage.join(serving_directory)
+    is_here = not storage.is_remote(serving)
+    home = Path(serving) if is_here else _copy_release(serving, release, cache_directory)
+    parts = {part: home / release.manifest.parts[part].path for part in PARTS}
+    return Release(
+        version=release.version,
+        location=release.location,
+        manifest=release.manifest,
+        directory=home / RELEASES / str(release.version),
+        user_tower=parts[USER_TOWER],
+        item_tower=parts[ITEM_TOWER],
+        index=parts[INDEX],
+    )
+
+
+def _copy_release(serving: str, release: PublishedRelease, cache_directory: str | Path | None) -> Path:
+    """Give a local folder of the form of a serving directory with this release in it."""
+    manifest = release.manifest
+    # A version that was deleted and pushed again is another release.
+    identity = "/".join([serving, manifest.model_id, manifest.created])
+    name = f"{release.version}-{_shorten(identity)}"
+    try:
+        if cache_directory is None:
+            cache = Path(tempfile.mkdtemp(prefix="dssm-release-"))
+        else:
+            cache = Path(cache_directory) / _shorten(serving)
+        if _is_complete(cache / name, manifest):
+            return cache / name
+        unfinished = cache / f"{_UNFINISHED_PREFIX}{uuid.uuid4().hex}"
+        for path in (*(manifest.parts[part].path for part in PARTS), f"{RELEASES}/{release.version}"):
+            storage.copy_tree(storage.join(serving, path), unfinished / path)
+        for folder in cache.iterdir():
+            if not folder.name.startswith(_UNFINISHED_PREFIX):
+                shutil.rmtree(folder, ignore_errors=True)
+        # Another process may have put its copy there first.
+        with contextlib.suppress(OSError):
+            unfinished.rename(cache / name)
+        shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(f"Cannot copy release {release.version} from {serving}: {error}") from error
+    for part in PARTS:
+        _check_files(str(cache / name), manifest, part)
+    return cache / name
+
+
+def _is_complete(home: Path, manifest: Manifest) -> bool:
+    try:
+        for part in PARTS:
+            _check_files(str(home), manifest, part)
+    except ReleaseError:
+        return False
+    return True
+
+
+def _shorten(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

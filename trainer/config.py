@@ -55,7 +55,10 @@ class TrainingConfig:
     epochs: Annotated[int, Field(ge=1)] = 15
     """Passes over the train split."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
-    """Adam's learning rate."""
+    """Adam's learning rate for one replica."""
+    scale_learning_rate: Literal["none", "linear", "sqrt"] = "linear"
+    """What `learning_rate` is multiplied by, since the global batch grows with the replicas: `linear`, the
+    replicas (Goyal et al. 2017); `sqrt`, their square root (Krizhevsky 2014); `none`, 1."""
     seed: int = 1
     """Seed of the initial weights, the shuffling, the dropout and the rotation offsets."""
     log_interval_steps: Annotated[int, Field(ge=1)] = 50

@@ -1,6 +1,7 @@
 """The training loop."""
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from tensorflow.core.framework import summary_pb2
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ConfigError, TrainingError
 from schemas.features import FeatureSpec
-from trainer.config import TrainerConfig
+from trainer.config import TrainerConfig, TrainingConfig
 from trainer.input import make_dataset
 from trainer.losses import BatchKeys, build_loss
 from trainer.towers import Towers, build_towers, oov_rows
@@ -99,11 +100,12 @@ def train(
     )  # fmt: skip
 
     tf_keras.utils.set_random_seed(settings.seed)
+    learning_rate = scale_learning_rate(settings, strategy.num_replicas_in_sync)
     loss = build_loss(config.loss, settings.per_replica_batch)
     log_q_by_row = tf.constant(item_log_q, tf.float32)
     with strategy.scope():
         towers = build_towers(spec, config.model, sizes, settings.seed)
-        optimizer = tf_keras.optimizers.Adam(settings.learning_rate, jit_compile=False)
+        optimizer = tf_keras.optimizers.Adam(learning_rate, jit_compile=False)
         optimizer.build(towers.trainable_variables)
     batches = iter(
         strategy.experimental_distribute_dataset(make_dataset(columns, global_batch, settings.seed))
@@ -158,7 +160,7 @@ def train(
             if broken_step:
                 raise TrainingError(
                     f"The loss is not finite at step {broken_step} (epoch {epoch}). Lower "
-                    f"training.learning_rate ({settings.learning_rate}) or raise loss.temperature "
+                    f"training.learning_rate ({learning_rate:g} with its scaling) or raise loss.temperature "
                     f"({config.loss.temperature}), and look for extreme values among the numeric features."
                 )
             step += count
@@ -186,6 +188,21 @@ def train(
         final_loss=epoch_loss,
         examples_per_second=step * global_batch / (time.monotonic() - started),
     )
+
+
+def scale_learning_rate(settings: TrainingConfig, replicas: int) -> float:
+    """Adapt the learning rate to a global batch that grows with the replicas.
+
+    Args:
+        settings: `learning_rate`, that of one replica, and the rule `scale_learning_rate`.
+        replicas: Replicas in sync.
+
+    Returns:
+        `learning_rate` times 1 (`none`), `replicas` (`linear`; Goyal et al. 2017) or their square root
+        (`sqrt`; Krizhevsky 2014).
+    """
+    factors = {"none": 1.0, "linear": float(replicas), "sqrt": math.sqrt(replicas)}
+    return settings.learning_rate * factors[settings.scale_learning_rate]
 
 
 def _write_scalar(name: str, value: float) -> None:

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.interaction_ingest import logic
-from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.config import IngestConfig, WindowConfig
 from components.interaction_ingest.counts import IngestCounts, merge_counts
 from components.interaction_ingest.report import build_report, check_counts
-from components.interaction_ingest.tables import RowGroup, check_inputs
+from components.interaction_ingest.tables import RowGroup, check_inputs, open_table
+from components.interaction_ingest.window import ALL_DAYS, Window
 from schemas.contract import CATALOGUE_FILE, EVAL_SPLIT, INGEST_REPORT_FILE, TRAIN_SPLIT
-from schemas.errors import DataError
+from schemas.errors import DataError, StorageError
 from schemas.features import FeatureSpec
 
 WORK_FOLDER: Final = "ingest-work"
@@ -44,6 +45,8 @@ def run_ingest(
     examples_directory: str,
     catalogue_directory: str,
     report_directory: str,
+    window: WindowConfig | None = None,
+    input_fingerprint: str = "",
 ) -> dict[str, Any]:
     """Read the three tables and write examples, catalogue and report.
 
@@ -51,11 +54,13 @@ def run_ingest(
         make_pipeline: Makes the Beam pipeline to run on.
         spec: The features.
         config: The positive rule, the split, and what to do about missing metadata.
-        data_directory: The folder of the tables.
+        data_directory: The folder of the tables: a path or URI.
         examples_directory: Gets Split-train/ and Split-eval/ with gzip TFRecord files of tf.Example,
             each file's rows in a random order that is the same in every run.
         catalogue_directory: Gets the catalogue.
         report_directory: Gets the report.
+        window: The days to read; None: all.
+        input_fingerprint: What `fingerprint_inputs` gives, for the report; '' to compute it here.
 
     Returns:
         The report.
@@ -63,8 +68,10 @@ def run_ingest(
     Raises:
         ConfigError: `missing_metadata: default`, and a feature of the tables has no default.
         DataError: The data cannot be used; the message says why.
+        StorageError: The tables' store cannot be reached or refuses.
     """
-    inputs = check_inputs(spec, config, data_directory)
+    inputs = check_inputs(spec, config, data_directory, window)
+    fingerprint = input_fingerprint or logic.fingerprint_inputs(spec, data_directory)
     examples = Path(examples_directory)
     work = examples / WORK_FOLDER
     split_folders = [examples / f"Split-{split}" for split in _SPLITS]
@@ -78,7 +85,7 @@ def run_ingest(
             _ = (
                 pipeline
                 | "RowGroups" >> beam.Create(inputs.row_groups)
-                | "Ingest" >> IngestInteractions(spec, config, inputs.rows, examples_directory)
+                | "Ingest" >> IngestInteractions(spec, config, inputs.rows, examples_directory, inputs.window)
                 | "WriteCounts" >> beam.Map(_write_counts, str(work / _COUNTS_FILE))
             )
         counts = _read_counts(work / _COUNTS_FILE)
@@ -86,7 +93,7 @@ def run_ingest(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     catalogue = logic.build_catalogue(inputs.items.table, spec, counts.unknown_items, config.missing_metadata)
-    report = build_report(counts, inputs, len(catalogue))
+    report = build_report(counts, inputs, len(catalogue), fingerprint)
     _replace(Path(catalogue_directory) / CATALOGUE_FILE, lambda path: pq.write_table(catalogue, path))
     text = json.dumps(report, indent=2, ensure_ascii=False)
     _replace(
@@ -98,8 +105,16 @@ def run_ingest(
 class IngestInteractions(beam.PTransform):
     """Row groups of the interactions into example files; gives one IngestCounts for all of them."""
 
-    def __init__(self, spec: FeatureSpec, config: IngestConfig, rows: int, examples_directory: str) -> None:
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        config: IngestConfig,
+        rows: int,
+        examples_directory: str,
+        window: Window = ALL_DAYS,
+    ) -> None:
         super().__init__()
+        self._window = window
         self._spec = spec
         self._config = config
         self._buckets = logic.bucket_count(rows)
@@ -118,7 +133,7 @@ class IngestInteractions(beam.PTransform):
             row_groups
             | "SpreadRowGroups" >> beam.Reshuffle()
             | "ReadAndClean"
-            >> beam.ParDo(ReadAndClean(self._spec, self._config, self._buckets)).with_outputs(
+            >> beam.ParDo(ReadAndClean(self._spec, self._config, self._buckets, self._window)).with_outputs(
                 _COUNTS_TAG, main="buckets"
             )
         )
@@ -138,8 +153,11 @@ class IngestInteractions(beam.PTransform):
 class ReadAndClean(beam.DoFn):
     """A row group into (bucket, RecordBatch of positives); counts on the side."""
 
-    def __init__(self, spec: FeatureSpec, config: IngestConfig, buckets: int) -> None:
+    def __init__(
+        self, spec: FeatureSpec, config: IngestConfig, buckets: int, window: Window = ALL_DAYS
+    ) -> None:
         super().__init__()
+        self._window = window
         self._spec = spec
         self._config = config
         self._buckets = buckets
@@ -155,20 +173,20 @@ class ReadAndClean(beam.DoFn):
         """
         first_row = row_group.first_row
         try:
-            batches = pq.ParquetFile(row_group.path).iter_batches(
+            batches = open_table(row_group.path).iter_batches(
                 batch_size=_READ_ROWS,
                 row_groups=[row_group.index],
                 columns=logic.interaction_columns(self._spec, self._config),
             )
             for batch in batches:
                 kept, counts = logic.clean_batch(
-                    batch, row_group.file_index, first_row, self._spec, self._config
+                    batch, row_group.file_index, first_row, self._spec, self._config, self._window
                 )
                 first_row += batch.num_rows
                 yield beam.pvalue.TaggedOutput(_COUNTS_TAG, counts)
                 yield from logic.partition_by_user(kept, self._spec.user_id.name, self._buckets).items()
         # Data, not an exception: what is raised here reaches the user as a worker's traceback.
-        except DataError as error:
+        except (DataError, StorageError) as error:
             yield beam.pvalue.TaggedOutput(_COUNTS_TAG, IngestCounts(problems=(str(error),)))
         except (OSError, pa.ArrowException) as error:
             problem = (

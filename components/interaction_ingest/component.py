@@ -1,5 +1,6 @@
 """The TFX component InteractionIngest."""
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -7,6 +8,7 @@ from tfx.components.util import examples_utils
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import example_gen_pb2
 from tfx.types import Channel, artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
@@ -15,6 +17,7 @@ from components.artifacts import Catalogue, Report
 from components.interaction_ingest.beam_steps import run_ingest
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.report import summarize
+from components.interaction_ingest.window import parse_window
 from schemas.contract import EVAL_SPLIT, PROGRESS_LOGGER, TRAIN_SPLIT
 from schemas.features import FeatureSpec
 from schemas.strict_config import from_json, to_json
@@ -37,9 +40,16 @@ class InteractionIngestExecutor(BaseBeamExecutor):
             exec_properties: As InteractionIngestSpec declares them.
 
         Raises:
-            ConfigError: The configuration does not fit the schema file.
+            ConfigError: The configuration does not fit the schema file, or the window is none.
             DataError: The data cannot be used.
+            StorageError: The tables' store cannot be reached or refuses.
         """
+        window = parse_window(
+            # An orchestrator can hand an empty text on as None.
+            exec_properties["window_from"] or "",
+            exec_properties["window_to"] or "",
+            exec_properties["window_last_days"] or 0,
+        )
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         report = run_ingest(
             self._make_beam_pipeline,
@@ -49,10 +59,15 @@ class InteractionIngestExecutor(BaseBeamExecutor):
             examples.uri,
             artifact_utils.get_single_uri(output_dict["catalogue"]),
             artifact_utils.get_single_uri(output_dict["report"]),
+            window=window,
+            input_fingerprint=exec_properties["input_fingerprint"] or "",
         )
         examples.split_names = artifact_utils.encode_split_names([TRAIN_SPLIT, EVAL_SPLIT])
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(examples, "tfrecords_gzip")
+        for [artifact] in output_dict.values():
+            for name in ("window_from", "window_to", "input_fingerprint"):
+                artifact.set_string_custom_property(name, report[name])
         logging.getLogger(PROGRESS_LOGGER).info(summarize(report))
 
 
@@ -63,6 +78,9 @@ class InteractionIngestSpec(ComponentSpec):
         "feature_spec": ExecutionParameter(type=str),
         "ingest_config": ExecutionParameter(type=str),
         "data_directory": ExecutionParameter(type=str),
+        "window_from": ExecutionParameter(type=str),
+        "window_to": ExecutionParameter(type=str),
+        "window_last_days": ExecutionParameter(type=int),
         "input_fingerprint": ExecutionParameter(type=str),
     }
     INPUTS: dict[str, ChannelParameter] = {}  # noqa: RUF012 (TFX's form)
@@ -77,28 +95,44 @@ class InteractionIngest(BaseBeamComponent):
     """Joins the interactions with users and items and writes the examples of both splits.
 
     Outputs: `examples` with the splits train and eval, `catalogue` with every item once, and
-    `report` with the rows read, kept and dropped by reason.
+    `report` with the rows read, kept and dropped by reason. Each has the custom properties `window_from`
+    and `window_to`, the days that were read ('' for no limit), and `input_fingerprint`.
     """
 
     SPEC_CLASS = InteractionIngestSpec
     EXECUTOR_SPEC = BeamExecutorSpec(InteractionIngestExecutor)
 
     def __init__(
-        self, feature_spec: FeatureSpec, config: IngestConfig, data_directory: str, input_fingerprint: str
+        self,
+        feature_spec: FeatureSpec,
+        config: IngestConfig,
+        data_directory: str | RuntimeParameter,
+        window_from: str | RuntimeParameter = "",
+        window_to: str | RuntimeParameter = "",
+        window_last_days: int | RuntimeParameter = 0,
+        input_fingerprint: str | RuntimeParameter = "",
     ) -> None:
         """Declare the step.
 
         Args:
             feature_spec: The features and the tables' file names.
-            config: The positive rule, the split, and what to do about missing metadata.
-            data_directory: The folder of the tables.
-            input_fingerprint: What `fingerprint_inputs` gives; TFX's cache sees changed data by it.
+            config: The positive rule, the split, and what to do about missing metadata. Its window is
+                not read: each run is given its own.
+            data_directory: The folder of the tables: a path or URI.
+            window_from: First day to read, such as 2026-11-01; '' for no limit.
+            window_to: Last day to read; '' for no limit.
+            window_last_days: Number of days to read up to that of the newest interaction; 0 for all.
+            input_fingerprint: What `fingerprint_inputs` gives, so that TFX's cache sees changed data; ''
+                where the step always executes, which then computes it for the record.
         """
         super().__init__(
             spec=InteractionIngestSpec(
                 feature_spec=to_json(feature_spec),
-                ingest_config=to_json(config),
+                ingest_config=to_json(dataclasses.replace(config, window=None)),
                 data_directory=data_directory,
+                window_from=window_from,
+                window_to=window_to,
+                window_last_days=window_last_days,
                 input_fingerprint=input_fingerprint,
                 examples=Channel(type=standard_artifacts.Examples),
                 catalogue=Channel(type=Catalogue),

@@ -14,6 +14,10 @@ MISSING_METADATA: Final = "missing_metadata"
 """The reason for dropping an interaction whose user or item is in no table."""
 
 
+OUTSIDE_WINDOW: Final = "outside_window"
+"""The reason for dropping an interaction of a day that is not read."""
+
+
 @dataclasses.dataclass(frozen=True)
 class IngestCounts:
     """What one batch or bucket counted; `merge_counts` adds them up."""

@@ -1,6 +1,7 @@
 """Cleaning, history, split and joins of the interactions, as functions over Arrow and numpy.
 
-Every path is on a file system that all Beam workers mount.
+The tables are where `schemas.storage` reaches them; every other path is on a file system that all Beam
+workers mount.
 """
 
 import dataclasses
@@ -9,7 +10,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_ingest.config import IngestConfig, Split
-from components.interaction_ingest.counts import EXAMPLE_IDS_SHOWN, MISSING_METADATA, IngestCounts
+from components.interaction_ingest.counts import (
+    EXAMPLE_IDS_SHOWN,
+    MISSING_METADATA,
+    OUTSIDE_WINDOW,
+    IngestCounts,
+)
+from components.interaction_ingest.window import ALL_DAYS, Window
+from schemas import storage
 from schemas.contract import HISTORY_PADDING
 from schemas.errors import DataError
 from schemas.features import Feature, FeatureSpec
@@ -81,19 +89,21 @@ def fingerprint_inputs(spec: FeatureSpec, data_directory: str) -> str:
 
     Args:
         spec: Names the files.
-        data_directory: The folder they are in.
+        data_directory: The folder they are in: a path or URI. From an object store every byte is read.
 
     Returns:
         The hexadecimal SHA-256 over the files' names and contents.
 
     Raises:
         DataError: A file is missing or cannot be read.
+        StorageError: The folder's store cannot be reached or refuses.
     """
     digest = hashlib.sha256()
     for name in (spec.tables.interactions.file, spec.tables.users.file, spec.tables.items.file):
-        path = existing_file(Path(data_directory) / name)
+        path = storage.join(data_directory, name)
+        require_file(path)
         try:
-            with path.open("rb") as stream:
+            with storage.open_stream(path) as stream:
                 content = hashlib.file_digest(stream, "sha256").digest()
         except OSError as error:
             raise DataError(f"Cannot read {path}: {error}") from error
@@ -194,7 +204,12 @@ def interaction_columns(spec: FeatureSpec, config: IngestConfig) -> list[str]:
 
 
 def clean_batch(
-    batch: pa.RecordBatch, file_index: int, first_row: int, spec: FeatureSpec, config: IngestConfig
+    batch: pa.RecordBatch,
+    file_index: int,
+    first_row: int,
+    spec: FeatureSpec,
+    config: IngestConfig,
+    window: Window = ALL_DAYS,
 ) -> tuple[pa.RecordBatch, IngestCounts]:
     """Cast a batch of interactions and drop what is no positive with a usable id and time.
 
@@ -204,6 +219,7 @@ def clean_batch(
         first_row: Number of its first row in the file.
         spec: The features.
         config: The positive rule.
+        window: The days that are read.
 
     Returns:
         The rows kept (ids as string, timestamp as int64 seconds, context features cast, FILE_COLUMN
@@ -221,6 +237,8 @@ def clean_batch(
         **bad_text_ids([users, items]),
         "null_timestamp": _to_mask(timestamps.is_null()),
     }
+    if not window.is_open:
+        reasons[OUTSIDE_WINDOW] = _outside_window(timestamps, window)
     if config.positives is not None:
         values = _plain(batch.column(config.positives.column))
         if not pa.types.is_floating(values.type):
@@ -512,29 +530,43 @@ def build_catalogue(
     return pa.concat_tables([items, pa.table(columns, schema=items.schema)])
 
 
-def existing_file(path: Path) -> Path:
+def require_file(location: str) -> storage.FileStatus:
     """Check that an input file is there.
 
     Args:
-        path: The file.
+        location: The file: a path or URI.
 
     Returns:
-        The same path.
+        Its size and age.
 
     Raises:
         DataError: It is not; the message names the Parquet files that are.
+        StorageError: Its store cannot be reached or refuses.
     """
-    if path.is_file():
-        return path
-    if not path.parent.is_dir():
-        raise DataError(
-            f"No folder {path.parent}: expected it to hold {path.name}. Set data.directory to it."
-        )
-    files = sorted(file.name for file in path.parent.glob("*.parquet"))
+    status = storage.find_file(location)
+    if status is not None:
+        return status
+    folder = storage.find_parent(location)
+    names = storage.list_names(folder)
+    # An object store knows no folders, so one without files is none.
+    if not names and (storage.is_remote(folder) or not Path(folder).is_dir()):
+        name = PurePosixPath(location).name
+        raise DataError(f"No folder {folder}: expected it to hold {name}. Set data.directory to it.")
+    tables = [name for name in names if name.endswith(".parquet")]
     raise DataError(
-        f"No file {path}. Parquet files in the folder: {', '.join(files) or 'none'}. "
+        f"No file {location}. Parquet files in the folder: {', '.join(tables) or 'none'}. "
         "Put the file there, or correct data.directory or the schema file's 'tables'."
     )
+
+
+def _outside_window(timestamps: pa.Array, window: Window) -> npt.NDArray[np.bool_]:
+    seconds = timestamps.fill_null(0).to_numpy(zero_copy_only=False)
+    outside = np.zeros(len(seconds), bool)
+    if window.start_second is not None:
+        outside |= seconds < window.start_second
+    if window.end_second is not None:
+        outside |= seconds >= window.end_second
+    return outside
 
 
 def _plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -8,6 +8,7 @@ from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.counts import (
     EXAMPLE_IDS_SHOWN,
     MISSING_METADATA,
+    OUTSIDE_WINDOW,
     IngestCounts,
     missing_message,
     show_ids,
@@ -47,9 +48,13 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
         rule = config.positives
         hint = f" The rule is {rule.column} >= {rule.at_least:g}." if rule else ""
+        remedy = "Change ingest.positives"
+        if OUTSIDE_WINDOW in dropped:
+            hint += f" The window is {_describe_days(inputs.window.first_text, inputs.window.last_text)}."
+            remedy += " or the window"
         raise DataError(
             f"{source}: no positives are left of {inputs.rows:,} interactions; dropped: {reasons}.{hint} "
-            "Change ingest.positives, or correct the data."
+            f"{remedy}, or correct the data."
         )
     missing = {name: count for name, count in counts.missing.items() if count}
     if missing:
@@ -57,17 +62,20 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
     _refuse_empty_split(counts, source, config)
 
 
-def build_report(counts: IngestCounts, inputs: Inputs, catalogue_items: int) -> dict[str, Any]:
+def build_report(
+    counts: IngestCounts, inputs: Inputs, catalogue_items: int, input_fingerprint: str
+) -> dict[str, Any]:
     """Write down what was read, kept and dropped.
 
     Args:
         counts: The sum over the whole run.
         inputs: What `check_inputs` found.
         catalogue_items: Number of items in the catalogue.
+        input_fingerprint: What `fingerprint_inputs` gives.
 
     Returns:
         The report; `users` have at least one row kept, `items` are those of the catalogue, timestamps
-        are seconds since 1970.
+        are seconds since 1970, and the window's ends are days, '' where there is no limit.
     """
     filled = {**inputs.users.filled, **inputs.items.filled}
     filled |= {name: count for name, count in counts.filled.items() if count}
@@ -88,6 +96,9 @@ def build_report(counts: IngestCounts, inputs: Inputs, catalogue_items: int) -> 
         "item_table_dropped": inputs.items.dropped,
         "first_timestamp": int(counts.first_timestamp),
         "last_timestamp": int(counts.last_timestamp),
+        "window_from": inputs.window.first_text,
+        "window_to": inputs.window.last_text,
+        "input_fingerprint": input_fingerprint,
     }
 
 
@@ -106,6 +117,8 @@ def summarize(report: dict[str, Any]) -> str:
         f"Ingest: {report['rows_read']:,} interactions read, {report['rows_kept']:,} kept ({splits}), "
         f"dropped: {dropped}; {report['users']:,} users, {report['items']:,} items in the catalogue"
     )
+    if report["window_from"] or report["window_to"]:
+        line += f"; days {_describe_days(report['window_from'], report['window_to'])}"
     for table in ("user", "item"):
         for reason, count in report[f"{table}_table_dropped"].items():
             line += f"; {count:,} rows of the {table} table dropped: {reason}"
@@ -113,6 +126,10 @@ def summarize(report: dict[str, Any]) -> str:
         fills = ", ".join(f"{name} {count:,}" for name, count in report["filled_defaults"].items())
         line += f"; defaults filled in: {fills}"
     return line
+
+
+def _describe_days(first: str, last: str) -> str:
+    return f"{first or 'from the start'} to {last or 'the end'}"
 
 
 def _unknown_message(counts: IngestCounts, spec: FeatureSpec) -> str:

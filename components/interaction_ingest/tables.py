@@ -3,21 +3,24 @@
 import dataclasses
 import difflib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.interaction_ingest.config import IngestConfig, PositiveRule
+from components.interaction_ingest.config import IngestConfig, PositiveRule, WindowConfig
 from components.interaction_ingest.counts import EXAMPLE_IDS_SHOWN, missing_message, show_ids
 from components.interaction_ingest.logic import (
     bad_text_ids,
     cast_column,
+    cast_timestamp,
     drop_by_reason,
-    existing_file,
     fill_missing,
+    require_file,
 )
+from components.interaction_ingest.window import Window, resolve_window
+from schemas import storage
 from schemas.errors import ConfigError, DataError
 from schemas.features import Feature, FeatureSpec
 
@@ -35,7 +38,7 @@ class RowGroup:
     """One row group of an interaction file."""
 
     path: str
-    """The Parquet file."""
+    """The Parquet file: a path or URI, opened where it is read."""
     file_index: int
     """The file's place in the order of the interaction files."""
     index: int
@@ -64,27 +67,33 @@ class Inputs:
     """The row groups of the interactions, in order."""
     rows: int
     """Number of interactions."""
+    window: Window
+    """The days that are read."""
     users: EntityTable
     """The user table."""
     items: EntityTable
     """The item table."""
 
 
-def check_inputs(spec: FeatureSpec, config: IngestConfig, data_directory: str) -> Inputs:
+def check_inputs(
+    spec: FeatureSpec, config: IngestConfig, data_directory: str, window: WindowConfig | None = None
+) -> Inputs:
     """Check the three tables before any Beam step starts, and load the two small ones.
 
     Args:
         spec: The columns that are needed, and the files.
         config: The positive rule, and what to do about missing metadata.
-        data_directory: The folder of the files.
+        data_directory: The folder of the files: a path or URI.
+        window: The days to read; None: all.
 
     Returns:
-        The row groups of the interactions, and the cleaned user and item tables.
+        The row groups of the interactions, the window's days, and the cleaned user and item tables.
 
     Raises:
         ConfigError: `missing_metadata: default`, and a feature of the tables has no default.
         DataError: A file is missing, empty or not Parquet; a column is missing or has the wrong
             type; an id repeats or is null; a value without a default is missing.
+        StorageError: The files' store cannot be reached or refuses.
     """
     if config.missing_metadata == "default":
         without = [
@@ -98,27 +107,32 @@ def check_inputs(spec: FeatureSpec, config: IngestConfig, data_directory: str) -
                 f"'default' in the schema file. Without one: {', '.join(without)}. Add them, or set "
                 "ingest.missing_metadata to refuse or drop."
             )
-    folder = Path(data_directory)
-    interactions = folder / spec.tables.interactions.file
+    interactions = storage.join(data_directory, spec.tables.interactions.file)
+    log_name = _name_of(interactions)
     parquet = _open_parquet(interactions)
     _check_columns(
-        interactions.name,
+        log_name,
         parquet.schema_arrow,
         (spec.user_id, spec.item_id, *spec.table_features("context")),
     )
-    _check_timestamp(interactions.name, parquet.schema_arrow, spec.timestamp)
+    _check_timestamp(log_name, parquet.schema_arrow, spec.timestamp)
     if config.positives is not None:
-        _check_rule_column(interactions.name, parquet.schema_arrow, config.positives)
+        _check_rule_column(log_name, parquet.schema_arrow, config.positives)
     groups, first_row = [], 0
     for index in range(parquet.num_row_groups):
-        groups.append(RowGroup(str(interactions), 0, index, first_row))
+        groups.append(RowGroup(interactions, 0, index, first_row))
         first_row += parquet.metadata.row_group(index).num_rows
     return Inputs(
         row_groups=tuple(groups),
         rows=first_row,
-        users=load_entity_table(folder / spec.tables.users.file, spec.user_id, spec.table_features("user")),
+        window=resolve_window(
+            window or WindowConfig(), lambda: find_newest_second(parquet, spec.timestamp, interactions)
+        ),
+        users=load_entity_table(
+            storage.join(data_directory, spec.tables.users.file), spec.user_id, spec.table_features("user")
+        ),
         items=load_entity_table(
-            folder / spec.tables.items.file,
+            storage.join(data_directory, spec.tables.items.file),
             spec.item_id,
             spec.table_features("item"),
             spec.tables.items.display,
@@ -127,12 +141,12 @@ def check_inputs(spec: FeatureSpec, config: IngestConfig, data_directory: str) -
 
 
 def load_entity_table(
-    path: Path, id_feature: Feature, features: Sequence[Feature], further_columns: Sequence[str] = ()
+    path: str, id_feature: Feature, features: Sequence[Feature], further_columns: Sequence[str] = ()
 ) -> EntityTable:
     """Read and clean a user or item table.
 
     Args:
-        path: The Parquet file.
+        path: The Parquet file: a path or URI.
         id_feature: The id, which must be unique.
         features: The features to read, the id among them.
         further_columns: Columns to carry along unchecked, such as what is shown with a recommendation.
@@ -143,25 +157,25 @@ def load_entity_table(
     Raises:
         DataError: The file cannot be used; the message says why.
     """
-    parquet = _open_parquet(path)
-    _check_columns(path.name, parquet.schema_arrow, features)
+    parquet, file = _open_parquet(path), _name_of(path)
+    _check_columns(file, parquet.schema_arrow, features)
     names = [feature.name for feature in features]
     extra = [name for name in further_columns if name not in names]
     for name in extra:
-        _require_column(path.name, parquet.schema_arrow, name, "a column to show with recommendations")
+        _require_column(file, parquet.schema_arrow, name, "a column to show with recommendations")
     try:
         raw = parquet.read(columns=[*names, *extra])
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    ids = cast_column(raw.column(id_feature.name), id_feature, path.name)
+    ids = cast_column(raw.column(id_feature.name), id_feature, file)
     if ids.null_count:
         raise DataError(
-            f"{path.name}: {ids.null_count:,} of {len(ids):,} rows have no {id_feature.name!r}. "
+            f"{file}: {ids.null_count:,} of {len(ids):,} rows have no {id_feature.name!r}. "
             "Every row needs an id: fill them in or remove the rows."
         )
     keep, dropped = drop_by_reason(len(ids), bad_text_ids([ids]))
     raw, ids = raw.filter(pa.array(keep)), ids.filter(pa.array(keep))
-    _refuse_duplicates(path.name, id_feature.name, ids)
+    _refuse_duplicates(file, id_feature.name, ids)
 
     columns: dict[str, pa.Array] = {}
     filled: dict[str, int] = {}
@@ -170,31 +184,91 @@ def load_entity_table(
         if feature.role is not None:
             columns[feature.name] = ids
             continue
-        values = cast_column(raw.column(feature.name), feature, path.name)
+        values = cast_column(raw.column(feature.name), feature, file)
         columns[feature.name], count = fill_missing(values, feature)
         if count:
             (missing if feature.default is None else filled)[feature.name] = count
     if missing:
-        raise DataError(missing_message(path.name, missing))
+        raise DataError(missing_message(file, missing))
     for name in extra:
         column = raw.column(name).combine_chunks()
         columns[name] = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
     return EntityTable(pa.table(columns), dict(dropped), filled)
 
 
-def _open_parquet(path: Path) -> pq.ParquetFile:
-    existing_file(path)
-    remedy = "Write the table again, as Parquet."
+def open_table(location: str) -> pq.ParquetFile:
+    """Open a Parquet file where it is.
+
+    Args:
+        location: A path or URI.
+
+    Returns:
+        The open file.
+
+    Raises:
+        StorageError: It cannot be opened.
+        OSError: It cannot be read.
+        pyarrow.ArrowException: It is no Parquet file.
+    """
+    # An object store answers few large requests much sooner than many small ones.
+    return pq.ParquetFile(storage.open_input(location), pre_buffer=storage.is_remote(location))
+
+
+def find_newest_second(table: pq.ParquetFile, column: str, source: str) -> int | None:
+    """Find the time of the newest interaction, from the file's statistics where it has them.
+
+    Args:
+        table: The interactions.
+        column: Name of the timestamp.
+        source: The file, for messages.
+
+    Returns:
+        Seconds since 1970; None if no row has a time.
+
+    Raises:
+        DataError: The column cannot be read.
+    """
+    newest: list[int] = []
     try:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty: expected a Parquet file, found 0 bytes. {remedy}")
-        parquet = pq.ParquetFile(path)
+        for index in range(table.num_row_groups):
+            values = _newest_of_statistics(table, index, column)
+            if values is None:
+                values = table.read_row_group(index, columns=[column]).column(column)
+            second = pc.max(cast_timestamp(values)).as_py()
+            newest += [] if second is None else [second]
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{source}: the column {column!r} cannot be read: {error}") from error
+    return max(newest, default=None)
+
+
+def _newest_of_statistics(table: pq.ParquetFile, row_group: int, column: str) -> pa.Array | None:
+    kind = table.schema_arrow.field(column).type
+    chunk = table.metadata.row_group(row_group).column(table.schema_arrow.get_field_index(column))
+    # The columns of the file are counted by leaves, those of the table are not.
+    if chunk.path_in_schema != column or pa.types.is_dictionary(kind):
+        return None
+    statistics = chunk.statistics
+    if statistics is None or not statistics.has_min_max:
+        return None
+    return pa.array([statistics.max], kind)
+
+
+def _name_of(location: str) -> str:
+    return PurePosixPath(location).name
+
+
+def _open_parquet(location: str) -> pq.ParquetFile:
+    remedy = "Write the table again, as Parquet."
+    if require_file(location).size_bytes == 0:
+        raise DataError(f"{location} is empty: expected a Parquet file, found 0 bytes. {remedy}")
+    try:
+        parquet = open_table(location)
     except (OSError, pa.ArrowException) as error:
         raise DataError(
-            f"{path}: expected a Parquet file. It cannot be read as one: {error} {remedy}"
+            f"{location}: expected a Parquet file. It cannot be read as one: {error} {remedy}"
         ) from error
     if parquet.metadata.num_rows == 0:
-        raise DataError(f"{path} is empty: expected at least one row, found 0. {remedy}")
+        raise DataError(f"{location} is empty: expected at least one row, found 0. {remedy}")
     return parquet
 
 

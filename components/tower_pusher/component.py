@@ -1,9 +1,11 @@
 """The TFX adapter of TowerPusher."""
 
+import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.artifact import Artifact
 from tfx.types.channel import BaseChannel, Channel
@@ -12,6 +14,9 @@ from tfx.utils import path_utils
 
 from components.artifacts import CandidateIndex, Report
 from components.tower_pusher.logic import PushInputs, push_if_blessed
+from schemas.contract import RUN_ID_VARIABLE
+
+_UNKNOWN_RUN: Final = "unknown"
 
 
 class TowerPusherSpec(ComponentSpec):
@@ -48,11 +53,12 @@ class TowerPusherExecutor(base_executor.BaseExecutor):
         Args:
             input_dict: `model`, `index`, `blessing`, `report`, `schema` and `transform_graph`.
             output_dict: `pushed_release`; its custom property `pushed` is 1 or 0, and with 1 `version`
-                is the version number and `release` the manifest's folder.
+                is the version number and `release` the manifest's folder, a path or URI.
             exec_properties: `serving_directory` and `run_id`.
 
         Raises:
             ReleaseError: The parts do not belong together, or the serving directory cannot be written.
+            StorageError: It is in an object store, which cannot be reached or refuses.
         """
         paths = {key: Path(artifact_utils.get_single_uri(artifacts)) for key, artifacts in input_dict.items()}
         pushed_release = artifact_utils.get_single_instance(output_dict["pushed_release"])
@@ -65,14 +71,14 @@ class TowerPusherExecutor(base_executor.BaseExecutor):
                 transform_graph=paths["transform_graph"],
             ),
             blessing=paths["blessing"],
-            serving_directory=Path(exec_properties["serving_directory"]),
-            run_id=exec_properties["run_id"],
+            serving_directory=exec_properties["serving_directory"],
+            run_id=exec_properties["run_id"] or os.environ.get(RUN_ID_VARIABLE) or _UNKNOWN_RUN,
             result_directory=Path(pushed_release.uri),
         )
         pushed_release.set_int_custom_property("pushed", int(release is not None))
         if release is not None:
             pushed_release.set_int_custom_property("version", release.version)
-            pushed_release.set_string_custom_property("release", str(release.directory))
+            pushed_release.set_string_custom_property("release", release.location)
 
 
 class TowerPusher(base_component.BaseComponent):
@@ -89,8 +95,8 @@ class TowerPusher(base_component.BaseComponent):
         report: BaseChannel,
         schema: BaseChannel,
         transform_graph: BaseChannel,
-        serving_directory: str,
-        run_id: str,
+        serving_directory: str | RuntimeParameter,
+        run_id: str | RuntimeParameter,
     ) -> None:
         """Build the node.
 
@@ -101,8 +107,9 @@ class TowerPusher(base_component.BaseComponent):
             report: The evaluation's figures, of type components.Report.
             schema: The schema of the raw examples, of type Schema.
             transform_graph: Transform's graph, of type TransformGraph.
-            serving_directory: The folder that releases are pushed to.
-            run_id: What the manifest calls the run.
+            serving_directory: The folder that releases are pushed to: a path or URI.
+            run_id: What the manifest calls the run; '' for what the environment variable DSSM_RUN_ID says
+                where the step runs, or 'unknown' without one.
         """
         super().__init__(
             TowerPusherSpec(

@@ -5,6 +5,8 @@ A pusher owns a version from the moment it makes the folder `releases/<version>`
 process ends, however it ends. So a version folder without a manifest, whose claim nobody holds, was
 left by a killed pusher, and the next one removes it with its parts. Claiming and removing happen under
 a second lock, `releases/.lock`, held for moments only.
+
+That is on this machine; what takes the place of locks and renames in an object store, see `object_store`.
 """
 
 import contextlib
@@ -22,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
+from components.tower_pusher import object_store
+from schemas import storage
 from schemas.contract import (
     BLESSED_FILE,
     EVALUATION_REPORT_FILE,
@@ -41,8 +45,10 @@ from schemas.errors import ConfigError, ReleaseError
 from schemas.release import (
     PARTS,
     Manifest,
-    Release,
+    PublishedRelease,
     ReleasedPart,
+    find_latest_release,
+    find_release,
     list_file_sizes,
     list_versions,
     read_part_id,
@@ -99,12 +105,16 @@ def check_writable(serving_directory: str | Path) -> None:
     """Check that releases can be written, leaving no trace.
 
     Args:
-        serving_directory: The folder that releases are pushed to; it need not exist.
+        serving_directory: The folder that releases are pushed to: a path or URI; it need not exist.
 
     Raises:
         ReleaseError: It cannot be made or written.
+        StorageError: It is in an object store, which cannot be reached or refuses.
     """
-    serving = Path(serving_directory)
+    if storage.is_remote(serving_directory):
+        object_store.check_writable(storage.join(serving_directory))
+        return
+    serving = Path(storage.join(serving_directory))
     folders = [serving, *(serving / name for name in (*PARTS, RELEASES))]
     try:
         for folder in {_nearest_existing(folder) for folder in folders}:
@@ -115,14 +125,16 @@ def check_writable(serving_directory: str | Path) -> None:
 
 
 def push_if_blessed(
-    inputs: PushInputs, blessing: Path, serving_directory: Path, run_id: str, result_directory: Path
-) -> Release | None:
-    """Release a blessed model; for another one say so and touch nothing.
+    inputs: PushInputs, blessing: Path, serving_directory: str | Path, run_id: str, result_directory: Path
+) -> PublishedRelease | None:
+    """Release a blessed model once; for another one say so and touch nothing.
+
+    Where the latest release is whole and has these very parts, as after a retry, it is the answer.
 
     Args:
         inputs: The folders that the release is made from.
         blessing: A folder with a file BLESSED or NOT_BLESSED.
-        serving_directory: The folder that releases are pushed to.
+        serving_directory: The folder that releases are pushed to: a path or URI.
         run_id: The pipeline run.
         result_directory: Where `push.json` says what was done; it is made where it does not exist.
 
@@ -131,25 +143,32 @@ def push_if_blessed(
 
     Raises:
         ReleaseError: The parts do not belong together, or the serving directory cannot be written.
+        StorageError: It is in an object store, which cannot be reached or refuses.
     """
-    release = push_release(inputs, serving_directory, run_id) if is_blessed(blessing) else None
+    release: PublishedRelease | None = None
     result: dict[str, Any] = {"pushed": 0}
-    if release is None:
+    if not is_blessed(blessing):
         _progress.info("Not blessed: nothing was pushed to %s", serving_directory)
     else:
-        _progress.info("Pushed release %d to %s", release.version, release.directory)
-        result = {"pushed": 1, "version": release.version, "release": str(release.directory)}
+        release = _find_same_release(inputs, serving_directory)
+        if release is not None:
+            _progress.info("Release %d at %s is this model already", release.version, release.location)
+        else:
+            release = push_release(inputs, serving_directory, run_id)
+            _progress.info("Pushed release %d to %s", release.version, release.location)
+        result = {"pushed": 1, "version": release.version, "release": release.location}
     result_directory.mkdir(parents=True, exist_ok=True)
     (result_directory / PUSH_RESULT_FILE).write_text(json.dumps(result) + "\n", encoding="utf-8")
     return release
 
 
-def push_release(inputs: PushInputs, serving_directory: str | Path, run_id: str) -> Release:
+def push_release(inputs: PushInputs, serving_directory: str | Path, run_id: str) -> PublishedRelease:
     """Write one release: the index, the item tower, the user tower, and last the manifest.
 
     Args:
         inputs: The folders that the release is made from.
-        serving_directory: The folder that releases are pushed to; it is made where it does not exist.
+        serving_directory: The folder that releases are pushed to: a path or URI; it is made where it does
+            not exist.
         run_id: The pipeline run.
 
     Returns:
@@ -157,28 +176,23 @@ def push_release(inputs: PushInputs, serving_directory: str | Path, run_id: str)
 
     Raises:
         ReleaseError: The parts come from different trainings, or a folder cannot be written.
+        StorageError: The folder is in an object store, which cannot be reached or refuses.
     """
-    serving = Path(serving_directory)
-    sources = {
-        INDEX: inputs.index,
-        ITEM_TOWER: inputs.model / ITEM_TOWER,
-        USER_TOWER: inputs.model / USER_TOWER,
-    }
-    description = _describe(inputs, sources)
+    sources = _locate_sources(inputs)
+    description = {"run_id": run_id, **_describe(inputs, sources)}
+    hashes = {part: hash_folder(source) for part, source in sources.items()}
+    if storage.is_remote(serving_directory):
+        address = storage.join(serving_directory)
+        with object_store.claim_version(address) as claim:
+            files = {part: claim.upload(sources[part], part) for part in PARTS}
+            claim.commit(_compose_manifest(claim.version, files, hashes, description))
+        return find_release(address, claim.version)
+    serving = Path(storage.join(serving_directory))
     try:
         with _claim_version(serving) as version:
-            parts = {
-                part: dataclasses.asdict(_install(sources[part], serving, part, version)) for part in PARTS
-            }
-            created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            content = {
-                "version": version,
-                "created": created,
-                "run_id": run_id,
-                "parts": parts,
-                **description,
-            }
-            _write_manifest(content, serving / RELEASES / str(version))
+            files = {part: _install(sources[part], serving, part, version) for part in PARTS}
+            manifest = _compose_manifest(version, files, hashes, description)
+            _write_manifest(manifest, serving / RELEASES / str(version))
     except OSError as error:
         raise _cannot_write(serving, error) from error
     return read_release(serving, version)
@@ -208,6 +222,30 @@ def hash_folder(folder: Path) -> str:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         total.update(f"{digest}  ./{path}\n".encode())
     return total.hexdigest()
+
+
+def _find_same_release(inputs: PushInputs, serving_directory: str | Path) -> PublishedRelease | None:
+    try:
+        latest = find_latest_release(serving_directory)
+    except ReleaseError:
+        return None
+    model = _read_json(inputs.model / MODEL_INFO_FILE, (MODEL_ID,))
+    if model[MODEL_ID] != latest.manifest.model_id:
+        return None
+    # One training can have several indexes, since the catalogue's display columns do not take part in it.
+    is_same = all(
+        hash_folder(source) == latest.manifest.parts[part].sha256
+        for part, source in _locate_sources(inputs).items()
+    )
+    return latest if is_same else None
+
+
+def _locate_sources(inputs: PushInputs) -> dict[str, Path]:
+    return {
+        INDEX: inputs.index,
+        ITEM_TOWER: inputs.model / ITEM_TOWER,
+        USER_TOWER: inputs.model / USER_TOWER,
+    }
 
 
 def _describe(inputs: PushInputs, sources: dict[str, Path]) -> dict[str, Any]:
@@ -329,7 +367,7 @@ def _temporary(serving: Path, part: str, version: int) -> Path:
     return serving / part / f"{_TEMPORARY_PREFIX}{version}"
 
 
-def _install(source: Path, serving: Path, part: str, version: int) -> ReleasedPart:
+def _install(source: Path, serving: Path, part: str, version: int) -> dict[str, int]:
     temporary = _temporary(serving, part, version)
     # Nobody else owns the version; only a hand that removed a claim can have left this.
     _remove_folder(temporary)
@@ -339,16 +377,31 @@ def _install(source: Path, serving: Path, part: str, version: int) -> ReleasedPa
     final = serving / part / str(version)
     temporary.rename(final)
     _flush(final.parent)
-    return ReleasedPart(path=f"{part}/{version}", files=list_file_sizes(final))
+    return list_file_sizes(final)
 
 
-def _write_manifest(content: dict[str, Any], folder: Path) -> None:
+def _compose_manifest(
+    version: int, files: dict[str, dict[str, int]], hashes: dict[str, str], description: dict[str, Any]
+) -> bytes:
+    parts = {
+        part: ReleasedPart(path=f"{part}/{version}", files=files[part], sha256=hashes[part]) for part in PARTS
+    }
+    content = {
+        "version": version,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "parts": {part: dataclasses.asdict(value) for part, value in parts.items()},
+        **description,
+    }
     try:
         parse(Manifest, content, source="the manifest")
     except ConfigError as error:
         raise ReleaseError(f"The model, the index or the evaluation report is unusable: {error}") from error
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _write_manifest(content: bytes, folder: Path) -> None:
     temporary = folder / f"{_TEMPORARY_PREFIX}{MANIFEST_FILE}"
-    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.write_bytes(content)
     _flush(temporary)
     os.replace(temporary, folder / MANIFEST_FILE)  # noqa: PTH105 (atomic, as the name says)
     _flush(folder)

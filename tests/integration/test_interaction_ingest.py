@@ -12,13 +12,20 @@ import pytest
 import tensorflow as tf
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils, standard_artifacts
 
 import components
 from components.interaction_ingest import logic
 from components.interaction_ingest.component import InteractionIngest, InteractionIngestExecutor
-from components.interaction_ingest.config import CutOffSplit, IngestConfig, LatestPerUserSplit, PositiveRule
-from schemas.errors import DataError
+from components.interaction_ingest.config import (
+    CutOffSplit,
+    IngestConfig,
+    LatestPerUserSplit,
+    PositiveRule,
+    WindowConfig,
+)
+from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse, to_json
 
@@ -80,8 +87,16 @@ def write_tables(folder: Path, log=LOG, users=None, **options) -> None:
     pq.write_table(pa.table(items), folder / "items.parquet")
 
 
-def ingest(tmp_path: Path, config: IngestConfig, beam_options=("--runner=FnApiRunner",)) -> dict:
-    component = InteractionIngest(SPEC, config, str(tmp_path / "data"), "0" * 64)
+def ingest(
+    tmp_path: Path,
+    config: IngestConfig,
+    beam_options=("--runner=FnApiRunner",),
+    fingerprint="0" * 64,
+    **window,
+) -> dict:
+    component = InteractionIngest(
+        SPEC, config, str(tmp_path / "data"), **window, input_fingerprint=fingerprint
+    )
     artifacts = {
         "examples": standard_artifacts.Examples(),
         "catalogue": components.Catalogue(),
@@ -103,6 +118,9 @@ def ingest(tmp_path: Path, config: IngestConfig, beam_options=("--runner=FnApiRu
     assert [path.name for path in (tmp_path / "catalogue").iterdir()] == ["catalogue.parquet"]
     assert [path.name for path in (tmp_path / "report").iterdir()] == ["ingest_report.json"]
     report = json.loads((tmp_path / "report" / "ingest_report.json").read_text("utf-8"))
+    for artifact in artifacts.values():
+        for name in ("window_from", "window_to", "input_fingerprint"):
+            assert artifact.get_string_custom_property(name) == report[name]
     assert report["rows_read"] == report["rows_kept"] + sum(report["dropped"].values())
     assert report["rows_kept"] == report["train_rows"] + report["eval_rows"] + report["skipped_rows"]
     return report
@@ -175,6 +193,9 @@ def test_examples_catalogue_and_report_of_a_small_shop(tmp_path, caplog):
         "item_table_dropped": {},
         "first_timestamp": 10,
         "last_timestamp": 50,
+        "window_from": "",
+        "window_to": "",
+        "input_fingerprint": "0" * 64,
     }
     lines = [record.message for record in caplog.records if record.name == "dssm.progress"]
     assert len(lines) == 1
@@ -219,6 +240,40 @@ def test_every_runner_writes_the_same_rows_once(tmp_path, monkeypatch, options):
         for bucket in range(3)
     ]
     assert found[0] == found[1]
+
+
+def test_a_window_drops_the_other_days_and_is_recorded(tmp_path):
+    day = 86_400
+    log = [("bob", 1 + n % 4, n * day, 5, "tv") for n in range(10)]
+    write_tables(tmp_path / "data", log)
+    # The configuration's own window is no parameter of a run.
+    config = IngestConfig(window=WindowConfig(last_days=1))
+    report = ingest(tmp_path, config, fingerprint="", window_last_days=4)
+    assert (report["window_from"], report["window_to"]) == ("1970-01-07", "1970-01-10")
+    assert (report["rows_kept"], report["dropped"]) == (4, {"outside_window": 6})
+    assert report["input_fingerprint"] == logic.fingerprint_inputs(SPEC, str(tmp_path / "data"))
+    [first, *_] = read_split(tmp_path, "train")
+    assert (first["timestamp"], first["history"]) == ([6 * day], ["", ""])
+
+    report = ingest(tmp_path, config, window_from="1970-01-02", window_to="1970-01-03")
+    assert (report["rows_kept"], report["window_from"], report["window_to"]) == (
+        2,
+        "1970-01-02",
+        "1970-01-03",
+    )
+    with pytest.raises(ConfigError, match=r"The run's window .* Received: '2\. January'"):
+        ingest(tmp_path, config, window_from="2. January")
+
+
+def test_each_run_parameter_is_a_property_of_its_own():
+    names = ("data_directory", "window_from", "window_to", "window_last_days", "input_fingerprint")
+    parameters = {
+        name: RuntimeParameter(name=name, ptype=int if name == "window_last_days" else str) for name in names
+    }
+    component = InteractionIngest(SPEC, IngestConfig(), **parameters)
+    assert {name: component.exec_properties[name] for name in names} == parameters
+    others = InteractionIngest(SPEC, IngestConfig(window=WindowConfig(last_days=7)), **parameters)
+    assert others.exec_properties["ingest_config"] == component.exec_properties["ingest_config"]
 
 
 def test_cut_off_and_defaults_for_what_is_in_no_table(tmp_path):

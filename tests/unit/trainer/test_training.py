@@ -7,10 +7,11 @@ import tensorflow as tf
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ConfigError, TrainingError
 from schemas.features import Feature, FeatureSpec, History, VocabularyEncoding, ZScoreEncoding
+from trainer import training
 from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
 from trainer.losses import LossSum
 from trainer.strategy import create_strategy
-from trainer.training import train
+from trainer.training import scale_learning_rate, train
 from trainer.vocabularies import EncodedSize
 
 pytestmark = pytest.mark.unit
@@ -120,3 +121,26 @@ def test_logq_needs_an_encoded_item_id(tmp_path):
     with pytest.raises(ConfigError, match=r"loss.logq.*'item_id' has no encoding"):
         run(tmp_path, make_config(), spec=spec)
     assert np.isfinite(run(tmp_path, make_config(LossConfig(logq=False), epochs=1), spec=spec).final_loss)
+
+
+@pytest.mark.parametrize(
+    ("rule", "replicas", "expected"),
+    [("none", 4, 0.01), ("linear", 4, 0.04), ("sqrt", 4, 0.02), ("linear", 1, 0.01), ("sqrt", 1, 0.01)],
+)
+def test_learning_rate_follows_the_global_batch(rule, replicas, expected):
+    settings = TrainingConfig(learning_rate=0.01, scale_learning_rate=rule)
+    assert scale_learning_rate(settings, replicas) == pytest.approx(expected)
+
+
+def test_optimizer_gets_the_scaled_learning_rate(tmp_path, monkeypatch):
+    rates = []
+    adam = training.tf_keras.optimizers.Adam
+
+    def record(rate, **options):
+        rates.append(rate)
+        return adam(rate, **options)
+
+    monkeypatch.setattr(training.tf_keras.optimizers, "Adam", record)
+    monkeypatch.setattr(training, "scale_learning_rate", lambda settings, replicas: 0.125 * replicas)
+    run(tmp_path, make_config(epochs=1))
+    assert rates == [0.125]

@@ -8,6 +8,7 @@ import pytest
 
 from components.interaction_ingest import logic
 from components.interaction_ingest.config import CutOffSplit, IngestConfig, LatestPerUserSplit, PositiveRule
+from components.interaction_ingest.window import Window
 from schemas.errors import DataError
 from schemas.features import Feature
 
@@ -173,6 +174,19 @@ def test_clean_batch_keeps_row_numbers_and_drops_carriage_returns(spec):
     kept, counts = logic.clean_batch(raw, 0, 5, spec, IngestConfig())
     assert kept.column("#row").to_pylist() == [5, 7, 8, 9, 10, 11, 12, 13]
     assert counts.dropped == {"line_break_in_id": 1}
+
+
+def test_clean_batch_drops_the_days_outside_the_window(spec):
+    # 2026-11-22T00:00:00Z is 1,795,305,600.
+    times = [1_795_305_599, 1_795_305_600, 1_795_391_999, 1_795_392_000, None]
+    raw = pa.record_batch(
+        {"uid": [*list("abcd"), ""], "iid": ["1"] * 5, "at": pa.array(times), "device": ["w"] * 5}
+    )
+    day = datetime.date(2026, 11, 22)
+    for window, users in ((Window(day, day), "bc"), (Window(first=day), "bcd"), (Window(last=day), "abc")):
+        kept, counts = logic.clean_batch(raw, 0, 0, spec, IngestConfig(), window)
+        assert kept.column("uid").to_pylist() == list(users)
+        assert counts.dropped == {"empty_id": 1, "outside_window": 4 - len(users)}
 
 
 @pytest.mark.parametrize("dtype", [pa.float32(), pa.float64(), pa.decimal128(4, 1)])

@@ -9,15 +9,16 @@ from components.interaction_ingest.config import CutOffSplit, IngestConfig, Late
 from components.interaction_ingest.counts import IngestCounts, merge_counts
 from components.interaction_ingest.report import build_report, check_counts, summarize
 from components.interaction_ingest.tables import EntityTable, Inputs
+from components.interaction_ingest.window import ALL_DAYS, Window
 from schemas.errors import DataError
 
 pytestmark = pytest.mark.unit
 
 
-def inputs(rows):
+def inputs(rows, window=ALL_DAYS):
     empty = pa.table({"uid": ["a"]})
     users, items = EntityTable(empty, {"line_break_in_id": 2}, {"age": 3}), EntityTable(empty, {}, {})
-    return Inputs(row_groups=(), rows=rows, users=users, items=items)
+    return Inputs(row_groups=(), rows=rows, window=window, users=users, items=items)
 
 
 def counts(read=10, train=6, held_out=1, dropped=3, **fields):
@@ -45,7 +46,9 @@ def test_merge_counts_does_not_depend_on_grouping():
 
 
 def test_report_and_its_line():
-    report = build_report(counts(unknown_items=frozenset("q"), filled=Counter(device=7, x=0)), inputs(10), 5)
+    report = build_report(
+        counts(unknown_items=frozenset("q"), filled=Counter(device=7, x=0)), inputs(10), 5, "f00d"
+    )
     assert report == {
         "rows_read": 10,
         "rows_kept": 7,
@@ -63,12 +66,33 @@ def test_report_and_its_line():
         "item_table_dropped": {},
         "first_timestamp": 5,
         "last_timestamp": 90,
+        "window_from": "",
+        "window_to": "",
+        "input_fingerprint": "f00d",
     }
     assert summarize(report) == (
         "Ingest: 10 interactions read, 7 kept (6 train, 1 eval, 0 skipped), dropped: 3 null_id; "
         "4 users, 5 items in the catalogue; 2 rows of the user table dropped: line_break_in_id; "
         "defaults filled in: age 3, device 7"
     )
+
+
+def test_a_window_is_in_the_report_and_its_line():
+    window = Window(datetime.date(2026, 11, 1), datetime.date(2026, 11, 22))
+    report = build_report(counts(), inputs(10, window), 5, "f00d")
+    assert (report["window_from"], report["window_to"]) == ("2026-11-01", "2026-11-22")
+    assert "5 items in the catalogue; days 2026-11-01 to 2026-11-22; " in summarize(report)
+    half = build_report(counts(), inputs(10, Window(last=datetime.date(2026, 11, 22))), 5, "f00d")
+    assert "; days from the start to 2026-11-22; " in summarize(half)
+
+
+def test_a_window_that_leaves_nothing_is_named(spec):
+    found = IngestCounts(rows=Counter(read=10), dropped=Counter(outside_window=10))
+    message = (
+        "dropped: outside_window: 10. The window is 2026-11-01 to the end. Change ingest.positives or the"
+    )
+    with pytest.raises(DataError, match=re.escape(message)):
+        check_counts(found, inputs(10, Window(datetime.date(2026, 11, 1))), spec, IngestConfig())
 
 
 CUT_OFF = IngestConfig(

@@ -1,12 +1,14 @@
 import dataclasses
+import datetime
 import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.interaction_ingest.config import IngestConfig, PositiveRule
+from components.interaction_ingest.config import IngestConfig, PositiveRule, WindowConfig
 from components.interaction_ingest.tables import check_inputs
+from components.interaction_ingest.window import Window
 from schemas.errors import ConfigError, DataError
 
 pytestmark = pytest.mark.unit
@@ -149,6 +151,30 @@ def test_default_metadata_needs_a_default_on_every_feature(check, spec):
         check(config)
     price = dataclasses.replace(spec.features[3], default=0.0)
     check(config, spec=dataclasses.replace(spec, features=(*spec.features[:3], price, *spec.features[4:])))
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize(
+    "times",
+    [
+        pa.array([1_795_305_599, 10, 1_795_305_600, None]),
+        pa.array([1_795_305_599_999, 10, 1_795_305_600_000, None], pa.timestamp("ms", tz="Europe/Berlin")),
+        pa.array([1_795_305_599, 10, 1_795_305_600, None], pa.uint64()).dictionary_encode(),
+    ],
+)
+def test_last_days_count_back_from_the_newest_interaction(spec, tmp_path, check, times, statistics):
+    check()
+    log = {"tags": [["a"]] * 4, "uid": ["a"] * 4, "iid": ["1"] * 4, "at": times, "device": ["w"] * 4}
+    pq.write_table(pa.table(log), tmp_path / "log.parquet", row_group_size=1, write_statistics=statistics)
+    inputs = check_inputs(spec, IngestConfig(), str(tmp_path), WindowConfig(last_days=2))
+    assert inputs.window == Window(datetime.date(2026, 11, 21), datetime.date(2026, 11, 22))
+
+
+def test_the_newest_interaction_is_read_from_the_statistics(spec, tmp_path, check, monkeypatch):
+    check(log={"at": pa.array([1_795_305_600, 5], pa.timestamp("s"))})
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", None)
+    inputs = check_inputs(spec, IngestConfig(), str(tmp_path), WindowConfig(last_days=1))
+    assert inputs.window.first_text == inputs.window.last_text == "2026-11-22"
 
 
 def test_repeated_columns_are_refused(spec, tmp_path, check):

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import channel_utils, standard_artifacts
 
 from components import CandidateIndex, Report
@@ -44,6 +45,32 @@ def make_artifacts(base: Path, verdict: str) -> dict[str, list[Any]]:
         artifact.uri = str(base / key)
         artifacts[key] = [artifact]
     return artifacts
+
+
+@pytest.mark.parametrize(("variable", "expected"), [("pod-9", "pod-9"), ("", "unknown"), (None, "unknown")])
+def test_a_run_without_an_id_is_named_by_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, expected: str
+) -> None:
+    if variable is None:
+        monkeypatch.delenv("DSSM_RUN_ID", raising=False)
+    else:
+        monkeypatch.setenv("DSSM_RUN_ID", variable)
+    inputs = make_artifacts(tmp_path, "BLESSED")
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / "pushed")
+    properties = {"serving_directory": (tmp_path / "serving").as_uri(), "run_id": ""}
+
+    TowerPusher.EXECUTOR_SPEC.executor_class().Do(inputs, {"pushed_release": [pushed]}, properties)
+
+    manifest = tmp_path / "serving" / "releases" / "1" / "manifest.json"
+    assert json.loads(manifest.read_text())["run_id"] == expected
+    assert pushed.get_string_custom_property("release") == str(manifest.parent)
+
+
+def test_run_parameters_may_be_set_by_the_orchestrator(tmp_path: Path) -> None:
+    parameters = {name: RuntimeParameter(name=name, ptype=str) for name in ("serving_directory", "run_id")}
+    channels = {key: channel_utils.as_channel([made()]) for key, made in TYPES.items()}
+    assert TowerPusher(**channels, **parameters).exec_properties == parameters
 
 
 @pytest.mark.parametrize("verdict", ["BLESSED", "NOT_BLESSED"])

@@ -201,6 +201,55 @@ def test_blessed_pushes_and_notes_where(inputs: PushInputs, tmp_path: Path, bles
     }
 
 
+def test_a_retried_push_answers_with_the_release_that_stands(
+    inputs: PushInputs, tmp_path: Path, blessing: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving, result = tmp_path / "serving", tmp_path / "result"
+    first = push_if_blessed(inputs, blessing, serving, "first", result)
+    caplog.set_level(logging.INFO, logger="dssm.progress")
+    again = push_if_blessed(inputs, blessing, serving, "again", result)
+
+    assert first is not None
+    assert again is not None
+    assert (again.version, again.manifest.run_id) == (1, "first")
+    assert names(serving / "releases") == {"1", ".lock"}
+    assert json.loads((result / "push.json").read_text())["pushed"] == 1
+    assert "is this model already" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["another training", "another index", "the release is damaged"])
+def test_what_differs_from_the_latest_release_is_pushed(
+    inputs: PushInputs, tmp_path: Path, blessing: Path, change: str
+) -> None:
+    serving, result = tmp_path / "serving", tmp_path / "result"
+    push_if_blessed(inputs, blessing, serving, "first", result)
+    if change == "another index":
+        (inputs.index / "catalogue.parquet").write_bytes(b"other titles")
+    elif change == "the release is damaged":
+        (serving / "index" / "1" / "dssm_part.json").unlink()
+    else:
+        for file in tmp_path.glob("model/**/*.json"):
+            write_json(file, json.loads(file.read_text()) | {"model_id": "m2"})
+        for file in (inputs.index / "dssm_part.json", inputs.report / "evaluation_report.json"):
+            write_json(file, json.loads(file.read_text()) | {"model_id": "m2"})
+    again = push_if_blessed(inputs, blessing, serving, "again", result)
+    assert again is not None
+    assert again.version == 2
+
+
+def test_an_older_release_of_the_same_model_is_pushed_again(
+    inputs: PushInputs, tmp_path: Path, blessing: Path
+) -> None:
+    serving, result = tmp_path / "serving", tmp_path / "result"
+    push_if_blessed(inputs, blessing, serving, "first", result)
+    manifest = serving / "releases" / "1" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    for part in content["parts"].values():
+        del part["sha256"]
+    write_json(manifest, content)
+    assert push_if_blessed(inputs, blessing, serving, "again", result).version == 2
+
+
 @pytest.mark.parametrize("files", [(), ("BLESSED", "NOT_BLESSED")])
 def test_an_unclear_blessing_is_an_error(tmp_path: Path, files: tuple[str, ...]) -> None:
     for name in files:

@@ -1,0 +1,1 @@
+"""The Trainer step: TFX's generic Trainer with its run parameters as execution properties."""

@@ -1,0 +1,50 @@
+"""What the commands share: their options, and how they report errors."""
+
+import functools
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+DEFAULT_CONFIG: Final = "pipeline/configs/movielens_100k.yaml"
+EXIT_FAILED: Final = 1
+
+
+def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Print an error that a user can act on as one message, with a traceback only on --debug."""
+
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, debug: bool, **kwargs: Any) -> None:
+        from schemas.errors import DssmError
+
+        try:
+            command(*args, **kwargs)
+        except DssmError as error:
+            if debug:
+                traceback.print_exc()
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(EXIT_FAILED)
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            click.echo(f"Unexpected error: {type(error).__name__}: {error} (--debug shows where)", err=True)
+            sys.exit(EXIT_FAILED)
+
+    return wrapped
+
+
+def takes_config(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --config and --set."""
+    command = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Override one key of the configuration; repeatable.",
+    )(command)
+    return click.option(
+        "--config", default=DEFAULT_CONFIG, show_default=True, help="The configuration file."
+    )(command)

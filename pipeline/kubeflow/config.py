@@ -1,0 +1,287 @@
+"""Settings of a pipeline compiled for Kubeflow Pipelines."""
+
+import dataclasses
+import difflib
+import re
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+from pydantic.dataclasses import dataclass
+
+from schemas.contract import RUN_ID_VARIABLE
+from schemas.strict_config import STRICT
+
+STEPS: Final = (
+    "InteractionIngest", "FeatureSchema", "StatisticsGen", "ExampleValidator", "AnomalyGate", "Transform",
+    "Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher",
+)  # fmt: skip
+
+_ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CREDENTIAL: Final = re.compile(
+    r"SECRET|PASSW(OR)?D|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL", re.I
+)
+
+
+def _matches(pattern: str, expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {expected}. Received: {value!r}")
+        return value
+
+    return AfterValidator(check)
+
+
+KubernetesName = Annotated[
+    str,
+    _matches(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "a Kubernetes name of lower case, digits, - and ."),
+]
+PipelineName = Annotated[
+    str, _matches(r"[a-z0-9][a-z0-9-]{0,127}", "lower case, digits and -, 128 characters at most")
+]
+AbsolutePath = Annotated[str, _matches(r"/[^:]+", "an absolute path such as /mnt/data")]
+NonEmpty = Annotated[str, _matches(r"\S+", "a name without spaces")]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class GpuConfig:
+    """The accelerators of a step."""
+
+    count: PositiveInt
+    """Accelerators per pod. For the Trainer also the replicas: `training.replicas`."""
+    resource: str = "nvidia.com/gpu"
+    """The Kubernetes resource name."""
+    vertex_type: str = "NVIDIA_TESLA_T4"
+    """Vertex AI's name of the accelerator; read by `--format vertex` only."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class RetryConfig:
+    """What happens after a pod has failed."""
+
+    count: Annotated[int, Field(ge=0)] = 2
+    """Further attempts; 0 for none."""
+    backoff_seconds: PositiveInt = 30
+    """Seconds before the first further attempt."""
+    backoff_factor: PositiveInt = 2
+    """What each further wait is multiplied by; Argo knows whole numbers only."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class SecretConfig:
+    """Values of a Kubernetes secret, as environment variables. The values themselves are never compiled."""
+
+    name: KubernetesName
+    """The secret, in the namespace of the run."""
+    environment: dict[str, str]
+    """Environment variable: key in the secret."""
+
+    @field_validator("environment")
+    @classmethod
+    def _check_names(cls, value: dict[str, str]) -> dict[str, str]:
+        _check_environment_names(value)
+        return value
+
+
+@dataclass(frozen=True, config=STRICT)
+class VolumeConfig:
+    """A mounted persistent volume claim."""
+
+    claim: KubernetesName
+    """The claim, in the namespace of the run."""
+    mount_path: AbsolutePath
+    """Where the pods see it; an absolute path."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class TolerationConfig:
+    """A taint of nodes that pods put up with."""
+
+    key: str
+    """The taint's key, such as nvidia.com/gpu."""
+    operator: Literal["Exists", "Equal"] = "Exists"
+    """`Exists`: any value. `Equal`: the value below."""
+    value: str = ""
+    """The taint's value, for `Equal`."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """The taint's effect; null: each."""
+
+
+Environment = dict[str, str]
+
+
+@dataclass(frozen=True, config=STRICT)
+class StepConfig:
+    """What one step gets in place of, or in addition to, what all get."""
+
+    image: NonEmpty | None = None
+    """In place of kubeflow.image, such as one with CUDA."""
+    cpu: Annotated[float, Field(gt=0.0)] | None = None
+    """In place of kubeflow.cpu."""
+    memory_gb: Annotated[float, Field(gt=0.0)] | None = None
+    """In place of kubeflow.memory_gb."""
+    gpu: GpuConfig | None = None
+    """Accelerators; null: none."""
+    timeout_seconds: PositiveInt | None = None
+    """In place of kubeflow.timeout_seconds."""
+    retries: RetryConfig | None = None
+    """In place of kubeflow.retries."""
+    cache: bool | None = None
+    """In place of kubeflow.cache. InteractionIngest always executes."""
+    environment: Environment = Field(default_factory=dict)
+    """In addition to kubeflow.environment, whose variables it may replace."""
+    secrets: tuple[SecretConfig, ...] = ()
+    """In addition to kubeflow.secrets."""
+    volumes: tuple[VolumeConfig, ...] = ()
+    """In addition to kubeflow.volumes."""
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    """In addition to kubeflow.node_selector, whose labels it may replace."""
+    tolerations: tuple[TolerationConfig, ...] = ()
+    """In addition to kubeflow.tolerations."""
+
+    @field_validator("environment")
+    @classmethod
+    def _check_environment(cls, value: Environment) -> Environment:
+        _check_environment(value)
+        return value
+
+
+@dataclass(frozen=True, config=STRICT)
+class KubeflowConfig:
+    """How the pipeline runs on Kubeflow Pipelines; `dssm run` reads none of it."""
+
+    image: NonEmpty | None = None
+    """The container image of every step, as `make image` builds it; `dssm compile` needs it."""
+    pipeline_name: PipelineName | None = None
+    """The pipeline's name: lower case, digits and -. Null: run.name, other characters made -."""
+    pipeline_root: str | None = None
+    """Where the artifacts go, such as s3://bucket/folder. Null: what the namespace has configured."""
+    data_directory: str | None = None
+    """Default of the run parameter data_directory. Null: data.directory."""
+    serving_directory: str | None = None
+    """Default of the run parameter serving_directory. Null: serving.directory."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When a node fetches the image."""
+    image_pull_secrets: tuple[KubernetesName, ...] = ()
+    """Secrets of the registry."""
+    cpu: Annotated[float, Field(gt=0.0)] | None = 2.0
+    """Limit, and so the request, of CPU cores per pod. Null: none."""
+    memory_gb: Annotated[float, Field(gt=0.0)] | None = 4.0
+    """Limit, and so the request, of memory per pod, in 10^9 bytes. Null: none."""
+    timeout_seconds: PositiveInt | None = 7200
+    """Seconds after which a pod is ended. Null: never."""
+    retries: RetryConfig = Field(default_factory=RetryConfig)
+    """What happens after a pod has failed."""
+    cache: bool = True
+    """Whether a step whose inputs are the same artifacts as in an earlier run is reused.
+    InteractionIngest always executes."""
+    environment: Environment = Field(default_factory=dict)
+    """Environment variables. Credentials belong in kubeflow.secrets."""
+    secrets: tuple[SecretConfig, ...] = ()
+    """Kubernetes secrets that become environment variables."""
+    volumes: tuple[VolumeConfig, ...] = ()
+    """Persistent volume claims."""
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels that a node must have."""
+    tolerations: tuple[TolerationConfig, ...] = ()
+    """Taints of nodes that the pods put up with."""
+    steps: dict[str, StepConfig] = Field(default_factory=dict)
+    """What single steps get, by the name of the step, such as Trainer."""
+
+    @field_validator("environment")
+    @classmethod
+    def _check_environment(cls, value: Environment) -> Environment:
+        _check_environment(value)
+        return value
+
+    @field_validator("steps")
+    @classmethod
+    def _check_steps(cls, value: dict[str, StepConfig]) -> dict[str, StepConfig]:
+        for name in value:
+            if name not in STEPS:
+                near = difflib.get_close_matches(name, STEPS, n=1)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                raise ValueError(
+                    f"expected steps of the pipeline: {', '.join(STEPS)}. Received: {name!r}{hint}"
+                )
+        ingest = value.get("InteractionIngest")
+        if ingest is not None and ingest.cache:
+            raise ValueError(
+                "InteractionIngest.cache: InteractionIngest is never reused, since nothing tells Kubeflow "
+                "that the data have changed. Received: true; leave the key out"
+            )
+        return value
+
+    def step(self, name: str) -> "StepSettings":
+        """Combine what all steps get with what one step gets.
+
+        Args:
+            name: One of `STEPS`.
+
+        Returns:
+            The settings of the step.
+        """
+        own = self.steps.get(name, StepConfig())
+        return StepSettings(
+            image=own.image or self.image,
+            cpu=self.cpu if own.cpu is None else own.cpu,
+            memory_gb=self.memory_gb if own.memory_gb is None else own.memory_gb,
+            gpu=own.gpu,
+            timeout_seconds=self.timeout_seconds if own.timeout_seconds is None else own.timeout_seconds,
+            retries=own.retries or self.retries,
+            cache=name != "InteractionIngest" and (self.cache if own.cache is None else own.cache),
+            environment={**self.environment, **own.environment},
+            secrets=self.secrets + own.secrets,
+            volumes=self.volumes + own.volumes,
+            node_selector={**self.node_selector, **own.node_selector},
+            tolerations=self.tolerations + own.tolerations,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSettings:
+    """Everything that one step is compiled with."""
+
+    image: str | None
+    """The container image."""
+    cpu: float | None
+    """Limit of CPU cores."""
+    memory_gb: float | None
+    """Limit of memory, in 10^9 bytes."""
+    gpu: GpuConfig | None
+    """Accelerators."""
+    timeout_seconds: int | None
+    """Seconds after which the pod is ended."""
+    retries: RetryConfig
+    """What happens after the pod has failed."""
+    cache: bool
+    """Whether the step may be reused."""
+    environment: dict[str, str]
+    """Environment variables."""
+    secrets: tuple[SecretConfig, ...]
+    """Kubernetes secrets that become environment variables."""
+    volumes: tuple[VolumeConfig, ...]
+    """Persistent volume claims."""
+    node_selector: dict[str, str]
+    """Labels that the node must have."""
+    tolerations: tuple[TolerationConfig, ...]
+    """Taints that the pod puts up with."""
+
+
+def _check_environment(environment: Environment) -> None:
+    _check_environment_names(environment)
+    for name, value in environment.items():
+        # The path of a file with credentials is no credential.
+        if _CREDENTIAL.search(name) and not value.startswith("/"):
+            raise ValueError(
+                f"{name} looks like a credential, and whatever stands here would be readable in the compiled "
+                f"file. Put it into a Kubernetes secret and name that in kubeflow.secrets"
+            )
+
+
+def _check_environment_names(environment: Environment) -> None:
+    for name in environment:
+        if not _ENVIRONMENT_NAME.fullmatch(name):
+            raise ValueError(f"expected names of environment variables. Received: {name!r}")
+        if name == RUN_ID_VARIABLE:
+            raise ValueError(f"{name} is the run's own id, which Kubernetes fills in; leave it out")

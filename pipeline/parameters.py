@@ -1,0 +1,90 @@
+"""The values of a pipeline that change from run to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfx.orchestration.data_types import RuntimeParameter
+
+    from pipeline.config import PipelineConfig
+
+
+@dataclass(frozen=True)
+class RunParameters:
+    """What one run of the pipeline is given.
+
+    Each is an execution property of its own in the components that read it. A local run has values, a
+    compiled pipeline `RuntimeParameter`s, which the orchestrator replaces by those of the run.
+    """
+
+    data_directory: str | RuntimeParameter
+    """Folder of the tables: a local path or a URI."""
+    window_from: str | RuntimeParameter
+    """First day of the interactions that are read, such as 2026-11-01; '' for no limit."""
+    window_to: str | RuntimeParameter
+    """Last day of the interactions that are read; '' for no limit."""
+    window_last_days: int | RuntimeParameter
+    """Days of interactions that are read, back from the newest one; 0 for no limit."""
+    epochs: int | RuntimeParameter
+    """Passes over the train split."""
+    serving_directory: str | RuntimeParameter
+    """Where releases go: a local path or a URI."""
+    run_id: str
+    """What the release's manifest calls the run; '' for what the container's environment says."""
+    input_fingerprint: str
+    """Hash of the source data, so that an ingest is reused only where it is the same; '' where the
+    ingest always executes."""
+
+    @classmethod
+    def from_config(cls, config: PipelineConfig, *, run_id: str, input_fingerprint: str) -> RunParameters:
+        """Take the values of a local run from the configuration.
+
+        Args:
+            config: The checked configuration.
+            run_id: What the release's manifest calls the run.
+            input_fingerprint: Hash of the source data.
+
+        Returns:
+            The values, local paths made absolute.
+        """
+        values = configured_values(config)
+        for name in ("data_directory", "serving_directory"):
+            values[name] = make_absolute(values[name])
+        return cls(**values, run_id=run_id, input_fingerprint=input_fingerprint)
+
+
+def configured_values(config: PipelineConfig) -> dict[str, Any]:
+    """List the run parameters as the configuration gives them.
+
+    Args:
+        config: The checked configuration.
+
+    Returns:
+        The value of each by its name in `RunParameters`, without those that no configuration holds.
+    """
+    window = config.ingest.window
+    first = window.first if window else None
+    last = window.last if window else None
+    return {
+        "data_directory": config.data.directory,
+        "window_from": first.isoformat() if first else "",
+        "window_to": last.isoformat() if last else "",
+        "window_last_days": (window.last_days if window else None) or 0,
+        "epochs": config.training.epochs,
+        "serving_directory": config.serving.directory,
+    }
+
+
+def make_absolute(location: str) -> str:
+    """Make a local path absolute and leave a URI as it is.
+
+    Args:
+        location: A path, or a URI such as s3://bucket/folder.
+
+    Returns:
+        The location.
+    """
+    return location if "://" in location else str(Path(location).absolute())

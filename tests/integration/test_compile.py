@@ -1,0 +1,442 @@
+"""The compiled pipeline: what TFX and our repairs together hand to Kubeflow Pipelines."""
+
+import importlib
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from pipeline.config import PipelineConfig, load_config
+from schemas.errors import ConfigError
+
+pytestmark = pytest.mark.integration
+
+SHIPPED = "pipeline/configs/movielens_100k.yaml"
+MAX_SECONDS = 30
+MAX_BYTES = 200_000
+
+# (producer, its output, consumer, its input); '' where one step only waits for another.
+EDGES = {
+    ("InteractionIngest", "examples", "StatisticsGen", "examples"),
+    ("FeatureSchema", "schema", "StatisticsGen", "schema"),
+    ("StatisticsGen", "statistics", "ExampleValidator", "statistics"),
+    ("FeatureSchema", "schema", "ExampleValidator", "schema"),
+    ("ExampleValidator", "anomalies", "AnomalyGate", "anomalies"),
+    ("AnomalyGate", "", "Transform", ""),
+    ("InteractionIngest", "examples", "Transform", "examples"),
+    ("FeatureSchema", "schema", "Transform", "schema"),
+    ("Transform", "transformed_examples", "Trainer", "examples"),
+    ("Transform", "transform_graph", "Trainer", "transform_graph"),
+    ("FeatureSchema", "schema", "Trainer", "schema"),
+    ("Trainer", "model", "CandidateIndexer", "model"),
+    ("InteractionIngest", "catalogue", "CandidateIndexer", "catalogue"),
+    ("InteractionIngest", "examples", "RetrievalEvaluator", "examples"),
+    ("Trainer", "model", "RetrievalEvaluator", "model"),
+    ("CandidateIndexer", "index", "RetrievalEvaluator", "index"),
+    ("Trainer", "model", "TowerPusher", "model"),
+    ("CandidateIndexer", "index", "TowerPusher", "index"),
+    ("RetrievalEvaluator", "blessing", "TowerPusher", "blessing"),
+    ("RetrievalEvaluator", "report", "TowerPusher", "report"),
+    ("FeatureSchema", "schema", "TowerPusher", "schema"),
+    ("Transform", "transform_graph", "TowerPusher", "transform_graph"),
+}
+
+RICH = (
+    "run.directory=/host/only/runs",
+    "data.directory=s3://bucket/tables",
+    "kubeflow.serving_directory=s3://bucket/serving",
+    "ingest.window.last_days=28",
+    "training.epochs=7",
+    "kubeflow.image=registry.example/dssm:1",
+    "kubeflow.pipeline_root=s3://bucket/pipelines",
+    "kubeflow.environment={AWS_ENDPOINT_URL_S3: 'http://minio:9000'}",
+    "kubeflow.secrets=[{name: store, environment: {AWS_SECRET_ACCESS_KEY: secretkey}}]",
+    "kubeflow.retries={count: 3, backoff_seconds: 10, backoff_factor: 3}",
+    "kubeflow.timeout_seconds=600",
+    "kubeflow.steps.Trainer={image: 'registry.example/dssm:1-gpu', cpu: 7.5, memory_gb: 28, gpu: {count: 2},"
+    " tolerations: [{key: nvidia.com/gpu}],"
+    " node_selector: {pool: gpu}, volumes: [{claim: c, mount_path: /c}]}",
+    "kubeflow.steps.RetrievalEvaluator={cache: false, retries: {count: 0}}",
+)
+
+# Runs `dssm` and prints what it wrote to or asked of the network, as Python's audit hooks see it.
+WATCHED_DSSM = """
+import os, sys
+
+events = []
+
+
+def watch(event, arguments):
+    if event == "open":
+        path, _, flags = arguments
+        if (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and isinstance(path, str):
+            events.append(path)
+    elif event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "os.rename", "os.remove"):
+        events.append(f"{event} {arguments}")
+
+
+sys.addaudithook(watch)
+from pipeline.cli import main
+
+try:
+    main(sys.argv[1:])
+finally:
+    print("\\n".join(["EVENTS", *events]), file=sys.stderr)
+"""
+
+
+def compile_in_new_process(directory: Path, hash_seed: str) -> tuple[Path, float, list[str]]:
+    directory.mkdir()
+    output = directory / "pipeline.yaml"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    completed = subprocess.run(
+        [sys.executable, "-c", WATCHED_DSSM, "compile", "--config", SHIPPED, "--output", str(output)],
+        cwd=directory,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+            "PYTHONHASHSEED": hash_seed,
+            "HOME": str(directory),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    events = completed.stderr.partition("EVENTS\n")[2].splitlines()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # What other processes do on the machine is no matter of ours: processor time, not the clock's.
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return output, seconds, events
+
+
+@pytest.fixture(scope="module")
+def two_compilations(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, float, list[str]]]:
+    directory = tmp_path_factory.mktemp("compile")
+    return [compile_in_new_process(directory / name, name) for name in ("1", "2")]
+
+
+@pytest.fixture(scope="module")
+def compiler() -> Any:
+    return importlib.import_module("pipeline.kubeflow.compiler")
+
+
+@pytest.fixture(scope="module")
+def rich(compiler: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    config = load_config(SHIPPED, RICH)
+    text = compiler.compile_pipeline(config, config.load_features())
+    spec, platform = yaml.safe_load_all(text)
+    return text, spec, platform
+
+
+def container(spec: dict[str, Any], step: str) -> dict[str, Any]:
+    label = spec["components"][step]["executorLabel"]
+    return spec["deploymentSpec"]["executors"][label]["container"]
+
+
+def edges_of_pipeline(pipeline: Any) -> Iterator[tuple[str, str, str, str]]:
+    for node in pipeline.components:
+        producers = set()
+        for key, channel in node.inputs.items():
+            producers.add(channel.producer_component_id)
+            yield channel.producer_component_id, channel.output_key, node.id, key
+        for upstream in node.upstream_nodes:
+            if upstream.id not in producers:
+                yield upstream.id, "", node.id, ""
+
+
+def edges_of_spec(spec: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    for task, body in spec["root"]["dag"]["tasks"].items():
+        producers = set()
+        for key, source in body.get("inputs", {}).get("artifacts", {}).items():
+            output = source["taskOutputArtifact"]
+            producers.add(output["producerTask"])
+            yield output["producerTask"], output["outputArtifactKey"], task, key
+        for upstream in set(body.get("dependentTasks", ())) - producers:
+            yield upstream, "", task, ""
+
+
+def test_the_same_configuration_gives_the_same_bytes(two_compilations) -> None:
+    first, second = (output.read_bytes() for output, _, _ in two_compilations)
+    assert first == second
+
+
+def test_it_is_quick_and_small(two_compilations) -> None:
+    for output, seconds, _ in two_compilations:
+        assert seconds < MAX_SECONDS
+        assert output.stat().st_size < MAX_BYTES
+
+
+def test_only_the_output_is_written_and_the_network_is_not_used(two_compilations) -> None:
+    for output, _, events in two_compilations:
+        # Importing Keras writes its settings; Python tries whether the temporary directory can be written.
+        keras, temporary = str(output.parent / ".keras"), tempfile.gettempdir()
+        ours = [
+            event
+            for event in events
+            if not event.startswith(keras)
+            and event != os.devnull
+            and re.sub(r"\w{8}$", "", event) != f"{temporary}/"
+            and not event.startswith(f"os.remove ('{temporary}/")
+        ]
+        assert ours == [str(output)]
+
+
+def test_nothing_of_this_machine_is_in_the_file(two_compilations) -> None:
+    text = two_compilations[0][0].read_text()
+    for path in {str(Path.cwd()), str(Path.home()), sys.prefix, str(two_compilations[0][0].parent)} - {"/"}:
+        assert path not in text
+
+
+def test_lint_finds_nothing(two_compilations, rich) -> None:
+    lint = importlib.import_module("pipeline.kubeflow.lint")
+    assert lint.lint_spec(two_compilations[0][0].read_text()) == []
+    assert lint.lint_spec(rich[0]) == []
+
+
+def test_both_targets_have_the_same_nodes_and_edges(compiler, rich) -> None:
+    build = importlib.import_module("pipeline.build")
+    parameters = importlib.import_module("pipeline.parameters")
+    steps = importlib.import_module("pipeline.kubeflow.config").STEPS
+    config = load_config(SHIPPED)
+    features = config.load_features()
+    local = build.build_pipeline(
+        config,
+        features,
+        parameters.RunParameters.from_config(config, run_id="r", input_fingerprint="f"),
+    )
+    remote = build.build_pipeline(config, features, compiler.kubeflow_parameters(config))
+    assert set(edges_of_pipeline(local)) == EDGES
+    assert set(edges_of_pipeline(remote)) == EDGES
+    assert set(edges_of_spec(rich[1])) == EDGES
+    nodes = [node.id for node in local.components]
+    assert sorted(nodes) == sorted(steps) == sorted(rich[1]["root"]["dag"]["tasks"])
+    assert nodes == [node.id for node in remote.components]
+    for ours, theirs in zip(local.components, remote.components, strict=True):
+        assert ours.outputs.keys() == theirs.outputs.keys()
+        assert set(ours.exec_properties) == set(theirs.exec_properties)
+
+
+def test_it_is_schema_2_1_and_loads_into_kfps_messages(rich) -> None:
+    _, spec, _ = rich
+    assert spec["schemaVersion"] == "2.1.0"
+    assert spec["pipelineInfo"] == {"name": "movielens-100k"}
+    assert spec["defaultPipelineRoot"] == "s3://bucket/pipelines"
+    message = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    # An unknown key of a container would only be discarded: deploymentSpec is a free-form struct there.
+    json_format.ParseDict(
+        json_format.MessageToDict(message.deployment_spec), pipeline_spec_pb2.PipelineDeploymentConfig()
+    )
+
+
+def test_run_parameters_have_types_and_defaults(rich) -> None:
+    parameters = rich[1]["root"]["inputDefinitions"]["parameters"]
+    assert {name: (body["parameterType"], body["defaultValue"]) for name, body in parameters.items()} == {
+        "data_directory": ("STRING", "s3://bucket/tables"),
+        "window_from": ("STRING", ""),
+        "window_to": ("STRING", ""),
+        "window_last_days": ("NUMBER_INTEGER", 28),
+        "epochs": ("NUMBER_INTEGER", 7),
+        "serving_directory": ("STRING", "s3://bucket/serving"),
+    }
+
+
+def test_each_run_parameter_is_an_input_of_its_own_and_nowhere_a_constant(rich) -> None:
+    text, spec, _ = rich
+    readers = {
+        (task, name): source["componentInputParameter"]
+        for task, body in spec["root"]["dag"]["tasks"].items()
+        for name, source in body.get("inputs", {}).get("parameters", {}).items()
+        if "componentInputParameter" in source
+    }
+    assert readers == {
+        ("InteractionIngest", "data_directory"): "data_directory",
+        ("InteractionIngest", "window_from"): "window_from",
+        ("InteractionIngest", "window_to"): "window_to",
+        ("InteractionIngest", "window_last_days"): "window_last_days",
+        ("Trainer", "epochs"): "epochs",
+        ("TowerPusher", "serving_directory"): "serving_directory",
+    }
+    assert '"epochs"' not in text
+    assert '"last_days": 28' not in text
+    # The default is the only place with the value.
+    assert text.count("s3://bucket/tables") == 1
+    assert text.count("s3://bucket/serving") == 1
+
+
+def test_a_step_gets_its_own_section_only(compiler) -> None:
+    def parameters_of(*overrides: str) -> dict[str, Any]:
+        config = load_config(SHIPPED, overrides)
+        text = compiler.compile_pipeline(config, config.load_features())
+        spec = next(yaml.safe_load_all(text))
+        return {
+            task: body.get("inputs", {}).get("parameters", {})
+            for task, body in spec["root"]["dag"]["tasks"].items()
+        }
+
+    before = parameters_of()
+    after = parameters_of("training.learning_rate=0.5")
+    assert {task for task in before if before[task] != after[task]} == {"Trainer"}
+
+
+def test_ingest_is_never_cached_and_others_as_configured(rich) -> None:
+    caching = {task: body["cachingOptions"] for task, body in rich[1]["root"]["dag"]["tasks"].items()}
+    uncached = {task for task, options in caching.items() if options == {"enableCache": False}}
+    assert uncached == {"InteractionIngest", "RetrievalEvaluator"}
+    assert all(options == {"enableCache": True} for task, options in caching.items() if task not in uncached)
+
+
+def test_retries_outlast_every_attempt(rich) -> None:
+    tasks = rich[1]["root"]["dag"]["tasks"]
+    policy = tasks["Transform"]["retryPolicy"]
+    # 4 attempts of 600 s, waits of 10, 30 and 90 s, and a day for pods that wait for a node.
+    assert policy == {
+        "maxRetryCount": 3,
+        "backoffDuration": "10s",
+        "backoffFactor": 3.0,
+        "backoffMaxDuration": f"{4 * 600 + 130 + 86_400}s",
+    }
+    assert "retryPolicy" not in tasks["RetrievalEvaluator"]
+
+
+def test_containers_have_image_command_environment_and_resources(rich) -> None:
+    _, spec, _ = rich
+    trainer, transform = container(spec, "Trainer"), container(spec, "Transform")
+    assert trainer["image"] == "registry.example/dssm:1-gpu"
+    assert transform["image"] == "registry.example/dssm:1"
+    assert trainer["resources"] == {
+        "cpuLimit": 7.5,
+        "resourceCpuLimit": "7.5",
+        "memoryLimit": 28.0,
+        "resourceMemoryLimit": "28G",
+        "accelerator": {
+            "type": "nvidia.com/gpu",
+            "count": "2",
+            "resourceType": "nvidia.com/gpu",
+            "resourceCount": "2",
+        },
+    }
+    assert transform["resources"] == {
+        "cpuLimit": 2.0,
+        "resourceCpuLimit": "2",
+        "memoryLimit": 4.0,
+        "resourceMemoryLimit": "4G",
+    }
+    for step in spec["components"]:
+        body = container(spec, step)
+        assert body["command"] == ["python", "-m", "pipeline.kubeflow.entrypoint"]
+        assert body["env"] == [{"name": "AWS_ENDPOINT_URL_S3", "value": "http://minio:9000"}]
+        assert "lifecycle" not in body
+    assert container(spec, "Trainer")["args"][1] == "components.tower_trainer.component.TowerTrainerExecutor"
+
+
+def test_accelerators_of_the_trainer_are_its_replicas(rich) -> None:
+    parameters = rich[1]["root"]["dag"]["tasks"]["Trainer"]["inputs"]["parameters"]
+    config = json.loads(parameters["trainer_config"]["runtimeValue"]["constant"])
+    assert config["training"]["replicas"] == 2
+    assert config["training"]["per_replica_batch"] == 512
+
+
+def test_platform_document_covers_every_executor(rich) -> None:
+    _, spec, platform = rich
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == set(spec["deploymentSpec"]["executors"])
+    trainer = executors[spec["components"]["Trainer"]["executorLabel"]]
+    assert trainer["nodeSelector"] == {"labels": {"pool": "gpu"}}
+    assert [mount["mountPath"] for mount in trainer["pvcMount"]] == ["/c"]
+    for body in executors.values():
+        assert body["activeDeadlineSeconds"] == 600
+        assert body["secretAsEnv"][0]["keyToEnv"] == [
+            {"envVar": "AWS_SECRET_ACCESS_KEY", "secretKey": "secretkey"}
+        ]
+        assert body["fieldPathAsEnv"][0]["name"] == "DSSM_RUN_ID"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.directory=s3://AKIA:hunter2@bucket/tables",
+        "kubeflow.environment={PROXY: 'http://me:hunter2@proxy:80'}",
+        "beam.options=['--endpoint=https://me:hunter2@flink']",
+    ],
+)
+def test_a_credential_in_a_uri_is_refused(compiler, override: str) -> None:
+    config = load_config(SHIPPED, (override,))
+    with pytest.raises(ConfigError, match=r"A URI with a user name or a password, on '") as error:
+        compiler.compile_pipeline(config, config.load_features())
+    assert "hunter2" not in str(error.value)
+
+
+def test_compiling_twice_in_one_process_changes_nothing(compiler, rich) -> None:
+    config = load_config(SHIPPED, RICH)
+    assert compiler.compile_pipeline(config, config.load_features()) == rich[0]
+
+
+def test_vertex_gets_the_same_pipeline_as_json(compiler, rich) -> None:
+    vertex = importlib.import_module("pipeline.kubeflow.vertex")
+    config: PipelineConfig = load_config(SHIPPED, (*RICH, "kubeflow.pipeline_root=gs://bucket/root"))
+    text = vertex.compile_for_vertex(config, config.load_features())
+    job = json.loads(text)
+    spec = job["pipelineSpec"]
+    assert job["runtimeConfig"] == {"gcsOutputDirectory": "gs://bucket/root"}
+    assert set(edges_of_spec(spec)) == EDGES
+    assert spec["root"]["inputDefinitions"] == rich[1]["root"]["inputDefinitions"]
+    assert container(spec, "Trainer")["resources"] == {
+        "cpuLimit": 7.5,
+        "memoryLimit": 28.0,
+        "accelerator": {"type": "NVIDIA_TESLA_T4", "count": "2"},
+    }
+    assert spec["root"]["dag"]["tasks"]["Transform"]["retryPolicy"]["backoffMaxDuration"] == "3600s"
+    for word in ("platforms", "secretkey", "nvidia.com/gpu", "/host/only", str(Path.cwd())):
+        assert word not in text
+
+
+def test_a_missing_image_is_an_early_and_clear_error(tmp_path: Path) -> None:
+    program = textwrap.dedent(
+        """
+        import sys
+        from pipeline.cli import main
+        try:
+            main(sys.argv[1:])
+        finally:
+            print("tfx" in sys.modules)
+        """
+    )
+    completed = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            program,
+            "compile",
+            "--config",
+            SHIPPED,
+            "--set",
+            "kubeflow={}",
+            "--output",
+            "p",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert completed.returncode == 1
+    assert completed.stderr.startswith("Error: kubeflow.image: expected the image that every step runs in")
+    assert completed.stdout.split() == ["False"]
+    assert not (tmp_path / "p").exists()

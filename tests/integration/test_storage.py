@@ -1,0 +1,542 @@
+"""Data from, and releases to, a real S3 server on loopback."""
+
+import datetime
+import json
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import requests
+import yaml
+from moto.server import ThreadedMotoServer
+
+from components.tower_pusher import object_store
+from components.tower_pusher.logic import PushInputs, check_writable, push_if_blessed, push_release
+from schemas import storage
+from schemas.errors import DataError, ReleaseError, StorageError
+from schemas.release import find_latest_release, read_latest_release, read_release
+
+pytestmark = pytest.mark.integration
+
+PUSH_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from components.tower_pusher.logic import PushInputs, push_release
+from schemas import storage
+base, serving, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+seen = 0
+def counted(real):
+    def wrapped(*arguments):
+        global seen
+        seen += 1
+        if seen == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments)
+    return wrapped
+for name in ("write_bytes", "copy_tree", "delete_file", "delete_tree"):
+    setattr(storage, name, counted(getattr(storage, name)))
+names = ("model", "index", "report", "schema", "transform")
+push_release(PushInputs(*(base / name for name in names)), serving, run_id="killed")
+"""
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def environment(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "something")
+    return monkeypatch
+
+
+class Bucket:
+    """A bucket as another program sees it."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.name = f"b-{uuid.uuid4().hex}"
+        self.uri = f"s3://{self.name}"
+        self._client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        self._client.create_bucket(Bucket=self.name)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Every object but the empty entries for folders."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        return sorted(key for key in keys if not key.endswith("/"))
+
+    def read(self, key: str) -> bytes:
+        return self._client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+
+@pytest.fixture
+def bucket(endpoint: str, environment: pytest.MonkeyPatch) -> Bucket:
+    return Bucket(endpoint)
+
+
+def write_inputs(base: Path, model_id: str) -> PushInputs:
+    """Fake folders in which every file names the training that it comes from."""
+    parts = {
+        base / "model" / "user_tower" / "assets.extra" / "dssm_part.json": {"part": "user_tower"},
+        base / "model" / "item_tower" / "assets.extra" / "dssm_part.json": {"part": "item_tower"},
+        base / "model" / "model.json": {"dim": 2, "temperature": 0.1},
+        base / "index" / "dssm_part.json": {"part": "index", "dim": 2, "items": 3},
+        base / "report" / "evaluation_report.json": {"metrics": {"recall_at_10": 0.5}, "popularity": {}},
+    }
+    for file, content in parts.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content | {"model_id": model_id}))
+    for folder in ("model/user_tower", "model/item_tower", "index", "schema", "transform/transform_fn"):
+        (base / folder).mkdir(parents=True, exist_ok=True)
+        (base / folder / "marker.txt").write_text(model_id)
+    (base / "model" / "user_tower" / "assets").mkdir(exist_ok=True)
+    (base / "model" / "user_tower" / "empty").write_bytes(b"")
+    return PushInputs(base / "model", base / "index", base / "report", base / "schema", base / "transform")
+
+
+def bless(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "BLESSED").write_text("1")
+    return folder
+
+
+def check_whole(serving: str, version: int) -> None:
+    """Read the copies of all parts, without trusting what the code under test checks itself."""
+    release = read_release(serving, version)
+    folders = (release.user_tower, release.item_tower, release.index)
+    assert {(folder / "marker.txt").read_text() for folder in folders} == {release.manifest.model_id}
+    assert {folder.name for folder in folders} == {str(version)}
+
+
+def test_files_go_out_and_come_back_as_they_are(bucket: Bucket, tmp_path: Path) -> None:
+    folder = f"{bucket.uri}/a b/50%25"
+    storage.write_bytes(f"{folder}/x.gz", b"123")
+    storage.write_bytes(f"{folder}/x.gz", b"12")
+    assert bucket.read("a b/50%25/x.gz") == b"12"
+    assert storage.read_bytes(f"{folder}/x.gz") == b"12"
+    assert storage.open_stream(f"{folder}/x.gz").read() == b"12"
+    assert storage.open_input(f"{folder}/x.gz").read_at(1, 1) == b"2"
+
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "sub" / "big").write_bytes(bytes(11_000_000))
+    (tree / "empty").write_bytes(b"")
+    storage.copy_tree(tree, f"{folder}/tree")
+    assert bucket.keys() == ["a b/50%25/tree/empty", "a b/50%25/tree/sub/big", "a b/50%25/x.gz"]
+    assert {name: s.size_bytes for name, s in storage.list_files(folder).items()} == {
+        "tree/empty": 0, "tree/sub/big": 11_000_000, "x.gz": 2,
+    }  # fmt: skip
+    assert storage.list_names(folder) == ["tree", "x.gz"]
+    assert storage.find_file(f"{folder}/tree") is None
+    age = datetime.datetime.now(datetime.UTC) - storage.list_files(folder)["x.gz"].modified
+    assert abs(age) < datetime.timedelta(minutes=5)
+
+    storage.copy_tree(f"{folder}/tree", tmp_path / "back")
+    assert (tmp_path / "back" / "sub" / "big").read_bytes() == bytes(11_000_000)
+    assert (tmp_path / "back" / "empty").read_bytes() == b""
+
+    storage.delete_file(f"{folder}/x.gz")
+    storage.delete_tree(f"{folder}/tree")
+    storage.delete_tree(f"{folder}/tree")
+    assert bucket.keys() == []
+    assert storage.list_files(folder) == {}
+    assert storage.list_names(f"{bucket.uri}/never") == []
+    with pytest.raises(storage.NotFoundError, match=r"Cannot read s3://.*/x\.gz"):
+        storage.read_bytes(f"{folder}/x.gz")
+
+
+def test_a_missing_bucket_is_named(environment: pytest.MonkeyPatch, endpoint: str, tmp_path: Path) -> None:
+    match = rf"There is no bucket 'no-such-bucket' at {endpoint}: create it"
+    with pytest.raises(StorageError, match=match):
+        storage.list_files("s3://no-such-bucket/a")
+    with pytest.raises(StorageError, match=match):
+        storage.list_names("s3://no-such-bucket")
+    with pytest.raises(StorageError, match=match):
+        storage.write_bytes("s3://no-such-bucket/a", b"")
+    with pytest.raises(StorageError, match=match):
+        check_writable("s3://no-such-bucket/a")
+    (tmp_path / "x").write_bytes(b"1")
+    with pytest.raises(StorageError, match=match):
+        storage.copy_tree(tmp_path, "s3://no-such-bucket/a")
+
+
+def test_refused_credentials_are_named(
+    bucket: Bucket, environment: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    storage.write_bytes(f"{bucket.uri}/a", b"1")
+    requests.post(f"{endpoint}/moto-api/reset-auth", data="0", timeout=10)
+    try:
+        for use in (storage.read_bytes, storage.list_files, storage.find_file, check_writable):
+            with pytest.raises(StorageError, match="refused it: check AWS_ACCESS_KEY_ID and AWS_SECRET"):
+                use(f"{bucket.uri}/a")
+    finally:
+        requests.post(f"{endpoint}/moto-api/reset-auth", data="inf", timeout=10)
+
+
+def test_missing_credentials_are_named(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("AWS_ACCESS_KEY_ID")
+    with RefusingServer() as address:
+        environment.setenv("AWS_ENDPOINT_URL_S3", address)
+        with pytest.raises(StorageError, match="AWS_ACCESS_KEY_ID is not set; set it with AWS_SECRET"):
+            storage.list_files("s3://bucket/a")
+
+
+class RefusingServer:
+    """Answers every request with 403, as S3 answers one without a signature."""
+
+    def __enter__(self) -> str:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def __exit__(self, *error: object) -> None:
+        self._socket.close()
+
+    def _serve(self) -> None:
+        body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+        head = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+        while True:
+            try:
+                connection = self._socket.accept()[0]
+            except OSError:
+                return
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+def test_a_server_that_does_not_answer_is_given_up(environment: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environment.setenv("AWS_ENDPOINT_URL_S3", address)
+        environment.setattr(storage, "_SILENCE_TIMEOUT_SECONDS", 1.0)
+        start = time.monotonic()
+        with pytest.raises(StorageError, match=rf"{address} cannot be reached: AWS_ENDPOINT_URL_S3 says"):
+            storage.read_bytes("s3://bucket/a")
+        assert time.monotonic() - start < 15
+    start = time.monotonic()
+    with pytest.raises(StorageError, match=rf"{address} cannot be reached"):
+        check_writable("s3://bucket/a")
+    assert time.monotonic() - start < 15
+
+
+def test_a_release_is_pushed_found_and_copied_once(bucket: Bucket, tmp_path: Path) -> None:
+    serving = f"{bucket.uri}/serving"
+    check_writable(serving)
+    assert bucket.keys() == []
+    with pytest.raises(ReleaseError, match=rf"No release in {serving}: expected releases/<version>/man"):
+        read_latest_release(serving)
+
+    first = push_release(write_inputs(tmp_path / "a", "a"), serving, run_id="run-1")
+    assert (first.version, first.location) == (1, f"{serving}/releases/1")
+    assert bucket.keys("serving/releases") == ["serving/releases/1/manifest.json"]
+    assert json.loads(bucket.read("serving/releases/1/manifest.json"))["run_id"] == "run-1"
+    assert bucket.keys("serving/user_tower") == [
+        "serving/user_tower/1/assets.extra/dssm_part.json",
+        "serving/user_tower/1/empty",
+        "serving/user_tower/1/marker.txt",
+    ]
+    assert bucket.read("serving/index/1/marker.txt") == b"a"
+
+    second = push_release(write_inputs(tmp_path / "b", "b"), f"{serving}/", run_id="run-2")
+    assert second.version == 2
+    assert find_latest_release(serving) == second
+    check_whole(serving, 1)
+    check_whole(serving, 2)
+    with pytest.raises(ReleaseError, match=r"No release 3 in s3://.*: its releases are 1, 2\."):
+        read_release(serving, 3)
+
+    cache = tmp_path / "cache"
+    assert read_release(serving, 1, cache).manifest.model_id == "a"
+    release = read_latest_release(serving, cache)
+    assert [file.read_text() for file in cache.rglob("user_tower/*/marker.txt")] == ["b"]
+    (release.index / "marker.txt").write_text("!")
+    assert (read_latest_release(serving, cache).index / "marker.txt").read_text() == "!"
+    (release.index / "marker.txt").write_text("a file of another size")
+    assert (read_latest_release(serving, cache).index / "marker.txt").read_text() == "b"
+
+    storage.delete_file(f"{serving}/index/2/marker.txt")
+    with pytest.raises(ReleaseError, match=r"Release 2 in s3://.* is incomplete: .*marker\.txt is missing"):
+        read_latest_release(serving, cache)
+
+
+def test_the_same_model_is_pushed_once(bucket: Bucket, tmp_path: Path) -> None:
+    serving, blessing = f"{bucket.uri}/serving", bless(tmp_path / "blessing")
+    inputs = write_inputs(tmp_path / "a", "a")
+    results = []
+    for attempt in range(2):
+        assert push_if_blessed(inputs, blessing, serving, f"run-{attempt}", tmp_path / "out") is not None
+        results.append(json.loads((tmp_path / "out" / "push.json").read_text()))
+    assert results == [{"pushed": 1, "version": 1, "release": f"{serving}/releases/1"}] * 2
+    assert find_latest_release(serving).manifest.run_id == "run-0"
+
+    storage.delete_file(f"{serving}/index/1/marker.txt")
+    assert push_if_blessed(inputs, blessing, serving, "run-2", tmp_path / "out").version == 2
+    (inputs.index / "marker.txt").write_text("A")
+    assert push_if_blessed(inputs, blessing, serving, "run-3", tmp_path / "out").version == 3
+
+
+def test_killed_before_each_operation(
+    bucket: Bucket, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    old = write_inputs(tmp_path / "old", "old")
+    write_inputs(tmp_path / "new", "new")
+    latest = []
+    for operation in range(1, 20):
+        serving = f"{bucket.uri}/{operation}"
+        push_release(old, serving, run_id="first")
+        killed = subprocess.run(
+            [sys.executable, "-c", PUSH_AND_DIE, str(tmp_path / "new"), serving, str(operation)], check=False
+        )
+        release = find_latest_release(serving)
+        check_whole(serving, release.version)
+        latest.append((release.version, release.manifest.model_id))
+        if killed.returncode == 0:
+            break
+        assert killed.returncode == -9
+        claims = sum(".claim-" in key for key in bucket.keys(f"{operation}/releases"))
+        assert claims == (operation > 1)
+
+        if operation not in (1, 4, 6):
+            continue
+        # Nobody knows that it is dead, so the next one leaves it alone, and takes another version.
+        before = bucket.keys(f"{operation}/index")
+        after = push_release(old, serving, run_id="next").version
+        assert after == 2 + claims
+        assert set(before) <= set(bucket.keys(f"{operation}/index"))
+        # A day later it is removed.
+        environment.setattr(object_store, "_ABANDONED_AFTER", datetime.timedelta(seconds=-1))
+        last = push_release(old, serving, run_id="last").version
+        environment.setattr(object_store, "_ABANDONED_AFTER", datetime.timedelta(days=1))
+        assert last == after + 1
+        published = {1, after, last} | ({2} if latest[-1][0] == 2 else set())
+        assert bucket.keys(f"{operation}/releases") == sorted(
+            f"{operation}/releases/{version}/manifest.json" for version in published
+        )
+        assert {key.split("/")[2] for key in bucket.keys(f"{operation}/index")} == set(map(str, published))
+    # The claim, three parts, the manifest; before the sixth, the claim's removal, the release stands.
+    assert latest == [(1, "old")] * 5 + [(2, "new")] * 2
+
+
+def test_a_failed_push_takes_back_what_it_uploaded(
+    bucket: Bucket, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    serving = f"{bucket.uri}/serving"
+    push_release(write_inputs(tmp_path / "a", "a"), serving, run_id="first")
+    before = bucket.keys()
+    real = storage.copy_tree
+
+    def fail(source: Any, target: Any) -> None:
+        real(source, target)
+        if "user_tower" in str(target):
+            raise StorageError("no space")
+
+    environment.setattr(storage, "copy_tree", fail)
+    with pytest.raises(StorageError, match="no space"):
+        push_release(write_inputs(tmp_path / "b", "b"), serving, run_id="second")
+    assert bucket.keys() == before
+
+    def lose(source: Any, target: Any) -> None:
+        real(source, target)
+        storage.delete_file(storage.join(target, "marker.txt"))
+
+    environment.setattr(storage, "copy_tree", lose)
+    with pytest.raises(ReleaseError, match=r"index/\d+: expected the 2 files .* Received: 1, .*marker\.txt"):
+        push_release(write_inputs(tmp_path / "b", "b"), serving, run_id="third")
+    assert bucket.keys() == before
+
+
+def test_a_pusher_taken_for_dead_does_not_commit(
+    bucket: Bucket, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    serving = f"{bucket.uri}/serving"
+    inputs = write_inputs(tmp_path / "a", "a")
+    real = object_store.Claim.commit
+
+    def commit_late(claim: object_store.Claim, manifest: bytes) -> None:
+        environment.setattr(object_store.Claim, "commit", real)
+        environment.setattr(object_store, "_ABANDONED_AFTER", datetime.timedelta(seconds=-1))
+        assert push_release(inputs, serving, run_id="other").version == 2
+        assert bucket.keys("serving/index/1") == []
+        claim.commit(manifest)
+
+    environment.setattr(object_store.Claim, "commit", commit_late)
+    with pytest.raises(ReleaseError, match=r"\.claim-\w+ was removed while release 1 was uploaded"):
+        push_release(inputs, serving, run_id="slow")
+    assert bucket.keys("serving/releases") == ["serving/releases/2/manifest.json"]
+
+
+def test_of_two_claims_on_a_version_none_wins(
+    bucket: Bucket, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    serving = f"{bucket.uri}/serving"
+    real = storage.write_bytes
+
+    def another_one_at_the_same_time(location: str, content: bytes) -> None:
+        real(location, content)
+        if "/releases/1/.claim-" in location:
+            real(f"{serving}/releases/1/.claim-other", b"")
+
+    environment.setattr(storage, "write_bytes", another_one_at_the_same_time)
+    environment.setattr(object_store.time, "sleep", lambda seconds: None)
+    assert push_release(write_inputs(tmp_path / "a", "a"), serving, run_id="r").version == 2
+    assert bucket.keys("serving/releases/1") == ["serving/releases/1/.claim-other"]
+
+
+def test_pushers_at_the_same_time_get_different_versions(bucket: Bucket, tmp_path: Path) -> None:
+    serving = f"{bucket.uri}/serving"
+    versions: list[int] = []
+
+    def push(name: str) -> None:
+        inputs = write_inputs(tmp_path / name, name)
+        versions.extend(push_release(inputs, serving, run_id=name).version for _ in range(2))
+
+    threads = [threading.Thread(target=push, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(versions) == len(set(versions)) == 6
+    for version in versions:
+        check_whole(serving, version)
+
+
+SPEC = {
+    "name": "shop",
+    "features": [
+        {"name": "user", "dtype": "string", "tower": "user", "role": "user_id"},
+        {"name": "age", "dtype": "int", "tower": "user", "encoding": {"kind": "z_score"}},
+        {
+            "name": "item",
+            "dtype": "string",
+            "tower": "item",
+            "role": "item_id",
+            "encoding": {"kind": "vocabulary"},
+        },
+    ],
+}
+# 2026-11-22T00:00:00Z is 1,795,305,600.
+DAY = 86_400
+LOG = [(f"u{n % 7}", f"i{n % 5}", 1_795_305_600 - n // 10 * DAY) for n in range(60)]
+
+
+def write_tables(folder: Path) -> None:
+    user, item, at = zip(*LOG, strict=True)
+    folder.mkdir()
+    log = pa.table({"user": user, "item": item, "timestamp": at})
+    pq.write_table(log, folder / "interactions.parquet", row_group_size=25)
+    pq.write_table(
+        pa.table({"user": [f"u{n}" for n in range(7)], "age": range(20, 27)}), folder / "users.parquet"
+    )
+    pq.write_table(pa.table({"item": [f"i{n}" for n in range(5)]}), folder / "items.parquet")
+
+
+def read_records(file: Path) -> list[bytes]:
+    import tensorflow as tf
+
+    if file.suffix == ".parquet":
+        return [file.read_bytes()]
+    # An example's features are serialised in any order.
+    records = tf.data.TFRecordDataset(str(file), compression_type="GZIP")
+    return [
+        tf.train.Example.FromString(record.numpy()).SerializeToString(deterministic=True)
+        for record in records
+    ]
+
+
+def test_ingest_reads_from_the_store_what_it_reads_from_disk(bucket: Bucket, tmp_path: Path) -> None:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from components.interaction_ingest.beam_steps import run_ingest
+    from components.interaction_ingest.config import IngestConfig, WindowConfig
+    from schemas.features import FeatureSpec
+    from schemas.strict_config import parse
+
+    write_tables(tmp_path / "data")
+    storage.copy_tree(tmp_path / "data", f"{bucket.uri}/data")
+    spec = parse(FeatureSpec, SPEC, source="test")
+    options = PipelineOptions(["--runner=FnApiRunner"])
+    found = []
+    for name, source in (("disk", str(tmp_path / "data")), ("store", f"{bucket.uri}/data")):
+        report = run_ingest(
+            lambda: beam.Pipeline(options=options),
+            spec,
+            IngestConfig(),
+            source,
+            *(str(tmp_path / name / output) for output in ("examples", "catalogue", "report")),
+            window=WindowConfig(last_days=3),
+        )
+        files = sorted(file for file in (tmp_path / name).rglob("*") if file.suffix in (".gz", ".parquet"))
+        assert len(files) == 3
+        found.append((report, [read_records(file) for file in files]))
+    assert found[0] == found[1]
+    report = found[0][0]
+    assert (report["window_from"], report["window_to"]) == ("2026-11-20", "2026-11-22")
+    assert (report["rows_kept"], report["dropped"]) == (30, {"outside_window": 30})
+    assert len(report["input_fingerprint"]) == 64
+
+    storage.delete_file(f"{bucket.uri}/data/users.parquet")
+    with pytest.raises(DataError, match=r"No file s3://.*/users\.parquet\. Parquet files in the folder: i"):
+        run_ingest(lambda: None, spec, IngestConfig(), f"{bucket.uri}/data", "", "", "")
+    with pytest.raises(DataError, match=r"No folder s3://.*/other: expected it to hold interactions\.par"):
+        run_ingest(lambda: None, spec, IngestConfig(), f"{bucket.uri}/other", "", "", "")
+
+
+def test_recommend_reads_tables_and_release_from_the_store(bucket: Bucket, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from pipeline.config import load_config
+    from pipeline.recommend import recommend
+
+    class UserTower(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="age")])
+        def call(self, age: Any) -> dict[str, Any]:
+            is_old = tf.cast(age >= 23, tf.float32)
+            return {"embedding": tf.stack([is_old, 1.0 - is_old], axis=1)}
+
+    inputs = write_inputs(tmp_path / "m", "m")
+    module = UserTower()
+    tf.saved_model.save(module, str(inputs.model / "user_tower"), signatures={"serving_default": module.call})
+    np.save(inputs.index / "embeddings.npy", np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32))
+    pq.write_table(pa.table({"item": ["old", "young", "both"]}), inputs.index / "catalogue.parquet")
+    push_release(inputs, f"{bucket.uri}/serving", run_id="r")
+    write_tables(tmp_path / "data")
+    storage.copy_tree(tmp_path / "data", f"{bucket.uri}/data")
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(SPEC))
+    content = {
+        "run": {"name": "shop", "directory": str(tmp_path / "run")},
+        "data": {"schema": str(tmp_path / "schema.yaml"), "directory": f"{bucket.uri}/data"},
+        "serving": {"directory": f"{bucket.uri}/serving"},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    config = load_config(str(tmp_path / "config.yaml"))
+
+    for user, expected in (("u0", ["young", "both", "old"]), ("u6", ["old", "both", "young"])):
+        answer = recommend(config, user, {}, [], k=3)
+        assert [item.item_id for item in answer.items] == expected
+    with pytest.raises(DataError, match="who is in neither"):
+        recommend(config, "nobody", {}, [], k=3)

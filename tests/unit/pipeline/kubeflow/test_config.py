@@ -1,0 +1,86 @@
+import pytest
+
+from pipeline.config import load_config
+from pipeline.kubeflow.config import KubeflowConfig
+from schemas.errors import ConfigError
+
+pytestmark = pytest.mark.unit
+
+SHIPPED = "pipeline/configs/movielens_100k.yaml"
+
+
+def load(*overrides: str) -> KubeflowConfig:
+    return load_config(SHIPPED, overrides).kubeflow
+
+
+def test_a_step_replaces_single_values_and_adds_to_lists_and_mappings() -> None:
+    config = load(
+        "kubeflow.image=all:1",
+        "kubeflow.cpu=2",
+        "kubeflow.environment={A: a, B: b}",
+        "kubeflow.node_selector={pool: cpu, zone: x}",
+        "kubeflow.volumes=[{claim: data, mount_path: /data}]",
+        "kubeflow.tolerations=[{key: batch}]",
+        "kubeflow.secrets=[{name: store, environment: {USER: user}}]",
+        "kubeflow.steps.Trainer={image: gpu:1, cpu: 8, environment: {B: c}, node_selector: {pool: gpu},"
+        " volumes: [{claim: scratch, mount_path: /scratch}], tolerations: [{key: nvidia.com/gpu}],"
+        " secrets: [{name: tracker, environment: {URL: url}}], retries: {count: 0}, cache: false}",
+    )
+    trainer, transform = config.step("Trainer"), config.step("Transform")
+    assert (trainer.image, trainer.cpu, trainer.memory_gb) == ("gpu:1", 8.0, config.memory_gb)
+    assert trainer.environment == {"A": "a", "B": "c"}
+    assert trainer.node_selector == {"pool": "gpu", "zone": "x"}
+    assert [volume.claim for volume in trainer.volumes] == ["data", "scratch"]
+    assert [toleration.key for toleration in trainer.tolerations] == ["batch", "nvidia.com/gpu"]
+    assert [secret.name for secret in trainer.secrets] == ["store", "tracker"]
+    assert (trainer.retries.count, trainer.cache) == (0, False)
+    assert (transform.image, transform.cpu, transform.environment) == ("all:1", 2.0, {"A": "a", "B": "b"})
+    assert (transform.retries.count, transform.cache, transform.gpu) == (2, True, None)
+
+
+def test_ingest_is_never_reused() -> None:
+    assert load().step("InteractionIngest").cache is False
+    assert load().step("StatisticsGen").cache is True
+    assert load("kubeflow.cache=false").step("StatisticsGen").cache is False
+    with pytest.raises(ConfigError, match=r"InteractionIngest\.cache: .* is never reused"):
+        load("kubeflow.steps.InteractionIngest.cache=true")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("kubeflow.steps={Trainr: {cpu: 1}}", r"kubeflow\.steps: .*'Trainr' \(did you mean 'Trainer'\?\)"),
+        ("kubeflow.steps.Trainer.gpus=1", r"'kubeflow\.steps\.Trainer\.gpus'; did you mean .*\.gpu'"),
+        ("kubeflow.steps.Trainer.gpu.count=0", r"gpu\.count: expected at least 1\. Received: 0"),
+        ("kubeflow.image=''", r"kubeflow\.image: expected a name without spaces\. Received: ''"),
+        ("kubeflow.pipeline_name=My_name", r"expected lower case, digits and -, .*'My_name'"),
+        (
+            "kubeflow.secrets=[{name: A_B, environment: {A: b}}]",
+            r"kubeflow\.secrets\.0\.name.*Kubernetes name.*'A_B'",
+        ),
+        ("kubeflow.volumes=[{claim: a, mount_path: data}]", r"mount_path: expected an absolute path.*'data'"),
+        ("kubeflow.environment={9A: x}", r"names of environment variables\. Received: '9A'"),
+        ("kubeflow.environment={DSSM_RUN_ID: x}", r"DSSM_RUN_ID .*leave it out"),
+        ("kubeflow.image_pull_policy=Sometimes", r"'Always' or 'IfNotPresent' or 'Never'"),
+    ],
+)
+def test_mistakes_are_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(override)
+
+
+@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "HF_TOKEN", "WANDB_API_KEY"])
+def test_credentials_do_not_belong_in_the_environment(name: str, tmp_path) -> None:
+    file = tmp_path / "secret.yaml"
+    file.write_text(
+        "run: {name: a, directory: b}\ndata: {schema: s, directory: d}\nserving: {directory: s}\n"
+        f"kubeflow: {{environment: {{{name}: hunter2}}}}\n"
+    )
+    with pytest.raises(ConfigError, match=rf"{name} looks like a credential.*kubeflow\.secrets") as error:
+        load_config(str(file))
+    assert "hunter2" not in str(error.value)
+
+
+def test_the_path_of_a_credentials_file_may_stand_there() -> None:
+    config = load("kubeflow.environment={GOOGLE_APPLICATION_CREDENTIALS: /var/run/key.json}")
+    assert config.environment["GOOGLE_APPLICATION_CREDENTIALS"] == "/var/run/key.json"

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load_config
+from pipeline.parameters import RunParameters
+
+pytestmark = pytest.mark.unit
+
+SHIPPED = "pipeline/configs/movielens_100k.yaml"
+
+
+def make_parameters(*overrides: str) -> RunParameters:
+    return RunParameters.from_config(load_config(SHIPPED, overrides), run_id="r", input_fingerprint="f")
+
+
+def test_local_run_takes_the_values_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(SHIPPED, ("training.epochs=3", "data.directory=tables", "serving.directory=/srv/x"))
+    monkeypatch.chdir(tmp_path)
+    assert RunParameters.from_config(config, run_id="r", input_fingerprint="f") == RunParameters(
+        data_directory=str(tmp_path / "tables"),
+        window_from="",
+        window_to="",
+        window_last_days=0,
+        epochs=3,
+        serving_directory="/srv/x",
+        run_id="r",
+        input_fingerprint="f",
+    )
+
+
+def test_uris_stay_as_they_are() -> None:
+    parameters = make_parameters("data.directory=s3://bucket/tables", "serving.directory=gs://bucket/serving")
+    assert parameters.data_directory == "s3://bucket/tables"
+    assert parameters.serving_directory == "gs://bucket/serving"
+
+
+def test_window_comes_from_the_ingest_section() -> None:
+    days = make_parameters("ingest.window={first: 2026-11-01, last: 2026-11-30}")
+    assert (days.window_from, days.window_to, days.window_last_days) == ("2026-11-01", "2026-11-30", 0)
+    last = make_parameters("ingest.window={last_days: 28}")
+    assert (last.window_from, last.window_to, last.window_last_days) == ("", "", 28)
