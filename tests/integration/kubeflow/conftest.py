@@ -1,0 +1,316 @@
+"""A stand-in for KFP's driver and launcher, after backend/src/v2 of kubeflow/pipelines 2.14 and 2.17.
+
+Each task runs the container's own command in a subprocess with a directory tree of its own, which stands
+for the pod's file system. Results are read from the output file and the output URIs alone.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+MOUNTS = {"s3": "s3", "gs": "gcs", "minio": "minio"}
+TASK_TIMEOUT_SECONDS = 300
+
+
+class TaskFailedError(Exception):
+    """A task's last attempt ended with an exit status."""
+
+
+@dataclass
+class ObjectStore:
+    """Buckets as folders: files and nothing else."""
+
+    directory: Path
+
+    def locate(self, uri: str) -> Path:
+        scheme, rest = uri.split("://")
+        return self.directory / scheme / rest
+
+    def upload(self, local: Path, uri: str) -> None:
+        files = [local] if local.is_file() else [path for path in local.rglob("*") if path.is_file()]
+        for file in files:
+            target = self.locate(uri) / file.relative_to(local) if file != local else self.locate(uri)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+
+    def download(self, uri: str, local: Path, *, by_prefix: bool) -> None:
+        """Copy one artifact's files; by prefix, as before 2.17, also those of `model_run` for `model`."""
+        key = self.locate(uri)
+        for found in sorted(key.parent.glob(f"{key.name}*") if by_prefix else [key]):
+            for file in [found] if found.is_file() else [path for path in found.rglob("*") if path.is_file()]:
+                target = local.parent / file.relative_to(key.parent)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+                target.chmod(0o644)
+
+
+@dataclass
+class TaskRecord:
+    """What one task was sent and what it made."""
+
+    executor_input: Mapping[str, Any]
+    attempts: int
+    log: str
+    seconds: float
+
+
+@dataclass
+class KfpRun:
+    """One run of a compiled pipeline."""
+
+    text: str
+    directory: Path
+    store: ObjectStore
+    run_id: str
+    parameters: Mapping[str, Any]
+    """Those given when the run is created."""
+    tasks_in_2_14_form: Collection[str] = ()
+    killed_in_first_attempt: Collection[str] = ()
+    artifacts: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    """By task and output, the artifact as ML Metadata keeps it; tasks with artifacts are not run again."""
+    records: dict[str, TaskRecord] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.spec, self.platform = yaml.safe_load_all(self.text)
+        root = self.spec["root"]["inputDefinitions"]["parameters"]
+        unknown = set(self.parameters) - set(root)
+        assert not unknown, f"unknown parameters {unknown}"
+        self.values = {name: self.parameters.get(name, p["defaultValue"]) for name, p in root.items()}
+
+    def execute(self) -> "KfpRun":
+        tasks = self.spec["root"]["dag"]["tasks"]
+        finished = {task for task, _ in self.artifacts}
+        while len(finished) < len(tasks):
+            ready = [
+                name
+                for name, task in sorted(tasks.items())
+                if name not in finished and set(task.get("dependentTasks", ())) <= finished
+            ]
+            assert ready, f"a cycle, or a missing task, among {set(tasks) - finished}"
+            self._execute_task(ready[0])
+            finished.add(ready[0])
+        return self
+
+    def _execute_task(self, name: str) -> None:
+        start = time.monotonic()
+        for attempt in range(1 + self.spec["root"]["dag"]["tasks"][name]["retryPolicy"]["maxRetryCount"]):
+            tree = self.directory / f"{name}-{attempt}"
+            executor_input = self._drive(name, attempt)
+            is_killed = attempt == 0 and name in self.killed_in_first_attempt
+            status, log = self._launch(name, executor_input, tree, is_killed)
+            self.records[name] = TaskRecord(executor_input, attempt + 1, log, time.monotonic() - start)
+            if status == 0:
+                self._publish(name, executor_input, tree)
+                shutil.rmtree(tree)
+                return
+            if not is_killed:
+                break
+        raise TaskFailedError(f"{name} ended with exit status {status}:\n{log[-6000:]}")
+
+    def _drive(self, name: str, attempt: int) -> dict[str, Any]:
+        task = self.spec["root"]["dag"]["tasks"][name]
+        component = self.spec["components"][task["componentRef"]["name"]]
+        inputs: dict[str, Any] = {}
+        for key, source in task.get("inputs", {}).get("artifacts", {}).items():
+            origin = source["taskOutputArtifact"]
+            artifact = self.artifacts[origin["producerTask"], origin["outputArtifactKey"]]
+            inputs.setdefault("artifacts", {})[key] = {"artifacts": [artifact]}
+        for key, source in task.get("inputs", {}).get("parameters", {}).items():
+            value = (
+                self.values[source["componentInputParameter"]]
+                if "componentInputParameter" in source
+                else source["runtimeValue"]["constant"]
+            )
+            inputs.setdefault("parameterValues", {})[key] = value
+        is_2_14 = name in self.tasks_in_2_14_form
+        pipeline_name = self.spec["pipelineInfo"]["name"]
+        # The salt is drawn once for a task, so an attempt has the URIs of the one before.
+        root = f"{self.spec['defaultPipelineRoot']}/{pipeline_name}/{self.run_id}/{name}/salt-{name.lower()}"
+        outputs = {
+            key: {
+                **({} if is_2_14 else {"name": key}),
+                "type": definition["artifactType"],
+                "uri": f"{root}/{key}",
+                **({"metadata": definition["metadata"]} if "metadata" in definition else {}),
+            }
+            for key, definition in component["outputDefinitions"]["artifacts"].items()
+        }
+        outputs["executor-logs"] = {
+            **({} if is_2_14 else {"name": "executor-logs"}),
+            "type": {"schemaTitle": "system.Artifact"},
+            "uri": f"{root}/executor-logs" + ("" if is_2_14 else f"-{attempt}"),
+        }
+        mounted = _mount_path(root)
+        return {
+            "inputs": inputs,
+            "outputs": {
+                "artifacts": {key: {"artifacts": [value]} for key, value in outputs.items()},
+                "outputFile": "/tmp/kfp_outputs/output_metadata.json"
+                if is_2_14
+                else f"{mounted}/output_metadata.json",
+            },
+        }
+
+    def _launch(
+        self, name: str, executor_input: Mapping[str, Any], tree: Path, is_killed: bool
+    ) -> tuple[int, str]:
+        for artifact in _all_artifacts(executor_input["inputs"]):
+            local = tree / _mount_path(artifact["uri"]).lstrip("/")
+            self.store.download(artifact["uri"], local, by_prefix=name in self.tasks_in_2_14_form)
+        outputs = [
+            tree / _mount_path(artifact["uri"]).lstrip("/")
+            for artifact in _all_artifacts(executor_input["outputs"])
+            if "executor-logs" not in artifact["uri"]
+        ]
+        for path in outputs:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        [logs] = executor_input["outputs"]["artifacts"]["executor-logs"]["artifacts"]
+        log_file = tree / _mount_path(logs["uri"]).lstrip("/")
+        work = tree / "work"
+        for folder in (work, tree / "tmp", tree / "home"):
+            folder.mkdir(parents=True)
+        label = self.spec["components"][name]["executorLabel"]
+        container = self.spec["deploymentSpec"]["executors"][label]["container"]
+        message = json.dumps(executor_input, ensure_ascii=False)
+        command = [
+            argument.replace("{{$}}", message) for argument in container["command"] + container["args"]
+        ]
+        assert command[0] == "python"
+        before = _list_files(tree)
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, *command[1:]],
+                cwd=work,
+                env=self._environment(container, label, tree),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                if is_killed:
+                    _wait_for_a_file(outputs, process)
+                    os.killpg(process.pid, signal.SIGKILL)
+                status = process.wait(timeout=TASK_TIMEOUT_SECONDS)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+        if status == 0:
+            self._check_tree(tree, before, outputs)
+        return status, log_file.read_text(errors="replace")
+
+    def _environment(self, container: Mapping[str, Any], label: str, tree: Path) -> dict[str, str]:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tree / "home"), "TMPDIR": str(tree / "tmp")}
+        # The one thing that tells this subprocess from a container.
+        environment["DSSM_CONTAINER_ROOT"] = str(tree)
+        if "PYTHONPATH" in os.environ:
+            environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
+        environment |= {entry["name"]: entry["value"] for entry in container.get("env", ())}
+        executors = self.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        for entry in executors[label].get("fieldPathAsEnv", ()):
+            assert entry["fieldPath"] == "metadata.labels['pipeline/runid']"
+            environment[entry["name"]] = self.run_id
+        return environment
+
+    def _check_tree(self, tree: Path, before: Mapping[Path, bytes], outputs: list[Path]) -> None:
+        after = _list_files(tree)
+        for path, content in before.items():
+            assert after.get(path) == content, f"{path} was an input, and was changed"
+        allowed = [*outputs, tree / "tmp", tree / "home"]
+        for path in set(after) - set(before):
+            is_framework = path.name == "output_metadata.json" or ".temp" in path.parts
+            is_log = path.name.startswith("executor-logs")
+            assert is_framework or is_log or any(path.is_relative_to(folder) for folder in allowed), (
+                f"{path} is no declared output"
+            )
+
+    def _publish(self, name: str, executor_input: Mapping[str, Any], tree: Path) -> None:
+        file = tree / executor_input["outputs"]["outputFile"].lstrip("/")
+        output = json.loads(file.read_text())
+        # The launcher refuses unknown fields.
+        json_format.ParseDict(output, pipeline_spec_pb2.ExecutorOutput())
+        for key, value in executor_input["outputs"]["artifacts"].items():
+            [artifact] = value["artifacts"]
+            made = {} if key == "executor-logs" else output["artifacts"][key]["artifacts"][0]
+            uri = made.get("uri") or artifact["uri"]
+            self.store.upload(tree / _mount_path(uri).lstrip("/"), uri)
+            metadata = {**artifact.get("metadata", {}), **made.get("metadata", {})}
+            self.artifacts[name, key] = {
+                "name": str(1 + len(self.artifacts)),
+                "type": {"instanceSchema": ""},
+                "uri": uri,
+                "metadata": {
+                    "display_name": key,
+                    "store_session_info": '{"Provider":"s3","Params":{"fromEnv":"true"}}',
+                    **{property_: _through_metadata(value) for property_, value in metadata.items()},
+                },
+            }
+
+
+def _mount_path(uri: str) -> str:
+    scheme, rest = uri.split("://")
+    return f"/{MOUNTS[scheme]}/{rest}"
+
+
+def _all_artifacts(part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [artifact for value in part.get("artifacts", {}).values() for artifact in value["artifacts"]]
+
+
+def _through_metadata(value: Any) -> Any:
+    """What becomes of a property on its way through ML Metadata (backend/src/v2/metadata/converter.go)."""
+    match value:
+        case bool():
+            return int(value)
+        case int() | float():
+            return int(float(value)) if float(value).is_integer() else value
+        case str():
+            return value
+        case list():
+            return {"list": value}
+        case dict():
+            return {"struct": value}
+    raise AssertionError(f"unknown/unsupported value type {value!r}")
+
+
+def _list_files(tree: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+
+
+def _wait_for_a_file(folders: list[Path], process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + TASK_TIMEOUT_SECONDS
+    while not any(path.is_file() for folder in folders for path in folder.rglob("*")):
+        assert process.poll() is None, "the task ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Kfp:
+    """Starts runs that share an object store."""
+
+    directory: Path
+
+    @property
+    def store(self) -> ObjectStore:
+        return ObjectStore(self.directory / "object-store")
+
+    def run(self, text: str, run_id: str, parameters: Mapping[str, Any], **options: Any) -> KfpRun:
+        return KfpRun(text, self.directory / run_id, self.store, run_id, parameters, **options).execute()
+
+
+@pytest.fixture(scope="module")
+def kfp(tmp_path_factory: pytest.TempPathFactory) -> Kfp:
+    """Return an empty installation of the stand-in."""
+    return Kfp(tmp_path_factory.mktemp("kfp"))

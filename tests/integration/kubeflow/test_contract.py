@@ -1,0 +1,106 @@
+"""The compiled pipeline, each task alone in a directory tree as KFP's launcher leaves it, to a release."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+SMALL = (
+    "kubeflow.image=example/dssm:test",
+    "kubeflow.pipeline_root=s3://bucket/pipelines",
+    # Where so little training beats popularity by far.
+    "evaluation.blessing_metric=ndcg_at_10",
+    "evaluation.blessing_minimum=0.0",
+    "training.per_replica_batch=128",
+    "training.epochs=9",
+    "training.log_interval_steps=20",
+    "model.dim=16",
+    "model.user_layers=[16]",
+    "model.item_layers=[16]",
+)
+# Tasks that the second run's parameters reach; what the others made is taken over.
+AFFECTED = ("Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher")
+COMPILE_LIMIT_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def compiled(workspace, tmp_path_factory):
+    file = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    options = [part for override in SMALL for part in ("--set", override)]
+    start = time.monotonic()
+    completed = workspace.dssm("compile", *options, "--output", str(file))
+    assert completed.returncode == 0, completed.stderr
+    assert time.monotonic() - start < COMPILE_LIMIT_SECONDS
+    return file.read_text()
+
+
+@pytest.fixture(scope="module")
+def finished(kfp, compiled, workspace, tmp_path_factory):
+    serving = tmp_path_factory.mktemp("first") / "serving"
+    parameters = {
+        "data_directory": str(workspace.directory / "data"), "serving_directory": str(serving), "epochs": 4,
+    }  # fmt: skip
+    return kfp.run(
+        compiled,
+        "run-1",
+        parameters,
+        tasks_in_2_14_form=("FeatureSchema", "AnomalyGate", "CandidateIndexer", "TowerPusher"),
+        killed_in_first_attempt=("InteractionIngest",),
+    )
+
+
+def read_manifest(run):
+    [manifest] = Path(run.values["serving_directory"]).glob("releases/*/manifest.json")
+    return json.loads(manifest.read_text())
+
+
+def read_model(run, kfp):
+    uri = run.artifacts["Trainer", "model"]["uri"]
+    return json.loads((kfp.store.locate(uri) / "Format-Serving/model.json").read_text())
+
+
+def test_every_task_runs_alone_to_a_pushed_release(finished, kfp):
+    assert len(finished.records) == 10
+    manifest = read_manifest(finished)
+    assert manifest["run_id"] == "run-1"
+    assert manifest["model_id"] == read_model(finished, kfp)["model_id"]
+    pushed = finished.artifacts["TowerPusher", "pushed_release"]["metadata"]
+    assert (pushed["pushed"], pushed["version"]) == (1, 1)
+
+
+def test_run_parameters_reach_the_tasks(finished, kfp):
+    assert read_model(finished, kfp)["epochs"] == 4
+    assert "epoch 4/4" in finished.records["Trainer"].log
+
+
+def test_task_killed_in_its_first_attempt_is_retried(finished):
+    assert finished.records["InteractionIngest"].attempts == 2
+    assert {record.attempts for name, record in finished.records.items() if name != "InteractionIngest"} == {
+        1
+    }
+
+
+def test_logs_show_progress_and_no_traceback(finished):
+    assert "Pushed release 1" in finished.records["TowerPusher"].log
+    for name, record in finished.records.items():
+        assert "Traceback" not in record.log, name
+
+
+def test_same_spec_with_other_parameters(finished, kfp, compiled, tmp_path):
+    taken_over = {key: value for key, value in finished.artifacts.items() if key[0] not in AFFECTED}
+    parameters = {**finished.parameters, "epochs": 2, "serving_directory": str(tmp_path / "other")}
+    run = kfp.run(compiled, "run-2", parameters, artifacts=taken_over)
+    assert set(run.records) == set(AFFECTED)
+    assert read_model(run, kfp)["epochs"] == 2
+    manifest = read_manifest(run)
+    assert (manifest["run_id"], manifest["version"]) == ("run-2", 1)
+    assert manifest["model_id"] != read_manifest(finished)["model_id"]
+
+
+def test_data_that_do_not_exist_fail_with_one_line(kfp, compiled, tmp_path):
+    with pytest.raises(Exception, match="Error: InteractionIngestExecutor: ") as failure:
+        kfp.run(compiled, "run-3", {"data_directory": str(tmp_path / "nothing")})
+    assert "Traceback" not in str(failure.value)
