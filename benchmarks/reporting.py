@@ -8,6 +8,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,20 @@ class Figure:
     unit: str
     """Its unit; `1` for a share or a ratio."""
     bar: float | None = None
-    """The least value asked for, where there is one."""
+    """The least value asked for, where there is one; the greatest, with `at_most`."""
+    at_most: bool = False
+    """Whether the bar is the greatest value asked for."""
+    lowest: float | None = None
+    """The lowest of several measurements, of which `value` is the median."""
+    highest: float | None = None
+    """The highest of them."""
+
+    @property
+    def meets_bar(self) -> bool:
+        """Whether the value is what was asked for; true where nothing was."""
+        if self.bar is None:
+            return True
+        return self.value <= self.bar if self.at_most else self.value >= self.bar
 
 
 def benchmark_parser(description: str) -> argparse.ArgumentParser:
@@ -74,18 +88,23 @@ def describe_versions(packages: Sequence[str]) -> dict[str, str]:
     return {"python": platform.python_version(), **versions}
 
 
-def write_json(path: Path, figures: dict[str, Figure], versions: dict[str, str]) -> None:
+def write_json(
+    path: Path, figures: dict[str, Figure], versions: dict[str, str], raw: dict[str, Any] | None = None
+) -> None:
     """Write the figures of a benchmark.
 
     Args:
         path: The file.
         figures: Each figure by its name.
         versions: What `describe_versions` gave.
+        raw: Every single measurement, where a figure is made of several.
     """
-    document = {
+    document: dict[str, Any] = {
         "figures": {name: asdict(figure) for name, figure in figures.items()},
         "machine": describe_machine(),
         "versions": versions,
     }
+    if raw is not None:
+        document["raw"] = raw
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

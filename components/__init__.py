@@ -7,7 +7,7 @@ must not import TFX.
 
 from typing import Any
 
-_ARTIFACT_TYPES = ("CandidateIndex", "Catalogue", "Report")
+_ARTIFACT_TYPES = ("CandidateIndex", "Catalogue", "DeadLetters", "Report")
 
 
 def __getattr__(name: str) -> Any:

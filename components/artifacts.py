@@ -9,6 +9,12 @@ class Catalogue(Artifact):
     TYPE_NAME = "components.Catalogue"
 
 
+class DeadLetters(Artifact):
+    """Input that could not be used, with the reason and where it was, as Parquet; and dead_letters.json."""
+
+    TYPE_NAME = "components.DeadLetters"
+
+
 class CandidateIndex(Artifact):
     """The item tower's embedding of every catalogue item, beside the catalogue."""
 

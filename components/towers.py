@@ -36,7 +36,7 @@ class Tower:
 
         Args:
             table: Holds a column for every input: strings (or binary) and numbers for the inputs of
-                shape [batch], lists of strings for those of shape [batch, None] and [batch, N].
+                shape [batch], lists of strings or numbers for those of shape [batch, None] and [batch, N].
                 Other columns are not read.
             batch_rows: Rows per call of the tower.
 
@@ -141,6 +141,8 @@ def _to_numpy(column: pa.ChunkedArray, name: str, spec: Any) -> np.ndarray:
     elif (lengths != width).any():
         wrong = int(lengths[lengths != width][0])
         raise DataError(f"Column {name!r}: expected lists of {width} values. Received: a list of {wrong}.")
+    if spec.dtype.is_floating:
+        return values.to_numpy(zero_copy_only=False).reshape(len(array), width)
     dense = np.full((len(array), width), b"", dtype=object)
     dense[np.arange(width) < lengths[:, np.newaxis]] = values.cast(pa.large_binary()).to_numpy(
         zero_copy_only=False

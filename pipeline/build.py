@@ -51,10 +51,17 @@ def build_pipeline(
         window_last_days=parameters.window_last_days,
         input_fingerprint=parameters.input_fingerprint,
     )
-    schema = FeatureSchema(feature_spec=features)
+    schema = FeatureSchema(feature_spec=features, has_weights=config.ingest.weight is not None)
     statistics = StatisticsGen(examples=ingest.outputs["examples"], schema=schema.outputs["schema"])
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
-    gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
+    gate = AnomalyGate(
+        anomalies=validator.outputs["anomalies"],
+        statistics=statistics.outputs["statistics"],
+        feature_spec=features,
+        config=config.gate,
+        serving_directory=parameters.serving_directory,
+        run_id=parameters.run_id,
+    )
     transform = Transform(
         examples=ingest.outputs["examples"],
         schema=schema.outputs["schema"],
@@ -93,6 +100,7 @@ def build_pipeline(
         report=evaluator.outputs["report"],
         schema=schema.outputs["schema"],
         transform_graph=transform.outputs["transform_graph"],
+        statistics=statistics.outputs["statistics"],
         serving_directory=parameters.serving_directory,
         run_id=parameters.run_id,
     )

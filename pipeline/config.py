@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from components.anomaly_gate.config import GateConfig
 from components.interaction_ingest.config import IngestConfig
 from components.retrieval_evaluator.config import EvaluationConfig
 from pipeline.kubeflow.config import KubeflowConfig
@@ -48,7 +49,7 @@ class ServingConfig:
     """Where releases go."""
 
     directory: str
-    """Folder with user_tower/, item_tower/, index/ and releases/."""
+    """Folder with user_tower/, item_tower/, index/, state/ and releases/."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -63,6 +64,8 @@ class PipelineConfig:
     """Where releases go."""
     ingest: IngestConfig = Field(default_factory=IngestConfig)
     """How interactions become examples."""
+    gate: GateConfig = Field(default_factory=GateConfig)
+    """What stops the run before anything is trained, besides anomalies."""
     beam: BeamConfig = Field(default_factory=BeamConfig)
     """How the Beam steps run."""
     model: ModelConfig = Field(default_factory=ModelConfig)

@@ -15,7 +15,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.beam import beam_dag_runner
 from tfx.orchestration.pipeline import Pipeline
 
-from components.interaction_ingest.logic import fingerprint_inputs
+from components.interaction_ingest.files import fingerprint_inputs
 from pipeline.build import build_pipeline
 from pipeline.config import PipelineConfig
 from pipeline.parameters import RunParameters
@@ -105,7 +105,9 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
         RunParameters.from_config(
             config,
             run_id=run_id,
-            input_fingerprint=fingerprint_inputs(features, config.data.directory),
+            input_fingerprint=fingerprint_inputs(
+                features, config.data.directory, config.ingest.window
+            ),
         ),
         enable_cache=enable_cache,
     )

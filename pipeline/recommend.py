@@ -16,14 +16,22 @@ import pyarrow.dataset as ds
 from tabulate import tabulate
 
 from components.candidate_indexer.logic import read_index
-from components.interaction_ingest.config import PositiveRule
-from components.interaction_ingest.logic import cast_timestamp
+from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.files import find_files
+from components.interaction_ingest.logic import (
+    cast_timestamp,
+    positive_reasons,
+    row_weights,
+    rule_columns,
+)
+from components.interaction_ingest.sources import Column, list_columns, list_entity_columns, read_piece
+from components.interaction_ingest.tables import look_into_files
 from components.towers import load_tower
 from pipeline.config import PipelineConfig
 from schemas import storage
 from schemas.contract import HISTORY_PADDING, USER_TOWER
 from schemas.errors import ConfigError, DataError, ReleaseError
-from schemas.features import Feature, FeatureSpec
+from schemas.features import Feature, FeatureSpec, InteractionTable, UserTable
 from schemas.release import read_latest_release
 
 # What a string feature is when nobody said: no vocabulary holds it, so the tower reads an unseen value.
@@ -239,14 +247,15 @@ def read_user(config: PipelineConfig, spec: FeatureSpec, user: str) -> UserRecor
         DataError: A table is missing or unreadable, or lacks a column.
     """
     tables, user_id, item_id = spec.tables, spec.user_id.name, spec.item_id.name
-    users = _open_table(config, tables.users.file)
+    users = _open_users(config, spec, user)
     columns = _require_columns(users, [f.name for f in spec.table_features("user")], tables.users.file)
     rows = users.to_table(columns=columns, filter=_equals(users.schema, user_id, user)).to_pylist()
 
-    log = _open_table(config, tables.interactions.file)
-    rule = config.ingest.positives
-    wanted = [item_id, spec.timestamp] + ([rule.column] if rule is not None else [])
-    columns = _require_columns(log, [user_id, *wanted], tables.interactions.file)
+    log = _open_table(
+        config, tables.interactions, "interactions", list_columns(spec, config.ingest), (user_id, user)
+    )
+    wanted = list(dict.fromkeys([item_id, spec.timestamp, *rule_columns(config.ingest)]))
+    _require_columns(log, [user_id, *wanted], tables.interactions.file)
     interactions = log.to_table(columns=wanted, filter=_equals(log.schema, user_id, user))
     interactions = interactions.filter(pc.is_valid(pc.field(item_id)) & pc.is_valid(pc.field(spec.timestamp)))
     # Stable: the same second keeps the file's order.
@@ -255,7 +264,9 @@ def read_user(config: PipelineConfig, spec: FeatureSpec, user: str) -> UserRecor
     )
     return UserRecord(
         features=rows[0] if rows else None,
-        positives=_as_text(_keep_positives(interactions, rule)[item_id]),
+        positives=_limit_positives(
+            _as_text(_keep_positives(interactions, config.ingest)[item_id]), config.ingest
+        ),
         interacted=_as_text(interactions[item_id]),
     )
 
@@ -278,16 +289,43 @@ def _read_known_user(
     return record
 
 
-def _open_table(config: PipelineConfig, name: str) -> ds.Dataset:
-    path = storage.join(config.data.directory, name)
-    filesystem, inside = storage.resolve(path)
-    try:
-        return ds.dataset(inside, format="parquet", filesystem=filesystem)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(
-            f"Cannot read the table {path}: {error}. "
-            "Expected Parquet; data.directory in the configuration says where."
-        ) from error
+def _open_users(config: PipelineConfig, spec: FeatureSpec, user: str | None = None) -> ds.Dataset:
+    source = spec.tables.users
+    columns = list_entity_columns(source, spec.table_features("user"), ())
+    return _open_table(config, source, "users", columns, None if user is None else (spec.user_id.name, user))
+
+
+def _open_table(
+    config: PipelineConfig,
+    source: InteractionTable | UserTable,
+    name: str,
+    columns: Sequence[Column],
+    wanted: tuple[str, str] | None,
+) -> ds.Dataset:
+    """Open a table; what cannot be filtered where it lies is read here, as far as the wanted id has rows."""
+    files = find_files(source, config.data.directory)
+    if files[0].format == "parquet" and not source.columns:
+        filesystem, _ = storage.resolve(files[0].path)
+        paths = [storage.resolve(file.path)[1] for file in files]
+        try:
+            return ds.dataset(paths, format="parquet", filesystem=filesystem)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(
+                f"Cannot read the table {files[0].path}: {error}. "
+                "Expected Parquet; data.directory in the configuration says where."
+            ) from error
+    looked = look_into_files(source, name, files, columns)
+    ids = [
+        column.name for column in columns if column.feature is not None and column.feature.role is not None
+    ]
+    tables = []
+    for piece in looked.pieces:
+        for batch, _ in read_piece(piece, source, name, columns, ids):
+            table = pa.Table.from_batches([batch])
+            tables.append(table.filter(pc.field(wanted[0]) == wanted[1]) if wanted is not None else table)
+    if not tables:
+        raise DataError(f"{source.file} is empty: expected at least one row, found 0. Write the table again.")
+    return ds.dataset(pa.concat_tables(tables, promote_options="permissive"))
 
 
 def _require_columns(table: ds.Dataset, names: list[str], file: str) -> list[str]:
@@ -309,8 +347,22 @@ def _equals(schema: pa.Schema, name: str, text: str) -> pc.Expression:
     return pc.field(name) == pc.scalar(int(text))
 
 
-def _keep_positives(interactions: pa.Table, rule: PositiveRule | None) -> pa.Table:
-    return interactions if rule is None else interactions.filter(pc.field(rule.column) >= rule.at_least)
+def _keep_positives(interactions: pa.Table, config: IngestConfig) -> pa.Table:
+    dropped = np.zeros(len(interactions), bool)
+    if config.positives is not None:
+        dropped |= np.logical_or.reduce(list(positive_reasons(interactions, config.positives).values()))
+    if config.weight is not None:
+        dropped |= row_weights(interactions[config.weight.column], config.weight)[1]
+    return interactions.filter(pa.array(~dropped))
+
+
+def _limit_positives(items: list[str], config: IngestConfig) -> list[str]:
+    # What the ingest leaves out of a training row's history is not in this one either.
+    if config.repeated == "keep_first":
+        items = list(dict.fromkeys(items))
+    elif config.repeated == "keep_last":
+        items = list(dict.fromkeys(reversed(items)))[::-1]
+    return items[-config.max_positives_per_user :] if config.max_positives_per_user else items
 
 
 def _as_text(column: pa.ChunkedArray) -> list[str]:
@@ -335,6 +387,19 @@ def _parse_feature(spec: FeatureSpec, name: str, text: str) -> Any:
     if feature.dtype == "string":
         _check_values(feature, [text])
         return text
+    if feature.length is None:
+        return _parse_number(feature, text)
+    parts = text.split(",")
+    if len(parts) != feature.length:
+        raise ConfigError(
+            f"--feature {name}: expected {feature.length} numbers separated by commas. "
+            f"Received: {len(parts)}."
+        )
+    return [_parse_number(feature, part) for part in parts]
+
+
+def _parse_number(feature: Feature, text: str) -> int | float:
+    name = feature.name
     try:
         number = int(text) if feature.dtype == "int" else float(text)
     except ValueError:
@@ -386,7 +451,7 @@ def _fill_features(
         elif known is not None:
             inputs[name] = known
         elif feature.default is not None:
-            inputs[name] = [feature.default] if feature.multi_valued else feature.default
+            inputs[name] = feature.default_value
             notes.append(f"{name} is not known: its default {feature.default!r} was used.")
         elif feature.dtype == "string":
             inputs[name] = [] if feature.multi_valued else UNKNOWN_TEXT
@@ -414,14 +479,17 @@ def _known_value(feature: Feature, value: Any) -> Any:
         return None
     if feature.multi_valued:
         return [str(one) for one in value]
+    if feature.length is not None:
+        numbers = [math.nan if one is None else float(one) for one in value]
+        return numbers if numbers and all(map(math.isfinite, numbers)) else None
     return {"string": str, "int": int, "float": float}[feature.dtype](value)
 
 
 def _median(config: PipelineConfig, spec: FeatureSpec, feature: Feature) -> int | float | None:
     # The middle of labels means nothing, and the interactions can be too many to read for one value.
-    if feature.tower != "user" or feature.encoding is None or feature.encoding.kind == "vocabulary":
+    if feature.tower != "user" or feature.is_categorical or feature.is_list:
         return None
-    table = _open_table(config, spec.tables.users.file)
+    table = _open_users(config, spec)
     column = table.to_table(columns=[feature.name])[feature.name].cast(pa.float64()).drop_null().to_numpy()
     column = column[np.isfinite(column)]
     if not len(column):
@@ -467,6 +535,8 @@ def _describe(items: list[str], catalogue: pa.Table, item_id: str) -> list[str]:
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], float):
+        return f"of {len(value)} numbers"
     if isinstance(value, list):
         return " | ".join(map(str, value)) or "unknown"
     return "unknown" if value is None or value == UNKNOWN_TEXT else str(value)

@@ -10,6 +10,9 @@ EVAL_SPLIT: Final = "eval"
 HISTORY_PADDING: Final = ""
 HISTORY_PADDING_KEY: Final = -1
 
+# The column of the examples with the weight of a row in the loss, float32, where one is configured.
+WEIGHT: Final = "weight"
+
 # Signatures and output of a served tower.
 RAW_SIGNATURE: Final = "serving_default"
 EXAMPLES_SIGNATURE: Final = "serving_examples"
@@ -20,6 +23,7 @@ EMBEDDING_OUTPUT: Final = "embedding"
 USER_TOWER: Final = "user_tower"
 ITEM_TOWER: Final = "item_tower"
 INDEX: Final = "index"
+STATE: Final = "state"
 RELEASES: Final = "releases"
 MANIFEST_FILE: Final = "manifest.json"
 # Every part carries the id of the training that made it; a reader refuses a mixed set.
@@ -31,12 +35,17 @@ MODEL_ID: Final = "model_id"
 # Files of the artifacts.
 CATALOGUE_FILE: Final = "catalogue.parquet"
 INGEST_REPORT_FILE: Final = "ingest_report.json"
+DEAD_LETTERS_FILE: Final = "dead_letters.json"
 MODEL_INFO_FILE: Final = "model.json"
+# In the folder of the release's state: what TFDV says about its train split.
+TRAIN_STATISTICS_FILE: Final = "train_statistics.pb"
 INDEX_EMBEDDINGS_FILE: Final = "embeddings.npy"
 EVALUATION_REPORT_FILE: Final = "evaluation_report.json"
 ANOMALY_REPORT_FILE: Final = "anomaly_report.json"
 BLESSED_FILE: Final = "BLESSED"
 NOT_BLESSED_FILE: Final = "NOT_BLESSED"
+# TFX's name for what StatisticsGen writes for each split.
+STATISTICS_FILE: Final = "FeatureStats.pb"
 SCHEMA_FILE: Final = "schema.pbtxt"
 PUSH_RESULT_FILE: Final = "push.json"
 

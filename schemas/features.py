@@ -1,11 +1,12 @@
 """The features of a data set, declared once: everything downstream follows from a FeatureSpec."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from schemas.contract import WEIGHT
 from schemas.strict_config import STRICT, parse
 from schemas.yaml_files import load_yaml, locate
 
@@ -20,7 +21,11 @@ class VocabularyEncoding:
     kind: Literal["vocabulary"]
     """The literal `vocabulary`."""
     oov_buckets: Annotated[int, Field(ge=1)] = 1
-    """Embedding rows shared by the values that were not seen in training."""
+    """Embedding rows shared by the values that are not in the vocabulary."""
+    minimum_count: Annotated[int, Field(ge=1)] = 1
+    """How often the train split must hold a value for it to be in the vocabulary."""
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    """The vocabulary holds at most so many values, the most frequent ones. Null: all."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -41,7 +46,41 @@ class ZScoreEncoding:
     """The literal `z_score`."""
 
 
-Encoding = Annotated[VocabularyEncoding | BucketizeEncoding | ZScoreEncoding, Field(discriminator="kind")]
+@dataclass(frozen=True, config=STRICT)
+class VectorEncoding:
+    """A list of numbers as it is, such as a pretrained embedding, through a dense layer."""
+
+    kind: Literal["vector"]
+    """The literal `vector`."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class TextEncoding:
+    """The mean of the embeddings of a text's n-grams, each hashed to one of a number of rows."""
+
+    kind: Literal["text"]
+    """The literal `text`."""
+    buckets: Annotated[int, Field(ge=2)]
+    """Embedding rows; n-grams of one bucket share a row."""
+    ngrams: Annotated[int, Field(ge=1, le=5)] = 1
+    """Longest n-gram, in words: 2 stands for single words and pairs of neighbours. Words are lower-cased runs
+    of letters, marks and digits."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class HashedEncoding:
+    """One embedding row per hash bucket: no vocabulary, so values may come and go."""
+
+    kind: Literal["hashed"]
+    """The literal `hashed`."""
+    buckets: Annotated[int, Field(ge=2)]
+    """Embedding rows; values of one bucket share a row. Several times as many as values keep that rare."""
+
+
+Encoding = Annotated[
+    VocabularyEncoding | BucketizeEncoding | ZScoreEncoding | VectorEncoding | TextEncoding | HashedEncoding,
+    Field(discriminator="kind"),
+]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -61,14 +100,21 @@ class Feature:
     """Marks the two ids that join the tables."""
     multi_valued: bool = False
     """Whether a row holds a list of values (strings only)."""
+    length: Annotated[int, Field(ge=1)] | None = None
+    """Numbers in a row's list (dtype float); every row has so many. Null: a single value."""
     default: str | int | float | None = None
-    """Stands in for a missing value; without one a missing value is refused."""
+    """Stands in for a missing value; without one a missing value is refused. For a list of numbers: what each
+    of them is."""
     values: tuple[str, ...] | None = None
     """The only values a string may have; others are anomalies that stop the run."""
     minimum: int | float | None = None
     """The smallest value that a number may have; smaller ones are anomalies that stop the run."""
     maximum: int | float | None = None
     """The largest value that a number may have; larger ones are anomalies that stop the run."""
+    drift_threshold: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """The largest distance of the train split from that of the last release: of strings and encoded labels
+    the L-infinity distance, the largest change of a value's share of the values; of other numbers the
+    Jensen-Shannon divergence. `gate.fatal_drift` says whether more stops the run. Null: never too large."""
 
     @model_validator(mode="after")
     def _check(self) -> "Feature":
@@ -85,15 +131,21 @@ class Feature:
                 raise ValueError(
                     f"feature {self.name!r}: role {self.role!r} does not fit tower {self.tower!r}"
                 )
-            if self.encoding is not None and self.encoding.kind != "vocabulary":
+            if self.encoding is not None and self.encoding.kind not in ("vocabulary", "hashed"):
                 raise ValueError(
-                    f"feature {self.name!r}: an id is encoded with kind 'vocabulary' or not at all"
+                    f"feature {self.name!r}: an id is encoded with kind 'vocabulary' or 'hashed', or not at "
+                    "all"
                 )
-        if self.encoding is not None:
-            if self.encoding.kind != "vocabulary" and (not is_number or self.multi_valued):
-                raise ValueError(f"feature {self.name!r}: {self.encoding.kind} needs a single int or float")
-            if self.encoding.kind == "vocabulary" and self.dtype == "float":
-                raise ValueError(f"feature {self.name!r}: a vocabulary needs dtype string or int")
+        self._check_encoding()
+        if self.length is not None and self.dtype != "float":
+            raise ValueError(f"feature {self.name!r}: 'length' is for lists of floats; set dtype to float")
+        if self.drift_threshold is not None and (
+            self.length is not None or (self.encoding is not None and self.encoding.kind == "text")
+        ):
+            raise ValueError(
+                f"feature {self.name!r}: the drift of a text or a vector is not measured; leave "
+                "drift_threshold out"
+            )
         if self.multi_valued and is_number:
             raise ValueError(f"feature {self.name!r}: only strings can be multi_valued")
         if self.values is not None and is_number:
@@ -108,6 +160,41 @@ class Feature:
             raise ValueError(f"feature {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}")
         self._check_default()
         return self
+
+    def _check_encoding(self) -> None:
+        if self.encoding is None:
+            return
+        kind = self.encoding.kind
+        if kind in ("bucketize", "z_score") and (self.dtype == "string" or self.is_list):
+            raise ValueError(f"feature {self.name!r}: {kind} needs a single int or float")
+        if kind in ("vocabulary", "hashed") and self.dtype == "float":
+            what = "a vocabulary" if kind == "vocabulary" else "hashed"
+            raise ValueError(f"feature {self.name!r}: {what} needs dtype string or int")
+        if kind == "vector" and self.length is None:
+            raise ValueError(
+                f"feature {self.name!r}: vector needs dtype float and 'length', the numbers in every row"
+            )
+        if kind == "text" and (self.dtype != "string" or self.multi_valued):
+            raise ValueError(f"feature {self.name!r}: text needs a single string")
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a row holds a list, of strings or of numbers."""
+        return self.multi_valued or self.length is not None
+
+    @property
+    def is_categorical(self) -> bool:
+        """Whether its values are labels: strings that are no free text, and integers encoded as labels."""
+        if self.dtype == "string":
+            return self.encoding is None or self.encoding.kind != "text"
+        return self.encoding is not None and self.encoding.kind in ("vocabulary", "hashed")
+
+    @property
+    def default_value(self) -> Any:
+        """What stands in a row for a missing value: a value, a list, or None without a default."""
+        if self.default is None or not self.is_list:
+            return self.default
+        return [self.default] * (self.length or 1)
 
     def _check_default(self) -> None:
         if self.default is None:
@@ -139,30 +226,59 @@ class History:
     """Number of positives kept, the newest last."""
 
 
+Format = Literal["parquet", "csv", "jsonl", "tfrecord"]
+
+
 @dataclass(frozen=True, config=STRICT)
-class InteractionTable:
+class TableSource:
+    """How a table's files are read."""
+
+    format: Format | None = None
+    """`parquet`, `csv` (with a header), `jsonl` (an object per line) or `tfrecord` (tf.Example). Null: what
+    the names of the files end in, before .gz or .zst."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """What the files call a column, by its name here: {item: product_id}. Others have the same name."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """What stands between the fields of a CSV file."""
+    list_separator: Annotated[str, Field(min_length=1)] = "|"
+    """What stands between the values of a list within a CSV field."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "TableSource":
+        theirs = list(self.columns.values())
+        repeated = sorted({name for name in theirs if theirs.count(name) > 1})
+        if repeated:
+            raise ValueError(f"expected each name once in the values of columns. Received twice: {repeated}")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class InteractionTable(TableSource):
     """The log of interactions; it holds both id columns and the context features."""
 
     file: str = "interactions.parquet"
-    """File name within the data directory."""
+    """A file, a folder or a pattern with *, ? and **, within the data directory, or a path or URI of its own.
+    {date} stands for a day, such as 2026-11-22, {SPAN} for a day counted from 1970-01-01: of daily logs, only
+    the days of the run's window are read."""
     timestamp: str = "timestamp"
-    """Column with the time of the interaction: integer seconds since 1970, or a timestamp type."""
+    """Column with the time of the interaction: integer seconds since 1970, a timestamp type, or in text
+    formats ISO 8601."""
 
 
 @dataclass(frozen=True, config=STRICT)
-class UserTable:
+class UserTable(TableSource):
     """One row per user."""
 
     file: str = "users.parquet"
-    """File name within the data directory."""
+    """A file, a folder or a pattern with *, ? and **, in the data directory, or a path or URI of its own."""
 
 
 @dataclass(frozen=True, config=STRICT)
-class ItemTable:
+class ItemTable(TableSource):
     """One row per item: the catalogue."""
 
     file: str = "items.parquet"
-    """File name within the data directory."""
+    """A file, a folder or a pattern with *, ? and **, in the data directory, or a path or URI of its own."""
     display: tuple[str, ...] = ()
     """Columns shown with a recommendation; they need not be features."""
 
@@ -194,12 +310,15 @@ class FeatureSpec:
 
     @model_validator(mode="after")
     def _check(self) -> "FeatureSpec":
-        names = [feature.name for feature in self.features] + [self.timestamp]
+        names = [feature.name for feature in self.features] + [self.timestamp, WEIGHT]
         if self.history is not None:
             names.append(self.history.name)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"names must be unique over features, timestamp and history: {repeated} repeat")
+            raise ValueError(
+                f"names must be unique over features, timestamp, history and the row weight {WEIGHT!r}: "
+                f"{repeated} repeat"
+            )
         for role in ("user_id", "item_id"):
             found = [feature.name for feature in self.features if feature.role == role]
             if len(found) != 1:

@@ -2,32 +2,40 @@
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from schemas.contract import WEIGHT
 from schemas.features import Feature, FeatureSpec
 
 _TYPES = {"string": schema_pb2.BYTES, "int": schema_pb2.INT, "float": schema_pb2.FLOAT}
 
 
-def build_schema(spec: FeatureSpec) -> schema_pb2.Schema:
+def build_schema(spec: FeatureSpec, has_weights: bool = False) -> schema_pb2.Schema:
     """Describe the raw examples: what Transform parses and ExampleValidator checks.
 
     Args:
         spec: The features of the data set.
+        has_weights: Whether the examples hold the column `weight`.
 
     Returns:
-        One entry per feature, in declaration order, then the history and the timestamp. Single
+        One entry per feature, in declaration order, then the history, the timestamp and the weight. Single
         values are scalars (`[batch]`) that every example must hold, multi-valued features have
-        variable length, and the history is `[batch, length]`. `values`, `minimum` and `maximum`
-        become domains.
+        variable length, and lists of numbers and the history are `[batch, length]`. `values`,
+        `minimum` and `maximum` become domains.
     """
     schema = schema_pb2.Schema()
     for feature in spec.features:
         entry = schema.feature.add(name=feature.name, type=_TYPES[feature.dtype])
         if not feature.multi_valued:
-            _require_shape(entry)
+            _require_shape(entry, *(() if feature.length is None else (feature.length,)))
         _add_domain(entry, feature)
     if spec.history is not None:
         _require_shape(schema.feature.add(name=spec.history.name, type=schema_pb2.BYTES), spec.history.length)
     _require_shape(schema.feature.add(name=spec.timestamp, type=schema_pb2.INT))
+    if has_weights:
+        weight = schema.feature.add(name=WEIGHT, type=schema_pb2.FLOAT)
+        _require_shape(weight)
+        weight.float_domain.min = 0.0
+        weight.float_domain.disallow_nan = True
+        weight.float_domain.disallow_inf = True
     return schema
 
 
@@ -51,6 +59,6 @@ def _add_domain(entry: schema_pb2.Feature, feature: Feature) -> None:
         domain.min = feature.minimum
     if feature.maximum is not None:
         domain.max = feature.maximum
-    if feature.dtype == "int" and feature.encoding is not None and feature.encoding.kind == "vocabulary":
+    if feature.dtype == "int" and feature.is_categorical:
         # An integer that is a label, not a quantity: statistics count its values instead of averaging them.
         domain.is_categorical = True

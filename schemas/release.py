@@ -3,6 +3,7 @@
     <serving>/user_tower/<version>/               SavedModel
     <serving>/item_tower/<version>/               SavedModel
     <serving>/index/<version>/                    candidate index
+    <serving>/state/<version>/                    what the next run compares with; no server needs it
     <serving>/releases/<version>/manifest.json    written last: without it there is no release
 
 A reader that goes through the manifest sees a release whole or not at all. The serving directory is on this
@@ -31,13 +32,17 @@ from schemas.contract import (
     MODEL_ID,
     PART_FILE,
     RELEASES,
+    STATE,
     USER_TOWER,
 )
 from schemas.errors import ConfigError, ReleaseError, StorageError
 from schemas.strict_config import parse
 
 PARTS: Final = (INDEX, ITEM_TOWER, USER_TOWER)
-"""The parts of a release in the order in which they are put in place."""
+"""The parts of a release that a server needs, in the order in which they are put in place."""
+
+ALL_PARTS: Final = (STATE, *PARTS)
+"""Every part that is pushed, in the order in which they are put in place."""
 
 _UNFINISHED_PREFIX: Final = ".tmp-"
 
@@ -84,7 +89,8 @@ class Manifest:
     popularity: dict[str, float]
     """The same metrics of recommending the most popular items."""
     parts: dict[str, ReleasedPart]
-    """The folders, by part: `user_tower`, `item_tower` and `index`."""
+    """The folders, by part: `user_tower`, `item_tower`, `index` and, but in releases of earlier versions of
+    this program, `state`."""
 
 
 @plain_dataclass(frozen=True)
@@ -182,6 +188,39 @@ def find_release(serving_directory: str | Path, version: int) -> PublishedReleas
     return PublishedRelease(version, folder, manifest)
 
 
+@plain_dataclass(frozen=True)
+class ReleasedState:
+    """What the newest release left for the next run."""
+
+    version: int
+    """The release's version number."""
+    location: str | None
+    """The folder of the state: a path or URI; None where the release has none."""
+
+
+def find_latest_state(serving_directory: str | Path) -> ReleasedState | None:
+    """Find the newest release's state; the parts that serve are not looked at.
+
+    Args:
+        serving_directory: The folder that releases are pushed to: a path or URI.
+
+    Returns:
+        Where the state is; None without any release.
+
+    Raises:
+        ReleaseError: The manifest is unreadable.
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    serving = storage.join(serving_directory)
+    published = _list_published(serving)
+    if not published:
+        return None
+    version = published[-1]
+    file = storage.join(serving, RELEASES, str(version), MANIFEST_FILE)
+    state = _read_manifest(serving, file, version).parts.get(STATE)
+    return ReleasedState(version, None if state is None else storage.join(serving, state.path))
+
+
 def read_latest_release(serving_directory: str | Path, cache_directory: str | Path | None = None) -> Release:
     """Read the newest release.
 
@@ -225,8 +264,8 @@ def read_part_id(folder: str | Path, part: str, expected_model_id: str | None = 
     """Read which training made a part.
 
     Args:
-        folder: A SavedModel of a tower, or an index: a path or URI.
-        part: What the folder should be: `user_tower`, `item_tower` or `index`.
+        folder: A SavedModel of a tower, an index or a state: a path or URI.
+        part: What the folder should be: `user_tower`, `item_tower`, `index` or `state`.
         expected_model_id: The training that the part must come from; None accepts every one.
 
     Returns:
@@ -235,7 +274,7 @@ def read_part_id(folder: str | Path, part: str, expected_model_id: str | None = 
     Raises:
         ReleaseError: The folder does not say what it is, is another part, or comes from another training.
     """
-    file = storage.join(folder, PART_FILE if part == INDEX else f"{ASSETS_EXTRA}/{PART_FILE}")
+    file = storage.join(folder, PART_FILE if part in (INDEX, STATE) else f"{ASSETS_EXTRA}/{PART_FILE}")
     try:
         content = json.loads(storage.read_bytes(file))
         found, model_id = str(content["part"]), str(content[MODEL_ID])

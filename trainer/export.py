@@ -31,7 +31,8 @@ def export_towers(
     """Write `user_tower/` and `item_tower/`, with the signatures that schemas.contract names.
 
     `serving_default` takes one tensor per raw feature of the tower: `[batch]`, `[batch, values]`
-    string padded with '' for a multi-valued one, `[batch, length]` string for the history.
+    string padded with '' for a multi-valued one, `[batch, length]` float32 for a list of numbers,
+    `[batch, length]` string for the history.
     `serving_examples` takes `[batch]` serialised tf.Examples; one without a history or without a
     multi-valued feature counts as one with none. Both give `[batch, dim]` float32.
 
@@ -185,7 +186,7 @@ def _save_tower(
 def _raw_specs(features: Sequence[Feature], history: History | None) -> dict[str, Any]:
     specs = {
         feature.name: tf.TensorSpec(
-            [None, None] if feature.multi_valued else [None], _DTYPES[feature.dtype], feature.name
+            [None, feature.length] if feature.is_list else [None], _DTYPES[feature.dtype], feature.name
         )
         for feature in features
     }
@@ -198,7 +199,9 @@ def _parsing_spec(features: Sequence[Feature], history: History | None) -> dict[
     parsing: dict[str, Any] = {
         feature.name: tf.io.VarLenFeature(_DTYPES[feature.dtype])
         if feature.multi_valued
-        else tf.io.FixedLenFeature([], _DTYPES[feature.dtype], feature.default)
+        else tf.io.FixedLenFeature(
+            [] if feature.length is None else [feature.length], _DTYPES[feature.dtype], feature.default_value
+        )
         for feature in features
     }
     if history is not None:

@@ -36,16 +36,17 @@ class LossSum:
     """The loss of one batch, not yet averaged: only the caller knows the global batch."""
 
     loss_sum: tf.Tensor
-    """Scalar float32: the sum of the rows' cross entropies."""
+    """Scalar float32: the sum of the rows' cross entropies, each times the row's weight."""
     masked_fraction: tf.Tensor
     """Scalar float32: the share of the candidate negatives that were masked."""
 
 
-Loss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor | None, BatchKeys, tf.Tensor], LossSum]
+Loss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor | None, BatchKeys, tf.Tensor, tf.Tensor | None], LossSum]
 """A loss of one replica's batch.
 
 Its arguments are the user and the item embeddings, each [batch, dim] float32, log q of the rows' items,
-[batch] float32 or None, the keys of the rows, and a [2] int64 seed that differs between steps and replicas.
+[batch] float32 or None, the keys of the rows, a [2] int64 seed that differs between steps and replicas, and
+the weights of the rows, [batch] float32 or None.
 """
 
 
@@ -62,8 +63,19 @@ def build_loss(config: LossConfig, per_replica_batch: int) -> Loss:
     Raises:
         ConfigError: The batch is too small for the negatives of `rotation`.
     """
+
+    def in_batch(
+        users: tf.Tensor,
+        items: tf.Tensor,
+        log_q: tf.Tensor | None,
+        keys: BatchKeys,
+        seed: tf.Tensor,
+        weights: tf.Tensor | None = None,
+    ) -> LossSum:
+        return in_batch_softmax(users, items, log_q, keys, config, weights)
+
     if config.negatives == "in_batch":
-        return lambda users, items, log_q, keys, seed: in_batch_softmax(users, items, log_q, keys, config)
+        return in_batch
     if config.rotation_negatives >= per_replica_batch:
         raise ConfigError(
             "loss.rotation_negatives: expected fewer negatives than a replica's batch has rows "
@@ -72,16 +84,26 @@ def build_loss(config: LossConfig, per_replica_batch: int) -> Loss:
         )
 
     def rotation(
-        users: tf.Tensor, items: tf.Tensor, log_q: tf.Tensor | None, keys: BatchKeys, seed: tf.Tensor
+        users: tf.Tensor,
+        items: tf.Tensor,
+        log_q: tf.Tensor | None,
+        keys: BatchKeys,
+        seed: tf.Tensor,
+        weights: tf.Tensor | None = None,
     ) -> LossSum:
         offsets = draw_rotation_offsets(per_replica_batch, config.rotation_negatives, seed)
-        return rotation_softmax(users, items, log_q, keys, offsets, config)
+        return rotation_softmax(users, items, log_q, keys, offsets, config, weights)
 
     return rotation
 
 
 def in_batch_softmax(
-    users: tf.Tensor, items: tf.Tensor, log_q: tf.Tensor | None, keys: BatchKeys, config: LossConfig
+    users: tf.Tensor,
+    items: tf.Tensor,
+    log_q: tf.Tensor | None,
+    keys: BatchKeys,
+    config: LossConfig,
+    weights: tf.Tensor | None = None,
 ) -> LossSum:
     """Compute the softmax cross entropy with every other row's item as a negative.
 
@@ -91,6 +113,8 @@ def in_batch_softmax(
         log_q: [batch] float32, log q of each row's item; None without the correction.
         keys: The keys of the rows.
         config: Temperature and masks.
+        weights: [batch] float32, what each row's loss is multiplied by; None: 1. As another row's negative
+            an item counts whole.
 
     Returns:
         The summed loss and the masked share of the batch * (batch - 1) negatives.
@@ -98,7 +122,7 @@ def in_batch_softmax(
     logits = tf.matmul(users, items, transpose_b=True) / config.temperature
     if log_q is not None:
         logits -= log_q
-    return _masked_cross_entropy(logits, tf.linalg.diag_part(logits), in_batch_mask(keys, config))
+    return _masked_cross_entropy(logits, tf.linalg.diag_part(logits), in_batch_mask(keys, config), weights)
 
 
 def rotation_softmax(
@@ -108,6 +132,7 @@ def rotation_softmax(
     keys: BatchKeys,
     offsets: tf.Tensor,
     config: LossConfig,
+    weights: tf.Tensor | None = None,
 ) -> LossSum:
     """Compute the softmax cross entropy with a few other rows' items as negatives of each row.
 
@@ -119,12 +144,13 @@ def rotation_softmax(
         offsets: [negatives] int32, each in 1..batch-1: the negatives of row i are the items of the rows
             i + offset, modulo the batch.
         config: Temperature and masks.
+        weights: [batch] float32, what each row's loss is multiplied by; None: 1.
 
     Returns:
         The summed loss and the masked share of the batch * negatives candidates.
     """
     logits = rotation_logits(users, items, log_q, offsets, config.temperature)
-    return _masked_cross_entropy(logits, logits[:, 0], rotation_mask(keys, offsets, config))
+    return _masked_cross_entropy(logits, logits[:, 0], rotation_mask(keys, offsets, config), weights)
 
 
 def rotation_logits(
@@ -251,11 +277,14 @@ def _rotated_rows(batch: tf.Tensor, offsets: tf.Tensor) -> tf.Tensor:
     return (tf.range(batch)[:, None] + tf.concat([[0], offsets], axis=0)) % batch
 
 
-def _masked_cross_entropy(logits: tf.Tensor, own: tf.Tensor, masked: tf.Tensor) -> LossSum:
+def _masked_cross_entropy(
+    logits: tf.Tensor, own: tf.Tensor, masked: tf.Tensor, weights: tf.Tensor | None
+) -> LossSum:
     # exp(-inf) is an exact 0, in the sum and in its gradient; the row's own logit keeps the sum positive.
     kept = tf.where(masked, tf.constant(-math.inf, logits.dtype), logits)
     candidates = tf.cast(tf.size(logits) - tf.shape(logits)[0], tf.float32)
+    losses = tf.reduce_logsumexp(kept, axis=1) - own
     return LossSum(
-        loss_sum=tf.reduce_sum(tf.reduce_logsumexp(kept, axis=1) - own),
+        loss_sum=tf.reduce_sum(losses if weights is None else weights * losses),
         masked_fraction=tf.math.count_nonzero(masked, dtype=tf.float32) / candidates,
     )

@@ -5,7 +5,10 @@ The transformed features have the names of the raw ones:
 - the ids and the history: keys, `[rows]` and `[rows, length]` int64, see `_encode_ids`;
 - `vocabulary`: the value's index in `[0, in_vocabulary + oov_buckets)`, int64; multi-valued ones sparse;
 - `bucketize`: the value's quantile in `[0, buckets)`, int64;
-- `z_score`: float32.
+- `hashed`: the value's bucket in `[0, buckets)`, int64; multi-valued ones sparse; for ids keys all the same;
+- `text`: the buckets of the n-grams, one after the other by length, sparse int64;
+- `z_score`: float32; `vector`: `[rows, length]` float32, as it came;
+- the row weight, where the examples have one: float32, as it came.
 """
 
 from typing import Any, Final
@@ -13,8 +16,17 @@ from typing import Any, Final
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from schemas.contract import HISTORY_PADDING, HISTORY_PADDING_KEY, VOCABULARY_SUFFIX
-from schemas.features import BucketizeEncoding, Feature, FeatureSpec, VocabularyEncoding, ZScoreEncoding
+from schemas.contract import HISTORY_PADDING, HISTORY_PADDING_KEY, VOCABULARY_SUFFIX, WEIGHT
+from schemas.features import (
+    BucketizeEncoding,
+    Feature,
+    FeatureSpec,
+    HashedEncoding,
+    TextEncoding,
+    VectorEncoding,
+    VocabularyEncoding,
+    ZScoreEncoding,
+)
 from schemas.strict_config import from_json
 from trainer.vocabularies import FREQUENCY_SUFFIX
 
@@ -22,6 +34,8 @@ FINGERPRINT_BUCKETS: Final = 2**40
 
 # TFT leaves values with a line break out of text vocabularies, so this one is never in any.
 _NEVER_IN_VOCABULARY: Final = "\n"
+
+_NO_WORD: Final = r"[^\p{L}\p{M}\p{N}]+"
 
 
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
@@ -54,25 +68,35 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
             tf.constant(HISTORY_PADDING_KEY, tf.int64),
             _encode_ids(history, item_vocabulary),
         )
+    if WEIGHT in inputs:
+        outputs[WEIGHT] = tf.identity(inputs[WEIGHT])
+    counted = inputs[spec.item_id.name]
+    if isinstance(spec.item_id.encoding, HashedEncoding):
+        # Rows by bucket, not by item: nothing grows with the number of items.
+        counted = tf.strings.as_string(outputs[spec.item_id.name] % spec.item_id.encoding.buckets)
     # Not in the look-up's own file: its reader would split an id at its spaces.
-    tft.vocabulary(
-        inputs[spec.item_id.name], vocab_filename=spec.item_id.name + FREQUENCY_SUFFIX, store_frequency=True
-    )
+    tft.vocabulary(counted, vocab_filename=spec.item_id.name + FREQUENCY_SUFFIX, store_frequency=True)
     return outputs
 
 
 def _learn_vocabulary(inputs: dict[str, Any], id_feature: Feature) -> Any:
-    if id_feature.encoding is None:
+    encoding = id_feature.encoding
+    if not isinstance(encoding, VocabularyEncoding):
         return None
-    return tft.vocabulary(inputs[id_feature.name], vocab_filename=id_feature.name + VOCABULARY_SUFFIX)
+    return tft.vocabulary(
+        inputs[id_feature.name],
+        top_k=encoding.top_k,
+        frequency_threshold=encoding.minimum_count,
+        vocab_filename=id_feature.name + VOCABULARY_SUFFIX,
+    )
 
 
 def _encode_ids(ids: Any, vocabulary: Any) -> Any:
     """Give equal ids equal keys, and different ids different ones, whether they are in the vocabulary or not.
 
     A key is the index in the vocabulary, or else size + fingerprint mod 2**40, size being the
-    number of entries (0 without a vocabulary). So a batch can be searched for repeated ids, and
-    `size + key % oov_buckets` is still the embedding row of an id outside the vocabulary.
+    number of entries (0 without a vocabulary, thus for hashed ids). So a batch can be searched for
+    repeated ids, and `size + key % oov_buckets` is still the embedding row of an id outside the vocabulary.
 
     Args:
         ids: `[...]` string.
@@ -94,16 +118,20 @@ def _encode_ids(ids: Any, vocabulary: Any) -> Any:
 
 def _encode(values: Any, feature: Feature) -> Any:
     match feature.encoding:
-        case VocabularyEncoding(oov_buckets=oov_buckets):
-            if feature.dtype == "int":
-                values = tf.strings.as_string(values)
-            if feature.multi_valued:
-                # At serving, '' pads the rows of a batch to one length.
-                present = tf.sparse.retain(values, tf.not_equal(values.values, ""))
-                values = tft.sparse_tensor_left_align(present)
+        case VocabularyEncoding():
             return tft.compute_and_apply_vocabulary(
-                values, num_oov_buckets=oov_buckets, vocab_filename=feature.name + VOCABULARY_SUFFIX
+                _to_labels(values, feature),
+                top_k=feature.encoding.top_k,
+                frequency_threshold=feature.encoding.minimum_count,
+                num_oov_buckets=feature.encoding.oov_buckets,
+                vocab_filename=feature.name + VOCABULARY_SUFFIX,
             )
+        case HashedEncoding(buckets=buckets):
+            return _hash(_to_labels(values, feature), buckets)
+        case TextEncoding(buckets=buckets, ngrams=ngrams):
+            return _hash(_split_into_ngrams(values, ngrams), buckets)
+        case VectorEncoding():
+            return tf.identity(values)
         case BucketizeEncoding(buckets=buckets):
             return tft.bucketize(values, num_buckets=buckets)
         case ZScoreEncoding():
@@ -111,3 +139,26 @@ def _encode(values: Any, feature: Feature) -> Any:
     raise ValueError(
         f"feature {feature.name!r} has no encoding that Transform knows. Received: {feature.encoding!r}"
     )
+
+
+def _to_labels(values: Any, feature: Feature) -> Any:
+    if feature.dtype == "int":
+        return tf.strings.as_string(values)
+    if feature.multi_valued:
+        # At serving, '' pads the rows of a batch to one length.
+        present = tf.sparse.retain(values, tf.not_equal(values.values, ""))
+        return tft.sparse_tensor_left_align(present)
+    return values
+
+
+def _hash(values: Any, buckets: int) -> Any:
+    if isinstance(values, tf.SparseTensor):
+        return values.with_values(tf.strings.to_hash_bucket_fast(values.values, buckets))
+    return tf.strings.to_hash_bucket_fast(values, buckets)
+
+
+def _split_into_ngrams(texts: Any, longest: int) -> Any:
+    """Give the n-grams of each text, single words first: `[rows]` string to sparse string."""
+    lower = tf.strings.lower(texts, encoding="utf-8")
+    words = tf.strings.split(tf.strings.regex_replace(lower, _NO_WORD, " "))
+    return tf.strings.ngrams(words, tuple(range(1, longest + 1))).to_sparse()

@@ -21,7 +21,7 @@ class EmbeddingEncoder(tf_keras.layers.Layer):
     """Embeds a feature with one row per value of its vocabulary or bucket, and per OOV bucket.
 
     Args:
-        feature: A feature with a vocabulary or buckets.
+        feature: A feature with a vocabulary or buckets: of a quantile, a hash or an n-gram.
         size: Its rows.
         dim: Width of an embedding.
         seed: Seed of the initial rows.
@@ -88,6 +88,31 @@ class NumberEncoder(tf_keras.layers.Layer):
             [batch, dim] float32.
         """
         return self._dense(values[:, None])
+
+
+class VectorEncoder(tf_keras.layers.Layer):
+    """Maps a list of numbers to a vector, affinely.
+
+    Args:
+        feature: A feature with `length` numbers in a row.
+        dim: Width of the vector.
+        seed: Seed of the initial weights.
+    """
+
+    def __init__(self, feature: Feature, dim: int, seed: int) -> None:
+        super().__init__(name=f"{feature.name}_encoder")
+        self._dense = _dense(dim, feature.length or 1, seed)
+
+    def call(self, values: tf.Tensor) -> tf.Tensor:
+        """Encode a batch of lists.
+
+        Args:
+            values: [batch, length] float32.
+
+        Returns:
+            [batch, dim] float32.
+        """
+        return self._dense(values)
 
 
 class HistoryVectors(tf_keras.layers.Layer):
@@ -174,8 +199,8 @@ class Tower(tf_keras.layers.Layer):
 
         Args:
             features: Transformed features by name; those of the other tower are ignored. Single values
-                are [batch], multi-valued ones [batch, values] and the history [batch, length], both
-                with -1 where there is no value.
+                are [batch], vectors [batch, length], and multi-valued ones and texts [batch, values] and
+                the history [batch, length], these with -1 where there is no value.
             training: Whether dropout applies.
 
         Returns:
@@ -282,6 +307,8 @@ def _build_encoder(
 ) -> tf_keras.layers.Layer:
     if feature.encoding is not None and feature.encoding.kind == "z_score":
         return NumberEncoder(feature, config.dim, next(seeds))
+    if feature.encoding is not None and feature.encoding.kind == "vector":
+        return VectorEncoder(feature, config.dim, next(seeds))
     return EmbeddingEncoder(feature, sizes[feature.name], config.dim, next(seeds))
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras
 from tensorflow.core.framework import summary_pb2
 
-from schemas.contract import PROGRESS_LOGGER
+from schemas.contract import PROGRESS_LOGGER, WEIGHT
 from schemas.errors import ConfigError, TrainingError
 from schemas.features import FeatureSpec
 from trainer.config import TrainerConfig, TrainingConfig
@@ -58,11 +58,12 @@ def train(
     """Train both towers.
 
     The loss is the mean over the global batch: each replica divides the sum of its rows by the global
-    batch, and the gradients are summed over the replicas. Negatives come from the replica's own rows.
+    batch, and the gradients are summed over the replicas. Negatives come from the replica's own rows. With
+    row weights w the loss is sum_i w_i l_i / global batch, whatever the weights' sum.
 
     Args:
         columns: Transformed features of the train rows by name, as `read_columns` returns them: those
-            of both towers and the keys of both ids.
+            of both towers and the keys of both ids, and the row weights, [rows] float32, if there are any.
         spec: The features.
         config: Settings of the towers, the loss and the training.
         sizes: Rows of each feature with a vocabulary or buckets, by name.
@@ -79,7 +80,7 @@ def train(
         TrainingError: There are fewer rows than one global batch, or the loss is no longer finite.
     """
     settings = config.training
-    columns = {name: columns[name] for name in _columns_read(spec)}
+    columns = {name: columns[name] for name in (*_columns_read(spec), *({WEIGHT} & columns.keys()))}
     rows = len(columns[spec.item_id.name])
     global_batch = settings.per_replica_batch * strategy.num_replicas_in_sync
     steps_per_epoch, rows_left_out = divmod(rows, global_batch)
@@ -125,7 +126,8 @@ def train(
         draw = step * strategy.num_replicas_in_sync + tf.cast(replica, tf.int64)
         with tf.GradientTape() as tape:
             users, items = towers.user(batch, training=True), towers.item(batch, training=True)
-            result = loss(users, items, log_q, keys, tf.stack([settings.seed, draw]))
+            seed = tf.stack([settings.seed, draw])
+            result = loss(users, items, log_q, keys, seed, batch.get(WEIGHT))
             loss_share = result.loss_sum / global_batch
         variables = towers.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss_share, variables), variables, strict=True))

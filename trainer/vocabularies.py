@@ -6,9 +6,10 @@ from typing import Any, Final
 import numpy as np
 
 from schemas.contract import VOCABULARY_SUFFIX
-from schemas.features import BucketizeEncoding, FeatureSpec, VocabularyEncoding
+from schemas.features import BucketizeEncoding, FeatureSpec, HashedEncoding, TextEncoding, VocabularyEncoding
 
-# Of the file with one line per item of the train split: rows that hold it, a space, its id.
+# Of the file with one line per item of the train split: rows that hold it, a space, its id; for a hashed
+# item id one line per bucket, with the bucket's number in the place of the id.
 FREQUENCY_SUFFIX: Final = "_frequency"
 
 
@@ -17,7 +18,7 @@ class EncodedSize:
     """How many embedding rows a feature needs."""
 
     in_vocabulary: int
-    """Values with a row of their own: vocabulary entries, or buckets."""
+    """Values with a row of their own: vocabulary entries, or buckets. Of an id: vocabulary entries alone."""
     oov_buckets: int
     """Rows shared by all other values."""
 
@@ -30,7 +31,8 @@ def encoded_sizes(spec: FeatureSpec, transform_output: Any) -> dict[str, Encoded
         transform_output: The Transform step's `tft.TFTransformOutput`.
 
     Returns:
-        A size for each id, vocabulary and bucketised feature, by name. The history has the item id's.
+        A size for each id and each feature with a vocabulary or buckets, by name. The history has
+        the item id's.
     """
     sizes = {}
     for feature in spec.features:
@@ -38,7 +40,13 @@ def encoded_sizes(spec: FeatureSpec, transform_output: Any) -> dict[str, Encoded
             case VocabularyEncoding(oov_buckets=oov_buckets):
                 entries = transform_output.vocabulary_size_by_name(feature.name + VOCABULARY_SUFFIX)
                 sizes[feature.name] = EncodedSize(int(entries), oov_buckets)
-            case BucketizeEncoding(buckets=buckets):
+            case HashedEncoding(buckets=buckets) if feature.role is not None:
+                sizes[feature.name] = EncodedSize(0, buckets)
+            case (
+                BucketizeEncoding(buckets=buckets)
+                | HashedEncoding(buckets=buckets)
+                | TextEncoding(buckets=buckets)
+            ):
                 sizes[feature.name] = EncodedSize(buckets, 0)
             case None if feature.role is not None:
                 sizes[feature.name] = EncodedSize(0, 1)
@@ -52,6 +60,10 @@ def item_log_q(spec: FeatureSpec, transform_output: Any) -> np.ndarray:
     did, so that no value is log 0 (logQ correction, Yi et al. 2019, "Sampling-bias-corrected
     neural modeling for large corpus item recommendations").
 
+    Items that share a row share its q. For those outside a vocabulary with a cut-off it is their mean. For
+    those of a hash bucket it is their sum, as in the paper's own estimate by hash buckets: counting items
+    one by one would need the vocabulary that hashing does without.
+
     Args:
         spec: The features.
         transform_output: The Transform step's `tft.TFTransformOutput`, its counts taken over the
@@ -64,8 +76,15 @@ def item_log_q(spec: FeatureSpec, transform_output: Any) -> np.ndarray:
     size = encoded_sizes(spec, transform_output)[name]
     lines = transform_output.vocabulary_by_name(name + FREQUENCY_SUFFIX)
     rows_by_item = {item: int(rows) for rows, _, item in (line.partition(b" ") for line in lines)}
+    total = sum(rows_by_item.values())
     rows = np.ones(size.in_vocabulary + size.oov_buckets, np.float64)
-    if spec.item_id.encoding is not None:
-        vocabulary = transform_output.vocabulary_by_name(name + VOCABULARY_SUFFIX)
-        rows[: size.in_vocabulary] = [rows_by_item.get(item, 1) for item in vocabulary]
-    return np.log(rows / sum(rows_by_item.values())).astype(np.float32)
+    match spec.item_id.encoding:
+        case VocabularyEncoding():
+            vocabulary = transform_output.vocabulary_by_name(name + VOCABULARY_SUFFIX)
+            rows[: size.in_vocabulary] = [rows_by_item.pop(item, 1) for item in vocabulary]
+            if rows_by_item:
+                rows[size.in_vocabulary :] = sum(rows_by_item.values()) / len(rows_by_item)
+        case HashedEncoding():
+            for bucket, count in rows_by_item.items():
+                rows[int(bucket)] = count
+    return np.log(rows / total).astype(np.float32)

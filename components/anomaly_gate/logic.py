@@ -10,13 +10,15 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from schemas.contract import ANOMALY_REPORT_FILE, PROGRESS_LOGGER
+from components.anomaly_gate.drift import Drift
+from schemas.contract import ANOMALY_REPORT_FILE, PROGRESS_LOGGER, TRAIN_SPLIT
 from schemas.errors import DataError
 
 ANOMALIES_FILE: Final = "SchemaDiff.pb"
 """The file that TFX's ExampleValidator writes for each split."""
 
 _WHOLE_SPLIT: Final = "(whole split)"
+_DRIFT: Final = "DRIFT"
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
 
@@ -32,7 +34,7 @@ class Anomaly:
     severity: str
     """`ERROR`, `WARNING` or `UNKNOWN`."""
     reason: str
-    """TensorFlow Data Validation's name of the kind of anomaly."""
+    """TensorFlow Data Validation's name of the kind of anomaly, or `DRIFT`."""
     description: str
     """What is wrong, in a sentence."""
 
@@ -40,13 +42,21 @@ class Anomaly:
         return f"{self.split}, {self.feature}: {self.description} [{self.reason}]"
 
 
-def check_anomalies(splits: Mapping[str, Path], report_directory: Path) -> list[Anomaly]:
-    """Report every anomaly and stop where one is an error.
+def check_anomalies(
+    splits: Mapping[str, Path],
+    report_directory: Path,
+    drift: Drift | None = None,
+    fatal_drift: bool = False,
+) -> list[Anomaly]:
+    """Report every anomaly and every distance from the last release, and stop where one is an error.
 
     Args:
         splits: By split name, the folder with ExampleValidator's `SchemaDiff.pb`.
         report_directory: Where `anomaly_report.json` is written, also when an error is raised; it is
             made where it does not exist.
+        drift: The comparison with the last release; one beyond its threshold is an anomaly of the train
+            split. None: there was no comparison.
+        fatal_drift: Whether that anomaly is an error or a warning.
 
     Returns:
         The anomalies, none of them of severity ERROR; warnings also go to the progress logger.
@@ -59,14 +69,14 @@ def check_anomalies(splits: Mapping[str, Path], report_directory: Path) -> list[
             "Expected the anomalies of at least one split. Received: none, so nothing was validated."
         )
     anomalies = [anomaly for split, folder in splits.items() for anomaly in read_anomalies(split, folder)]
-    _write_report(anomalies, list(splits), report_directory)
+    if drift is not None:
+        anomalies += _drift_anomalies(drift, "ERROR" if fatal_drift else "WARNING")
+        _show_drift(drift)
+    _write_report(anomalies, list(splits), drift, report_directory)
     errors = [anomaly for anomaly in anomalies if anomaly.severity == "ERROR"]
     if errors:
         listed = "\n".join(f"  - {anomaly}" for anomaly in errors)
-        raise DataError(
-            f"The data do not fit the schema ({len(errors)} found):\n{listed}\n"
-            "Correct the tables, or values, minimum, maximum, default or dtype in the schema file."
-        )
+        raise DataError(f"{_headline(errors)} ({len(errors)} found):\n{listed}\n{_advise(errors)}")
     for anomaly in anomalies:
         _progress.info("Anomaly (%s): %s", anomaly.severity.lower(), anomaly)
     return anomalies
@@ -114,8 +124,56 @@ def _unpack(split: str, feature: str, info: anomalies_pb2.AnomalyInfo) -> Iterat
         )
 
 
-def _write_report(anomalies: list[Anomaly], splits: list[str], directory: Path) -> None:
+def _drift_anomalies(drift: Drift, severity: str) -> list[Anomaly]:
+    return [
+        Anomaly(
+            split=TRAIN_SPLIT,
+            feature=found.feature,
+            severity=severity,
+            reason=_DRIFT,
+            description=(
+                f"The {found.measure} from release {drift.release} is {found.value:.4f}, above the feature's "
+                f"drift_threshold {found.threshold}."
+            ),
+        )
+        for found in drift.features
+        if found.is_too_large
+    ]
+
+
+def _show_drift(drift: Drift) -> None:
+    if drift.features:
+        largest = drift.features[0]
+        _progress.info(
+            "Drift from release %d measured for %d features, largest: %s, %s %.4f",
+            drift.release, len(drift.features), largest.feature, largest.measure, largest.value,
+        )  # fmt: skip
+    if drift.note:
+        _progress.info("Drift not measured: %s", drift.note)
+
+
+def _headline(errors: Sequence[Anomaly]) -> str:
+    if all(error.reason == _DRIFT for error in errors):
+        return "The data have drifted too far from the last release"
+    return "The data do not fit the schema"
+
+
+def _advise(errors: Sequence[Anomaly]) -> str:
+    advice = []
+    if any(error.reason != _DRIFT for error in errors):
+        advice.append("Correct the tables, or values, minimum, maximum, default or dtype in the schema file.")
+    if any(error.reason == _DRIFT for error in errors):
+        advice.append(
+            "Where the change is wanted, raise drift_threshold in the schema file or set gate.fatal_drift "
+            "to false."
+        )
+    return " ".join(advice)
+
+
+def _write_report(anomalies: list[Anomaly], splits: list[str], drift: Drift | None, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     report = {"splits": splits, "anomalies": [dataclasses.asdict(anomaly) for anomaly in anomalies]}
+    if drift is not None:
+        report["drift"] = dataclasses.asdict(drift)
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (directory / ANOMALY_REPORT_FILE).write_text(text + "\n", encoding="utf-8")

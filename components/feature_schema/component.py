@@ -17,7 +17,10 @@ from schemas.strict_config import from_json, to_json
 class FeatureSchemaSpec(ComponentSpec):
     """Parameters and artifacts of FeatureSchema."""
 
-    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {"feature_spec": ExecutionParameter(type=str)}
+    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
+        "feature_spec": ExecutionParameter(type=str),
+        "has_weights": ExecutionParameter(type=int),
+    }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {}
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {
         "schema": ChannelParameter(type=standard_artifacts.Schema)
@@ -38,10 +41,11 @@ class FeatureSchemaExecutor(base_executor.BaseExecutor):
         Args:
             input_dict: Nothing.
             output_dict: `schema`.
-            exec_properties: `feature_spec`, JSON.
+            exec_properties: `feature_spec`, JSON, and `has_weights`, 1 or 0.
         """
         spec = from_json(FeatureSpec, exec_properties["feature_spec"])
-        write_schema(spec, Path(artifact_utils.get_single_uri(output_dict["schema"])))
+        directory = Path(artifact_utils.get_single_uri(output_dict["schema"]))
+        write_schema(spec, directory, has_weights=bool(exec_properties["has_weights"]))
 
 
 class FeatureSchema(base_component.BaseComponent):
@@ -50,14 +54,17 @@ class FeatureSchema(base_component.BaseComponent):
     SPEC_CLASS = FeatureSchemaSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(FeatureSchemaExecutor)
 
-    def __init__(self, feature_spec: FeatureSpec) -> None:
+    def __init__(self, feature_spec: FeatureSpec, has_weights: bool = False) -> None:
         """Build the node.
 
         Args:
             feature_spec: The features.
+            has_weights: Whether the ingest gives every row a weight.
         """
         super().__init__(
             FeatureSchemaSpec(
-                feature_spec=to_json(feature_spec), schema=Channel(type=standard_artifacts.Schema)
+                feature_spec=to_json(feature_spec),
+                has_weights=int(has_weights),
+                schema=Channel(type=standard_artifacts.Schema),
             )
         )

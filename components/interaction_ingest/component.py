@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from typing import Any
+from typing import Any, Final
 
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
@@ -13,14 +13,16 @@ from tfx.proto import example_gen_pb2
 from tfx.types import Channel, artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.artifacts import Catalogue, Report
+from components.artifacts import Catalogue, DeadLetters, Report
 from components.interaction_ingest.beam_steps import run_ingest
-from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.config import IngestConfig, WindowConfig
 from components.interaction_ingest.report import summarize
 from components.interaction_ingest.window import parse_window
 from schemas.contract import EVAL_SPLIT, PROGRESS_LOGGER, TRAIN_SPLIT
 from schemas.features import FeatureSpec
 from schemas.strict_config import from_json, to_json
+
+_FILES_IN_PROPERTY: Final = 100
 
 
 class InteractionIngestExecutor(BaseBeamExecutor):
@@ -36,7 +38,7 @@ class InteractionIngestExecutor(BaseBeamExecutor):
 
         Args:
             input_dict: Empty.
-            output_dict: One artifact each under `examples`, `catalogue` and `report`.
+            output_dict: One artifact each under `examples`, `catalogue`, `report` and `dead_letters`.
             exec_properties: As InteractionIngestSpec declares them.
 
         Raises:
@@ -50,17 +52,21 @@ class InteractionIngestExecutor(BaseBeamExecutor):
             exec_properties["window_to"] or "",
             exec_properties["window_last_days"] or 0,
         )
+        config = from_json(IngestConfig, exec_properties["ingest_config"])
+        if config.window is not None:
+            window = dataclasses.replace(window, maximum_missing_days=config.window.maximum_missing_days)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         report = run_ingest(
             self._make_beam_pipeline,
             from_json(FeatureSpec, exec_properties["feature_spec"]),
-            from_json(IngestConfig, exec_properties["ingest_config"]),
+            config,
             exec_properties["data_directory"],
             examples.uri,
             artifact_utils.get_single_uri(output_dict["catalogue"]),
             artifact_utils.get_single_uri(output_dict["report"]),
             window=window,
             input_fingerprint=exec_properties["input_fingerprint"] or "",
+            dead_letters_directory=artifact_utils.get_single_uri(output_dict["dead_letters"]),
         )
         examples.split_names = artifact_utils.encode_split_names([TRAIN_SPLIT, EVAL_SPLIT])
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
@@ -68,7 +74,23 @@ class InteractionIngestExecutor(BaseBeamExecutor):
         for [artifact] in output_dict.values():
             for name in ("window_from", "window_to", "input_fingerprint"):
                 artifact.set_string_custom_property(name, report[name])
+            artifact.set_string_custom_property("missing_days", ", ".join(report["missing_days"]))
+            artifact.set_string_custom_property("input_files", _shorten(report["files"]))
         logging.getLogger(PROGRESS_LOGGER).info(summarize(report))
+
+
+def _shorten(files: dict[str, list[str]]) -> str:
+    names = [name for of_table in files.values() for name in of_table]
+    if len(names) > _FILES_IN_PROPERTY:
+        names[_FILES_IN_PROPERTY:] = [f"and {len(names) - _FILES_IN_PROPERTY:,} more, see the report"]
+    return ", ".join(names)
+
+
+def _window_limits(config: IngestConfig) -> WindowConfig | None:
+    limits = WindowConfig()
+    if config.window is not None:
+        limits = WindowConfig(maximum_missing_days=config.window.maximum_missing_days)
+    return None if limits == WindowConfig() else limits
 
 
 class InteractionIngestSpec(ComponentSpec):
@@ -88,6 +110,7 @@ class InteractionIngestSpec(ComponentSpec):
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "catalogue": ChannelParameter(type=Catalogue),
         "report": ChannelParameter(type=Report),
+        "dead_letters": ChannelParameter(type=DeadLetters),
     }
 
 
@@ -95,8 +118,9 @@ class InteractionIngest(BaseBeamComponent):
     """Joins the interactions with users and items and writes the examples of both splits.
 
     Outputs: `examples` with the splits train and eval, `catalogue` with every item once, and
-    `report` with the rows read, kept and dropped by reason. Each has the custom properties `window_from`
-    and `window_to`, the days that were read ('' for no limit), and `input_fingerprint`.
+    `report` with the rows read, kept and dropped by reason, and `dead_letters` with the malformed rows. Each
+    has the custom properties `window_from` and `window_to`, the days that were read ('' for no limit),
+    `missing_days`, `input_files` and `input_fingerprint`.
     """
 
     SPEC_CLASS = InteractionIngestSpec
@@ -117,7 +141,7 @@ class InteractionIngest(BaseBeamComponent):
         Args:
             feature_spec: The features and the tables' file names.
             config: The positive rule, the split, and what to do about missing metadata. Its window is
-                not read: each run is given its own.
+                not read, but for its limits: each run is given its own days.
             data_directory: The folder of the tables: a path or URI.
             window_from: First day to read, such as 2026-11-01; '' for no limit.
             window_to: Last day to read; '' for no limit.
@@ -128,7 +152,7 @@ class InteractionIngest(BaseBeamComponent):
         super().__init__(
             spec=InteractionIngestSpec(
                 feature_spec=to_json(feature_spec),
-                ingest_config=to_json(dataclasses.replace(config, window=None)),
+                ingest_config=to_json(dataclasses.replace(config, window=_window_limits(config))),
                 data_directory=data_directory,
                 window_from=window_from,
                 window_to=window_to,
@@ -137,5 +161,6 @@ class InteractionIngest(BaseBeamComponent):
                 examples=Channel(type=standard_artifacts.Examples),
                 catalogue=Channel(type=Catalogue),
                 report=Channel(type=Report),
+                dead_letters=Channel(type=DeadLetters),
             )
         )

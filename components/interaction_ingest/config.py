@@ -10,13 +10,79 @@ from schemas.strict_config import STRICT
 
 
 @dataclass(frozen=True, config=STRICT)
-class PositiveRule:
-    """Which interactions are positives."""
+class Condition:
+    """What one column of an interaction must say: a number that is large enough, or one of some texts."""
 
     column: str
-    """A numeric column of the interactions."""
-    at_least: float
-    """Rows with a smaller value are dropped and counted."""
+    """A column of the interactions."""
+    at_least: float | None = None
+    """The smallest number that fulfils it, such as a rating or a dwell time in the column's own unit."""
+    one_of: tuple[str, ...] | None = None
+    """The texts that fulfil it, such as event types."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Condition":
+        _check_condition(self.at_least, self.one_of)
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class PositiveRule:
+    """Which interactions are positives: a single condition, or a list under `all_of`."""
+
+    column: str | None = None
+    """A column of the interactions."""
+    at_least: float | None = None
+    """The smallest number that is a positive; rows with a smaller one are dropped and counted."""
+    one_of: tuple[str, ...] | None = None
+    """The texts that are positives, such as event types; rows with another one are dropped and counted."""
+    all_of: tuple[Condition, ...] = ()
+    """Conditions that must all hold, in the place of `column`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "PositiveRule":
+        if (self.column is None) == (not self.all_of):
+            raise ValueError(
+                "expected column with at_least or one_of, or a list of such conditions under all_of. "
+                f"Received: {'neither' if self.column is None else 'both'}"
+            )
+        if self.column is not None:
+            _check_condition(self.at_least, self.one_of)
+        elif self.at_least is not None or self.one_of is not None:
+            raise ValueError("expected at_least and one_of inside the conditions of all_of, beside a column")
+        return self
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Every condition that a positive fulfils."""
+        if self.column is None:
+            return self.all_of
+        return (Condition(column=self.column, at_least=self.at_least, one_of=self.one_of),)
+
+
+def _check_condition(at_least: float | None, one_of: tuple[str, ...] | None) -> None:
+    if (at_least is None) == (not one_of):
+        raise ValueError(
+            "expected at_least, a number, or one_of, a list of texts with at least one. "
+            f"Received: {'neither' if at_least is None else 'both'}"
+        )
+
+
+@dataclass(frozen=True, config=STRICT)
+class WeightRule:
+    """How much an interaction counts in the loss."""
+
+    column: str
+    """A column of the interactions: the weight itself or, with `by_value`, what it depends on."""
+    by_value: dict[str, Annotated[float, Field(ge=0)]] | None = None
+    """The weight of each value of the column, such as {click: 1.0, purchase: 5.0}; null: the column
+    holds the weight, a number that is not negative. Rows without a weight are dropped and counted."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "WeightRule":
+        if self.by_value is not None and not self.by_value:
+            raise ValueError("expected by_value with at least one value and its weight. Received: none")
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -40,7 +106,17 @@ class CutOffSplit:
     """The first moment of the eval split, UTC unless it has an offset, such as 2026-11-01T00:00:00Z."""
 
 
-Split = Annotated[LatestPerUserSplit | CutOffSplit, Field(discriminator="kind")]
+@dataclass(frozen=True, config=STRICT)
+class LastDaysSplit:
+    """Positives of the newest days are held out. Days are UTC."""
+
+    kind: Literal["last_days"]
+    """The literal `last_days`."""
+    days: Annotated[int, Field(ge=1)]
+    """Number of days up to and including that of the newest positive, found when the ingest runs."""
+
+
+Split = Annotated[LatestPerUserSplit | CutOffSplit | LastDaysSplit, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -57,6 +133,9 @@ class WindowConfig:
     last_days: Annotated[int, Field(ge=1)] | None = None
     """Number of days up to and including that of the newest interaction, found when the ingest runs;
     null: all."""
+    maximum_missing_days: Annotated[int, Field(ge=0)] = 0
+    """Days of the window that daily logs ({date} in the schema file) may have no file for; they are listed,
+    and with more of them the run stops."""
 
     @model_validator(mode="after")
     def _check(self) -> "WindowConfig":
@@ -75,10 +154,26 @@ class IngestConfig:
 
     positives: PositiveRule | None = None
     """Which interactions are positives; null: all."""
+    weight: WeightRule | None = None
+    """How much each row counts in the loss; null: all the same."""
+    repeated: Literal["keep_all", "keep_last", "keep_first"] = "keep_all"
+    """Which positives of the same user and item are kept, in time order; the others are counted."""
+    max_positives_per_user: Annotated[int, Field(ge=2)] | None = None
+    """Each user's newest positives that are kept, so that one who is a robot neither fills a bucket nor
+    outweighs the others; older ones are dropped and counted, after those repeated. Null: all."""
     split: Split = Field(default_factory=lambda: LatestPerUserSplit(kind="latest_per_user"))
     """What is held out for evaluation."""
     window: WindowConfig | None = None
     """Which days' interactions are read; null: all."""
+    maximum_rejected_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of a table's rows that may be malformed, and share of its bytes that may be unreadable. Such rows
+    are counted by reason and written to the dead letters; with more of them the run stops."""
     missing_metadata: Literal["refuse", "drop", "default"] = "refuse"
     """What happens to an interaction whose user or item is in no table: the run stops, or the row is
     dropped, or it is kept with the features' defaults. Counted in each case."""
+    join: Literal["auto", "broadcast", "shuffle"] = "auto"
+    """How users and items meet their interactions. `broadcast`: every worker holds the whole table;
+    `shuffle`: each bucket is sent the rows it needs; `auto`: by the table's size. The examples are the
+    same."""
+    broadcast_limit_mib: Annotated[float, Field(gt=0)] = 256.0
+    """Size in memory, in MiB, up to which `auto` broadcasts a table."""

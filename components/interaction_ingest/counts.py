@@ -18,6 +18,14 @@ OUTSIDE_WINDOW: Final = "outside_window"
 """The reason for dropping an interaction of a day that is not read."""
 
 
+REPEATED_PAIR: Final = "repeated_pair"
+"""The reason for dropping an interaction of a user and an item that another one stands for."""
+
+
+OVER_USER_LIMIT: Final = "over_user_limit"
+"""The reason for dropping an interaction of a user who has enough newer ones."""
+
+
 @dataclasses.dataclass(frozen=True)
 class IngestCounts:
     """What one batch or bucket counted; `merge_counts` adds them up."""
@@ -39,7 +47,23 @@ class IngestCounts:
     last_timestamp: float = -math.inf
     """Seconds since 1970 of the latest positive."""
     problems: tuple[str, ...] = ()
-    """Messages about batches that could not be read."""
+    """Messages about what stops the run, such as a store that cannot be reached."""
+    unread_bytes: int = 0
+    """Bytes of the files, as they are stored, that could not be read."""
+    examples: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Where a malformed row is and what it says, by reason."""
+
+    @classmethod
+    def of_read(cls, rows: int) -> "IngestCounts":
+        """Count rows that were read and are kept.
+
+        Args:
+            rows: Their number.
+
+        Returns:
+            The counts.
+        """
+        return cls(rows=Counter(read=rows))
 
 
 def merge_counts(parts: Iterable[IngestCounts]) -> IngestCounts:
@@ -58,6 +82,8 @@ def merge_counts(parts: Iterable[IngestCounts]) -> IngestCounts:
     users: set[str] = set()
     items: set[str] = set()
     problems: set[str] = set()
+    unread_bytes = 0
+    examples: dict[str, str] = {}
     first, last = math.inf, -math.inf
     for part in parts:
         rows.update(part.rows)
@@ -67,6 +93,9 @@ def merge_counts(parts: Iterable[IngestCounts]) -> IngestCounts:
         users.update(part.unknown_users)
         items.update(part.unknown_items)
         problems.update(part.problems)
+        unread_bytes += part.unread_bytes
+        for reason, example in part.examples.items():
+            examples[reason] = min(example, examples.get(reason, example))
         first, last = min(first, part.first_timestamp), max(last, part.last_timestamp)
     return IngestCounts(
         rows,
@@ -78,6 +107,8 @@ def merge_counts(parts: Iterable[IngestCounts]) -> IngestCounts:
         first,
         last,
         tuple(sorted(problems)[:EXAMPLE_IDS_SHOWN]),
+        unread_bytes,
+        dict(sorted(examples.items())),
     )
 
 

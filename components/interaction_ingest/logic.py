@@ -6,12 +6,10 @@ workers mount.
 
 import dataclasses
 import datetime
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +17,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.interaction_ingest.config import IngestConfig, Split
+from components.interaction_ingest.config import IngestConfig, PositiveRule, Split, WeightRule
 from components.interaction_ingest.counts import (
     EXAMPLE_IDS_SHOWN,
     MISSING_METADATA,
     OUTSIDE_WINDOW,
+    OVER_USER_LIMIT,
+    REPEATED_PAIR,
     IngestCounts,
 )
 from components.interaction_ingest.window import ALL_DAYS, Window
-from schemas import storage
-from schemas.contract import HISTORY_PADDING
+from schemas.contract import HISTORY_PADDING, WEIGHT
 from schemas.errors import DataError
 from schemas.features import Feature, FeatureSpec
 
@@ -38,6 +37,14 @@ FILE_COLUMN: Final = "#file"
 
 ROW_COLUMN: Final = "#row"
 """Column of a cleaned batch: the number of the row in its file."""
+
+
+BUCKET_COLUMN: Final = "#bucket"
+"""Column of a request for metadata: the bucket of users that needs it."""
+
+
+WEIGHT_COLUMN: Final = "#weight"
+"""Column of a cleaned batch: the weight of the row in the loss, where one is configured."""
 
 
 TRAIN: Final = 0
@@ -53,6 +60,9 @@ SKIPPED: Final = 2
 
 
 _ROWS_PER_BUCKET = 150_000
+
+
+_SECONDS_PER_DAY = 86_400
 
 
 _UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -84,33 +94,6 @@ class Bucket:
     """[rows] the item's row in the item table, the number of its rows if it is not there."""
 
 
-def fingerprint_inputs(spec: FeatureSpec, data_directory: str) -> str:
-    """Hash the three files, so that a cache sees changed data.
-
-    Args:
-        spec: Names the files.
-        data_directory: The folder they are in: a path or URI. From an object store every byte is read.
-
-    Returns:
-        The hexadecimal SHA-256 over the files' names and contents.
-
-    Raises:
-        DataError: A file is missing or cannot be read.
-        StorageError: The folder's store cannot be reached or refuses.
-    """
-    digest = hashlib.sha256()
-    for name in (spec.tables.interactions.file, spec.tables.users.file, spec.tables.items.file):
-        path = storage.join(data_directory, name)
-        require_file(path)
-        try:
-            with storage.open_stream(path) as stream:
-                content = hashlib.file_digest(stream, "sha256").digest()
-        except OSError as error:
-            raise DataError(f"Cannot read {path}: {error}") from error
-        digest.update(hashlib.sha256(name.encode()).digest() + content)
-    return digest.hexdigest()
-
-
 def cast_column(column: pa.Array | pa.ChunkedArray, feature: Feature, source: str) -> pa.Array:
     """Bring a column to the type that the feature declares.
 
@@ -120,13 +103,13 @@ def cast_column(column: pa.Array | pa.ChunkedArray, feature: Feature, source: st
         source: The file's name, for messages.
 
     Returns:
-        [rows] string, int64, float32 or list of string, nulls kept.
+        [rows] string, int64, float32, list of string or list of float32, nulls kept.
 
     Raises:
         DataError: A value does not fit: text that is not UTF-8, or an integer beyond 64 bits.
     """
-    if feature.multi_valued:
-        target = pa.list_(pa.string())
+    if feature.is_list:
+        target = pa.list_(pa.string() if feature.multi_valued else pa.float32())
     else:
         target = {"string": pa.string(), "int": pa.int64(), "float": pa.float32()}[feature.dtype]
     try:
@@ -137,6 +120,8 @@ def cast_column(column: pa.Array | pa.ChunkedArray, feature: Feature, source: st
             f"{source}: column {feature.name!r} holds a value that is no {feature.dtype}: {error}. "
             "Correct the value, or write the column with another type."
         ) from error
+    if feature.length is not None:
+        return _check_vectors(values, feature, source)
     return values
 
 
@@ -160,7 +145,8 @@ def cast_timestamp(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 def fill_missing(values: pa.Array, feature: Feature) -> tuple[pa.Array, int]:
     """Put the feature's default in the place of missing values.
 
-    A value is missing if it is null or, in a float, not finite; a list also if one of its elements is null.
+    A value is missing if it is null or, in a float, not finite; a list also if one of its elements
+    is missing.
 
     Args:
         values: [rows] as `cast_column` gives them.
@@ -169,6 +155,8 @@ def fill_missing(values: pa.Array, feature: Feature) -> tuple[pa.Array, int]:
     Returns:
         The values, [rows], unchanged if the feature has no default; and the number missing.
     """
+    if feature.length is not None:
+        return _fill_vectors(values, feature)
     if feature.multi_valued:
         elements = values.flatten()
         count = values.null_count + elements.null_count
@@ -191,16 +179,85 @@ def interaction_columns(spec: FeatureSpec, config: IngestConfig) -> list[str]:
 
     Args:
         spec: The features.
-        config: The positive rule.
+        config: The positive rule and the weight.
 
     Returns:
         Column names, each once.
     """
     names = [spec.user_id.name, spec.item_id.name, spec.timestamp]
     names += [feature.name for feature in spec.table_features("context")]
-    if config.positives is not None:
-        names.append(config.positives.column)
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys([*names, *rule_columns(config)]))
+
+
+def rule_columns(config: IngestConfig) -> list[str]:
+    """List the columns of the interactions that the rules read.
+
+    Args:
+        config: The positive rule and the weight.
+
+    Returns:
+        Column names; one that two rules read stands there twice.
+    """
+    names = [] if config.positives is None else [c.column for c in config.positives.conditions]
+    return names if config.weight is None else [*names, config.weight.column]
+
+
+def positive_reasons(
+    columns: pa.RecordBatch | pa.Table, rule: PositiveRule
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Find the rows that are no positives.
+
+    Args:
+        columns: [rows] with the columns of the rule.
+        rule: The rule.
+
+    Returns:
+        Per reason [rows] bool.
+    """
+    rows = columns.num_rows
+    no_value, below, other = (np.zeros(rows, bool) for _ in range(3))
+    for condition in rule.conditions:
+        values = _plain(columns.column(condition.column))
+        if condition.one_of is not None:
+            texts = values.cast(pa.string())
+            missing = texts.is_null().to_numpy(zero_copy_only=False)
+            allowed = _to_mask(pc.is_in(texts, value_set=pa.array(condition.one_of, pa.string())))
+            other |= ~missing & ~allowed
+        else:
+            numbers = _to_floats(values)
+            missing = np.isnan(numbers)
+            # Numpy rounds a Python number to the column's own precision: a float32 of 4.1 passes 4.1.
+            below |= numbers < condition.at_least
+        no_value |= missing
+    return {
+        "no_value_for_positive_rule": no_value,
+        "below_positive_rule": below,
+        "not_in_positive_rule": other,
+    }
+
+
+def row_weights(
+    column: pa.Array | pa.ChunkedArray, rule: WeightRule
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Find how much each row counts in the loss.
+
+    Args:
+        column: [rows] the weights or, with `by_value`, what they depend on.
+        rule: The rule.
+
+    Returns:
+        [rows] float32 weights, and [rows] bool: whether the row has none, because its value is null,
+        negative, not finite or not among those of `by_value`.
+    """
+    values = _plain(column)
+    if rule.by_value is None:
+        weights = _to_floats(values).astype(np.float32)
+    else:
+        place = pc.index_in(values.cast(pa.string()), value_set=pa.array(list(rule.by_value), pa.string()))
+        known = np.array([*rule.by_value.values(), np.nan], np.float32)
+        weights = known[place.fill_null(len(rule.by_value)).to_numpy()]
+    missing = ~np.isfinite(weights) | (weights < 0)
+    return np.where(missing, np.float32(0), weights), missing
 
 
 def clean_batch(
@@ -216,14 +273,15 @@ def clean_batch(
     Args:
         batch: [rows] with the columns of `interaction_columns`.
         file_index: Index of the file that the batch comes from.
-        first_row: Number of its first row in the file.
+        first_row: Number of its first row in the file, unless the batch has a ROW_COLUMN.
         spec: The features.
-        config: The positive rule.
+        config: The positive rule and the weight.
         window: The days that are read.
 
     Returns:
         The rows kept (ids as string, timestamp as int64 seconds, context features cast, FILE_COLUMN
-        int32, ROW_COLUMN int64); and the counts, each dropped row under the first reason that holds.
+        int32, ROW_COLUMN int64, with a weight WEIGHT_COLUMN float32); and the counts, each dropped row
+        under the first reason that holds.
 
     Raises:
         DataError: A value does not fit its feature.
@@ -232,27 +290,32 @@ def clean_batch(
     users = cast_column(batch.column(spec.user_id.name), spec.user_id, source)
     items = cast_column(batch.column(spec.item_id.name), spec.item_id, source)
     timestamps = cast_timestamp(batch.column(spec.timestamp))
-    reasons = {
-        "null_id": _to_mask(pc.or_(users.is_null(), items.is_null())),
-        **bad_text_ids([users, items]),
-        "null_timestamp": _to_mask(timestamps.is_null()),
-    }
+    reasons: dict[str, npt.NDArray[np.bool_]] = {}
+    # What `read_piece` numbered it has also freed of malformed rows.
+    if ROW_COLUMN not in batch.schema.names:
+        reasons = {
+            "null_id": _to_mask(pc.or_(users.is_null(), items.is_null())),
+            **bad_text_ids([users, items]),
+            "null_timestamp": _to_mask(timestamps.is_null()),
+        }
     if not window.is_open:
         reasons[OUTSIDE_WINDOW] = _outside_window(timestamps, window)
     if config.positives is not None:
-        values = _plain(batch.column(config.positives.column))
-        if not pa.types.is_floating(values.type):
-            values = values.cast(pa.float64(), safe=False)
-        rated = values.to_numpy(zero_copy_only=False)
-        reasons["no_value_for_positive_rule"] = np.isnan(rated)
-        # Numpy rounds a Python number to the column's own precision: a float32 of 4.1 passes a rule of 4.1.
-        reasons["below_positive_rule"] = rated < config.positives.at_least
+        reasons |= positive_reasons(batch, config.positives)
+    weights = None
+    if config.weight is not None:
+        weights, reasons["no_weight"] = row_weights(batch.column(config.weight.column), config.weight)
     keep, dropped = drop_by_reason(batch.num_rows, reasons)
     columns = {spec.user_id.name: users, spec.item_id.name: items, spec.timestamp: timestamps}
     for feature in spec.table_features("context"):
         columns[feature.name] = cast_column(batch.column(feature.name), feature, source)
+    if weights is not None:
+        columns[WEIGHT_COLUMN] = pa.array(weights)
     columns[FILE_COLUMN] = pa.array(np.full(batch.num_rows, file_index, np.int32))
-    columns[ROW_COLUMN] = pa.array(np.arange(first_row, first_row + batch.num_rows, dtype=np.int64))
+    if ROW_COLUMN in batch.schema.names:
+        columns[ROW_COLUMN] = batch.column(ROW_COLUMN)
+    else:
+        columns[ROW_COLUMN] = pa.array(np.arange(first_row, first_row + batch.num_rows, dtype=np.int64))
     kept = pa.record_batch(columns).filter(pa.array(keep))
     return kept, IngestCounts(rows=Counter(read=batch.num_rows), dropped=dropped)
 
@@ -269,26 +332,100 @@ def bucket_count(rows: int) -> int:
     return max(1, math.ceil(rows / _ROWS_PER_BUCKET))
 
 
-def partition_by_user(batch: pa.RecordBatch, user_column: str, buckets: int) -> dict[int, pa.RecordBatch]:
-    """Split a batch by a hash of the user, the same on every machine.
+def partition_by_id(batch: pa.RecordBatch, column: str, buckets: int) -> dict[int, pa.RecordBatch]:
+    """Split a batch by a hash of an id, the same on every machine.
 
     Args:
-        batch: [rows] with the user ids as string without nulls.
-        user_column: Name of the user id.
+        batch: [rows] with the ids as string without nulls.
+        column: Name of the id.
         buckets: Number of buckets.
 
     Returns:
         Per bucket its rows, in their order; no entry for a bucket without rows.
     """
+    if not batch.num_rows:
+        return {}
     if buckets == 1:
-        return {0: batch} if batch.num_rows else {}
-    encoded = batch.column(user_column).dictionary_encode()
+        return {0: batch}
+    encoded = batch.column(column).dictionary_encode()
     hashes = pd.util.hash_array(encoded.dictionary.to_numpy(zero_copy_only=False), categorize=False)
     bucket_of_row = (hashes % np.uint64(buckets)).astype(np.int64)[encoded.indices.to_numpy()]
+    ordered = batch.take(pa.array(np.argsort(bucket_of_row, kind="stable")))
+    found, sizes = np.unique(bucket_of_row, return_counts=True)
+    starts = np.cumsum(sizes) - sizes
     return {
-        int(bucket): batch.take(pa.array(np.flatnonzero(bucket_of_row == bucket)))
-        for bucket in np.unique(bucket_of_row)
+        int(bucket): ordered.slice(int(start), int(size))
+        for bucket, start, size in zip(found, starts, sizes, strict=True)
     }
+
+
+def choose_join(config: IngestConfig, table_bytes: int) -> Literal["broadcast", "shuffle"]:
+    """Choose how a user or item table meets its interactions.
+
+    Args:
+        config: The join, and the size up to which a table is broadcast.
+        table_bytes: Size of the table in memory.
+
+    Returns:
+        `broadcast`: every worker holds the whole table; `shuffle`: each bucket is sent the rows it needs.
+    """
+    if config.join != "auto":
+        return config.join
+    return "broadcast" if table_bytes <= config.broadcast_limit_mib * 2**20 else "shuffle"
+
+
+def request_items(parts: dict[int, pa.RecordBatch], item_column: str) -> pa.RecordBatch:
+    """List which bucket needs the metadata of which item.
+
+    Args:
+        parts: Cleaned rows by bucket of users.
+        item_column: Name of the item id.
+
+    Returns:
+        [pairs] the item id and BUCKET_COLUMN int64, each pair once.
+    """
+    ids = [pc.unique(part.column(item_column)) for part in parts.values()]
+    buckets = np.repeat(np.array(list(parts), np.int64), [len(values) for values in ids])
+    return pa.record_batch({item_column: pa.concat_arrays(ids), BUCKET_COLUMN: pa.array(buckets)})
+
+
+def answer_requests(requests: pa.Table, items: pa.Table, item_column: str) -> dict[int, pa.RecordBatch]:
+    """Give each bucket the rows of the item table that it needs.
+
+    Args:
+        requests: [pairs] as `request_items` makes them; a pair may repeat.
+        items: Rows of the item table, among them all that are there of the requested ones.
+        item_column: Name of the item id.
+
+    Returns:
+        Per bucket of users its rows of the item table, each once; no entry for a bucket without.
+    """
+    rows = _look_up(requests.column(item_column), items.column(item_column).combine_chunks())
+    known = rows < len(items)
+    pairs = np.unique(
+        np.stack([requests.column(BUCKET_COLUMN).to_numpy()[known], rows[known]]).astype(np.int64), axis=1
+    )
+    buckets, firsts = np.unique(pairs[0], return_index=True)
+    return {
+        int(bucket): as_batch(items.take(pa.array(needed)))
+        for bucket, needed in zip(buckets, np.split(pairs[1], firsts[1:]), strict=False)
+    }
+
+
+def as_batch(table: pa.Table) -> pa.RecordBatch:
+    """Make one batch of a table.
+
+    Args:
+        table: [rows].
+
+    Returns:
+        [rows].
+    """
+    columns = [
+        pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        for column in table.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=table.schema)
 
 
 def join_table(table: pa.Table, id_name: str, features: Sequence[Feature], with_defaults: bool) -> JoinTable:
@@ -309,7 +446,7 @@ def join_table(table: pa.Table, id_name: str, features: Sequence[Feature], with_
             continue
         values = table.column(feature.name).combine_chunks()
         if with_defaults:
-            default = [feature.default] if feature.multi_valued else feature.default
+            default = feature.default_value
             values = pa.concat_arrays([values, pa.array([default], values.type)])
         columns[feature.name] = _to_binary(values)
     return JoinTable(table.column(id_name).combine_chunks(), columns)
@@ -321,6 +458,7 @@ def build_bucket(
     items: JoinTable,
     spec: FeatureSpec,
     config: IngestConfig,
+    newest_second: int | None = None,
 ) -> tuple[Bucket, IngestCounts]:
     """Order the rows of some users, look up their metadata and assign the splits.
 
@@ -330,7 +468,9 @@ def build_bucket(
         items: The item table.
         spec: The features.
         config: The split, and what to do about missing metadata. Rows without metadata are dropped
-            and counted unless it is `default`; whether that is refused is decided on the sum.
+            and counted unless it is `default`; whether that is refused is decided on the sum. Then
+            repeated pairs are dropped, and then what is above the limit per user.
+        newest_second: Seconds since 1970 of the newest positive of all buckets; a `last_days` split asks.
 
     Returns:
         The bucket, and the counts.
@@ -344,7 +484,17 @@ def build_bucket(
     keep = np.ones(len(table), bool)
     if config.missing_metadata != "default":
         keep = ~(user_unknown | item_unknown)
+    dropped = Counter({MISSING_METADATA: int((~keep).sum())})
     order, starts = order_rows(table, keep, spec)
+    if config.repeated != "keep_all":
+        pair_items = table.column(spec.item_id.name).combine_chunks().dictionary_encode().indices.to_numpy()
+        once = first_or_last_of_pair(starts, pair_items[order], last=config.repeated == "keep_last")
+        dropped[REPEATED_PAIR] = int((~once).sum())
+        order, starts = order[once], group_starts(starts[once])
+    if config.max_positives_per_user is not None:
+        newest = rows_after(starts) < config.max_positives_per_user
+        dropped[OVER_USER_LIMIT] = int((~newest).sum())
+        order, starts = order[newest], group_starts(starts[newest])
     table = table.take(pa.array(order)).drop_columns([FILE_COLUMN, ROW_COLUMN])
 
     filled: Counter[str] = Counter()
@@ -355,7 +505,7 @@ def build_bucket(
         table = table.set_column(table.column_names.index(feature.name), feature.name, values)
 
     timestamps = table.column(spec.timestamp).to_numpy()
-    splits, single_users = assign_splits(starts, timestamps, config.split)
+    splits, single_users = assign_splits(starts, timestamps, config.split, newest_second)
     counts = IngestCounts(
         rows=Counter(
             train=int((splits == TRAIN).sum()),
@@ -365,7 +515,7 @@ def build_bucket(
             users_with_one_positive=single_users,
             unknown_users=len(unknown_users),
         ),
-        dropped=Counter({MISSING_METADATA: int((~keep).sum())}),
+        dropped=dropped,
         filled=filled,
         missing=missing,
         unknown_users=tuple(sorted(unknown_users)[:EXAMPLE_IDS_SHOWN]),
@@ -415,8 +565,64 @@ def group_starts(codes: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.repeat(firsts, np.diff(np.append(firsts, len(codes))))
 
 
+def rows_after(starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Count how many newer rows each row's user has.
+
+    Args:
+        starts: [rows] int64 first position of the row's user, rows in time order within the user.
+
+    Returns:
+        [rows] int64, 0 for the newest.
+    """
+    firsts, sizes = np.unique(starts, return_counts=True)
+    return np.repeat(firsts + sizes, sizes) - 1 - np.arange(len(starts))
+
+
+def first_or_last_of_pair(
+    starts: npt.NDArray[np.int64], items: npt.NDArray[Any], last: bool
+) -> npt.NDArray[np.bool_]:
+    """Find one row for each pair of user and item.
+
+    Args:
+        starts: [rows] int64 first position of the row's user, rows in time order within the user.
+        items: [rows] the same number for the same item.
+        last: Whether the pair's newest row is the one, and not its oldest.
+
+    Returns:
+        [rows] bool.
+    """
+    pairs = starts * (int(items.max(initial=0)) + 1) + items
+    direction = slice(None, None, -1) if last else slice(None)
+    chosen = np.zeros(len(pairs), bool)
+    # A view: what is set in it is set in `chosen`.
+    chosen[direction][np.unique(pairs[direction], return_index=True)[1]] = True
+    return chosen
+
+
+def cut_off_second(split: Split, newest_second: int | None) -> int | None:
+    """Find the first second of the eval split, where it is the same for all users.
+
+    Args:
+        split: The rule.
+        newest_second: Seconds since 1970 of the newest positive.
+
+    Returns:
+        Seconds since 1970: rows before it are train, the others eval. None if the split is made per
+        user, or if there are no positives.
+    """
+    if split.kind == "cut_off":
+        moment = split.time if split.time.tzinfo else split.time.replace(tzinfo=datetime.UTC)
+        return math.ceil(moment.timestamp())
+    if split.kind == "last_days" and newest_second is not None:
+        return (newest_second // _SECONDS_PER_DAY - split.days + 1) * _SECONDS_PER_DAY
+    return None
+
+
 def assign_splits(
-    starts: npt.NDArray[np.int64], timestamps: npt.NDArray[np.int64], split: Split
+    starts: npt.NDArray[np.int64],
+    timestamps: npt.NDArray[np.int64],
+    split: Split,
+    newest_second: int | None = None,
 ) -> tuple[npt.NDArray[np.int8], int]:
     """Say which rows are trained on and which are held out.
 
@@ -428,6 +634,7 @@ def assign_splits(
         starts: [rows] int64 first position of the row's user, rows in time order within the user.
         timestamps: [rows] int64 seconds since 1970.
         split: The rule.
+        newest_second: Seconds since 1970 of the newest positive of all users, for `last_days`.
 
     Returns:
         [rows] int8 TRAIN, EVAL or SKIPPED; and the number of users with a single row, those skipped
@@ -436,14 +643,14 @@ def assign_splits(
     rows = len(starts)
     firsts, sizes = np.unique(starts, return_counts=True)
     splits = np.full(rows, TRAIN, np.int8)
-    if split.kind == "cut_off":
-        moment = split.time if split.time.tzinfo else split.time.replace(tzinfo=datetime.UTC)
-        splits[timestamps >= math.ceil(moment.timestamp())] = EVAL
+    if split.kind != "latest_per_user":
+        cut_off = cut_off_second(split, newest_second)
+        if cut_off is not None:
+            splits[timestamps >= cut_off] = EVAL
         return splits, int((sizes == 1).sum())
     skipped = np.minimum(split.skip_latest, sizes - 1)
     left = sizes - skipped
-    newer_rows = np.repeat(firsts + sizes, sizes) - 1 - np.arange(rows)
-    splits[newer_rows < np.repeat(skipped, sizes)] = SKIPPED
+    splits[rows_after(starts) < np.repeat(skipped, sizes)] = SKIPPED
     splits[(firsts + left - 1)[left >= 2]] = EVAL
     return splits, int((left == 1).sum())
 
@@ -478,7 +685,7 @@ def example_batch(
         spec: The features.
 
     Returns:
-        [rows] with a list column per feature, timestamp and history: binary, int64 or float32.
+        [rows] with a list column per feature, timestamp, weight and history: binary, int64 or float32.
     """
     selected = bucket.rows.take(pa.array(rows))
     columns: dict[str, pa.Array] = {}
@@ -490,10 +697,13 @@ def example_batch(
         else:
             values = items.features[feature.name].take(pa.array(bucket.item_rows[rows]))
         columns[feature.name] = (
-            values if feature.multi_valued else _list_array(np.ones(len(rows), np.int64), values)
+            values if feature.is_list else _list_array(np.ones(len(rows), np.int64), values)
         )
     timestamps = selected.column(spec.timestamp).combine_chunks()
     columns[spec.timestamp] = _list_array(np.ones(len(rows), np.int64), timestamps)
+    if WEIGHT_COLUMN in bucket.rows.column_names:
+        weights = selected.column(WEIGHT_COLUMN).combine_chunks()
+        columns[WEIGHT] = _list_array(np.ones(len(rows), np.int64), weights)
     if spec.history is not None:
         positions = history_positions(bucket.starts, rows, spec.history.length)
         found = pa.array(positions.ravel(), mask=positions.ravel() < 0)
@@ -524,39 +734,10 @@ def build_catalogue(
     for field in items.schema:
         columns[field.name] = pa.nulls(len(unknown), field.type)
     for feature in spec.table_features("item"):
-        value: Any = [feature.default] if feature.multi_valued else feature.default
+        value: Any = feature.default_value
         values = unknown if feature.role is not None else [value] * len(unknown)
         columns[feature.name] = pa.array(values, items.schema.field(feature.name).type)
     return pa.concat_tables([items, pa.table(columns, schema=items.schema)])
-
-
-def require_file(location: str) -> storage.FileStatus:
-    """Check that an input file is there.
-
-    Args:
-        location: The file: a path or URI.
-
-    Returns:
-        Its size and age.
-
-    Raises:
-        DataError: It is not; the message names the Parquet files that are.
-        StorageError: Its store cannot be reached or refuses.
-    """
-    status = storage.find_file(location)
-    if status is not None:
-        return status
-    folder = storage.find_parent(location)
-    names = storage.list_names(folder)
-    # An object store knows no folders, so one without files is none.
-    if not names and (storage.is_remote(folder) or not Path(folder).is_dir()):
-        name = PurePosixPath(location).name
-        raise DataError(f"No folder {folder}: expected it to hold {name}. Set data.directory to it.")
-    tables = [name for name in names if name.endswith(".parquet")]
-    raise DataError(
-        f"No file {location}. Parquet files in the folder: {', '.join(tables) or 'none'}. "
-        "Put the file there, or correct data.directory or the schema file's 'tables'."
-    )
 
 
 def _outside_window(timestamps: pa.Array, window: Window) -> npt.NDArray[np.bool_]:
@@ -567,6 +748,35 @@ def _outside_window(timestamps: pa.Array, window: Window) -> npt.NDArray[np.bool
     if window.end_second is not None:
         outside |= seconds >= window.end_second
     return outside
+
+
+def _check_vectors(vectors: pa.Array, feature: Feature, source: str) -> pa.Array:
+    lengths = pc.list_value_length(vectors)
+    # What an empty cell of a CSV file becomes: no vector.
+    is_empty = pc.equal(lengths, 0).fill_null(False)
+    wrong = lengths.filter(pc.and_(pc.not_equal(lengths, feature.length), pc.invert(is_empty)))
+    if len(wrong):
+        raise DataError(
+            f"{source}: column {feature.name!r}: expected {feature.length} numbers in every row, as "
+            f"'length' in the schema file says. Received: {wrong[0]} numbers, and in {len(wrong):,} rows "
+            f"other than {feature.length}. Correct the rows, or the feature's length."
+        )
+    if not pc.any(is_empty).as_py():
+        return vectors
+    return pc.if_else(is_empty, pa.scalar(None, vectors.type), vectors)
+
+
+def _fill_vectors(values: pa.Array, feature: Feature) -> tuple[pa.Array, int]:
+    width = feature.length or 1
+    given = _to_mask(values.is_valid())
+    numbers = np.full((len(values), width), np.nan, np.float32)
+    numbers[given] = values.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    is_missing = ~np.isfinite(numbers).all(axis=1)
+    count = int(is_missing.sum())
+    if not count or feature.default is None:
+        return values, count
+    numbers[is_missing] = feature.default
+    return _list_array(np.full(len(values), width), pa.array(numbers.ravel())), count
 
 
 def _plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -618,6 +828,12 @@ def drop_by_reason(
     return keep, dropped
 
 
+def _to_floats(values: pa.Array) -> npt.NDArray[Any]:
+    if not pa.types.is_floating(values.type):
+        values = values.cast(pa.float64(), safe=False)
+    return values.to_numpy(zero_copy_only=False)
+
+
 def _look_up(ids: pa.ChunkedArray, known: pa.Array) -> npt.NDArray[np.int64]:
     found = pc.index_in(ids, value_set=known).fill_null(len(known))
     return found.to_numpy().astype(np.int64)
@@ -631,6 +847,6 @@ def _list_array(lengths: npt.NDArray[Any], values: pa.Array) -> pa.ListArray:
 def _to_binary(values: pa.Array) -> pa.Array:
     if pa.types.is_string(values.type):
         return values.cast(pa.binary())
-    if pa.types.is_list(values.type):
+    if pa.types.is_list(values.type) and pa.types.is_string(values.type.value_type):
         return values.cast(pa.list_(pa.binary()))
     return values

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.config import IngestConfig, PositiveRule
 from components.interaction_ingest.counts import (
     EXAMPLE_IDS_SHOWN,
     MISSING_METADATA,
@@ -13,6 +13,7 @@ from components.interaction_ingest.counts import (
     missing_message,
     show_ids,
 )
+from components.interaction_ingest.dead_letters import REJECTED, refuse_too_many
 from components.interaction_ingest.tables import Inputs
 from schemas.errors import DataError
 from schemas.features import FeatureSpec
@@ -37,23 +38,27 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
     kept = counts.rows["train"] + counts.rows["eval"] + counts.rows["skipped"]
     dropped = {reason: count for reason, count in sorted(counts.dropped.items()) if count}
     read, lost = counts.rows["read"], sum(dropped.values())
-    if not read == inputs.rows == kept + lost:
+    # Files that are none of their format stand for a row each, and are not among the rows of the others.
+    expected = inputs.rows + len(inputs.rejections.letters) if inputs.is_counted else read
+    if not read == expected == kept + lost:
         raise DataError(
-            f"{source}: {inputs.rows:,} rows are in the file, {read:,} were read, {kept:,} kept and {lost:,} "
+            f"{source}: {expected:,} rows are in the file, {read:,} were read, {kept:,} kept and {lost:,} "
             "dropped. Expected read = kept + dropped. Did the file change during the run? Run again."
         )
+    size_bytes = sum(file.size_bytes for file in inputs.files)
+    refuse_too_many(source, counts, size_bytes, config.maximum_rejected_fraction)
     if config.missing_metadata == "refuse" and dropped.get(MISSING_METADATA):
         raise DataError(_unknown_message(counts, spec))
     if not kept:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
         rule = config.positives
-        hint = f" The rule is {rule.column} >= {rule.at_least:g}." if rule else ""
+        hint = f" The rule is {_describe_rule(rule)}." if rule else ""
         remedy = "Change ingest.positives"
         if OUTSIDE_WINDOW in dropped:
             hint += f" The window is {_describe_days(inputs.window.first_text, inputs.window.last_text)}."
             remedy += " or the window"
         raise DataError(
-            f"{source}: no positives are left of {inputs.rows:,} interactions; dropped: {reasons}.{hint} "
+            f"{source}: no positives are left of {read:,} interactions; dropped: {reasons}.{hint} "
             f"{remedy}, or correct the data."
         )
     missing = {name: count for name, count in counts.missing.items() if count}
@@ -75,10 +80,13 @@ def build_report(
 
     Returns:
         The report; `users` have at least one row kept, `items` are those of the catalogue, timestamps
-        are seconds since 1970, and the window's ends are days, '' where there is no limit.
+        are seconds since 1970, and the window's ends are days, '' where there is no limit. Of the rows
+        dropped, those `rejected` are malformed and in the dead letters.
     """
     filled = {**inputs.users.filled, **inputs.items.filled}
     filled |= {name: count for name, count in counts.filled.items() if count}
+    window = inputs.window if inputs.daily is None else inputs.daily.window
+    missing_days = () if inputs.daily is None else inputs.daily.missing
     return {
         "rows_read": counts.rows["read"],
         "rows_kept": counts.rows["train"] + counts.rows["eval"] + counts.rows["skipped"],
@@ -96,9 +104,22 @@ def build_report(
         "item_table_dropped": inputs.items.dropped,
         "first_timestamp": int(counts.first_timestamp),
         "last_timestamp": int(counts.last_timestamp),
-        "window_from": inputs.window.first_text,
-        "window_to": inputs.window.last_text,
+        "window_from": window.first_text,
+        "window_to": window.last_text,
+        "missing_days": [day.isoformat() for day in missing_days],
         "input_fingerprint": input_fingerprint,
+        "files": {
+            table: [file.name for file in files]
+            for table, files in (
+                ("interactions", inputs.files),
+                ("users", inputs.users.files),
+                ("items", inputs.items.files),
+            )
+        },
+        "rejected": {
+            reason: count for reason, count in sorted(counts.dropped.items()) if count and reason in REJECTED
+        },
+        "unread_bytes": counts.unread_bytes,
     }
 
 
@@ -119,6 +140,8 @@ def summarize(report: dict[str, Any]) -> str:
     )
     if report["window_from"] or report["window_to"]:
         line += f"; days {_describe_days(report['window_from'], report['window_to'])}"
+    if report["missing_days"]:
+        line += f"; days without a file: {', '.join(report['missing_days'])}"
     for table in ("user", "item"):
         for reason, count in report[f"{table}_table_dropped"].items():
             line += f"; {count:,} rows of the {table} table dropped: {reason}"
@@ -152,6 +175,15 @@ def _unknown_message(counts: IngestCounts, spec: FeatureSpec) -> str:
     )
 
 
+def _describe_rule(rule: PositiveRule) -> str:
+    return " and ".join(
+        f"{condition.column} >= {condition.at_least:g}"
+        if condition.at_least is not None
+        else f"{condition.column} one of {', '.join(condition.one_of or ())}"
+        for condition in rule.conditions
+    )
+
+
 def _refuse_empty_split(counts: IngestCounts, source: str, config: IngestConfig) -> None:
     empty = [name for name in ("train", "eval") if not counts.rows[name]]
     if not empty:
@@ -164,6 +196,11 @@ def _refuse_empty_split(counts: IngestCounts, source: str, config: IngestConfig)
         remedy = (
             f"The {kept:,} positives are from {first} to {last} UTC, and those from "
             f"ingest.split.time {config.split.time.isoformat()} on are eval: choose a time in between."
+        )
+    elif config.split.kind == "last_days":
+        remedy = (
+            f"The {kept:,} positives with metadata leave nothing on one side of the last "
+            f"{config.split.days:,} days: change ingest.split.days, or give more data."
         )
     else:
         remedy = (

@@ -9,20 +9,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.interaction_ingest.config import IngestConfig, PositiveRule, WindowConfig
-from components.interaction_ingest.counts import EXAMPLE_IDS_SHOWN, missing_message, show_ids
-from components.interaction_ingest.logic import (
-    bad_text_ids,
-    cast_column,
-    cast_timestamp,
-    drop_by_reason,
-    fill_missing,
-    require_file,
+from components.interaction_ingest.config import IngestConfig, WindowConfig
+from components.interaction_ingest.counts import (
+    EXAMPLE_IDS_SHOWN,
+    IngestCounts,
+    merge_counts,
+    missing_message,
+    show_ids,
+)
+from components.interaction_ingest.dead_letters import (
+    UNREADABLE_FILE,
+    DeadLetter,
+    Rejections,
+    make_rejections,
+    refuse_too_many,
+)
+from components.interaction_ingest.files import DailyLogs, DataFile, choose_days, find_files
+from components.interaction_ingest.logic import cast_timestamp, fill_missing
+from components.interaction_ingest.sources import (
+    Column,
+    Piece,
+    is_calendar_time,
+    list_columns,
+    list_entity_columns,
+    look_into,
+    open_table,
+    read_piece,
 )
 from components.interaction_ingest.window import Window, resolve_window
-from schemas import storage
 from schemas.errors import ConfigError, DataError
-from schemas.features import Feature, FeatureSpec
+from schemas.features import Feature, FeatureSpec, InteractionTable, ItemTable, TableSource, UserTable
 
 _EXPECTED_TYPES = {
     "id": "strings or integers",
@@ -30,21 +46,36 @@ _EXPECTED_TYPES = {
     "int": "integers",
     "float": "numbers",
     "multi_valued": "lists of strings",
+    "vector": "lists of numbers",
+    "text": "strings or integers",
 }
 
 
 @dataclasses.dataclass(frozen=True)
-class RowGroup:
-    """One row group of an interaction file."""
+class TableFiles:
+    """The files of a table, looked into."""
 
-    path: str
-    """The Parquet file: a path or URI, opened where it is read."""
-    file_index: int
-    """The file's place in the order of the interaction files."""
-    index: int
-    """The row group's index in the file."""
-    first_row: int
-    """Number of the row group's first row in the file."""
+    files: tuple[DataFile, ...]
+    """Every file that is read."""
+    pieces: tuple[Piece, ...]
+    """What they are read in, in order."""
+    rejections: Rejections
+    """The files that are none of their format."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows; an estimate but for Parquet."""
+        return sum(piece.rows for piece in self.pieces)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether `rows` is no estimate."""
+        return all(file.format == "parquet" for file in self.files)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the files."""
+        return sum(file.size_bytes for file in self.files)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,22 +88,34 @@ class EntityTable:
     """Rows left out, by reason."""
     filled: dict[str, int]
     """Missing values that a default stands in for, by feature."""
+    files: tuple[DataFile, ...] = ()
+    """The files that were read."""
+    rejections: tuple[Rejections, ...] = ()
+    """The rows left out."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
     """The three tables, checked as far as their metadata and the two small ones allow."""
 
-    row_groups: tuple[RowGroup, ...]
-    """The row groups of the interactions, in order."""
+    row_groups: tuple[Piece, ...]
+    """What the interactions are read in, in order."""
     rows: int
-    """Number of interactions."""
+    """Number of interactions; an estimate but for Parquet."""
     window: Window
     """The days that are read."""
     users: EntityTable
     """The user table."""
     items: EntityTable
     """The item table."""
+    is_counted: bool = True
+    """Whether `rows` is no estimate."""
+    files: tuple[DataFile, ...] = ()
+    """The files of the interactions."""
+    daily: DailyLogs | None = None
+    """The days of daily logs."""
+    rejections: Rejections = dataclasses.field(default_factory=Rejections)
+    """Files of the interactions that are none of their format."""
 
 
 def check_inputs(
@@ -82,17 +125,19 @@ def check_inputs(
 
     Args:
         spec: The columns that are needed, and the files.
-        config: The positive rule, and what to do about missing metadata.
+        config: The rules with columns of their own, and what to do about missing metadata and malformed rows.
         data_directory: The folder of the files: a path or URI.
         window: The days to read; None: all.
 
     Returns:
-        The row groups of the interactions, the window's days, and the cleaned user and item tables.
+        The pieces of the interactions, the window's days, and the cleaned user and item tables.
 
     Raises:
-        ConfigError: `missing_metadata: default`, and a feature of the tables has no default.
-        DataError: A file is missing, empty or not Parquet; a column is missing or has the wrong
-            type; an id repeats or is null; a value without a default is missing.
+        ConfigError: `missing_metadata: default`, and a feature of the tables has no default; or the
+            format of a table cannot be told.
+        DataError: A file is missing or all are unreadable; a column is missing or has the wrong
+            type; an id repeats; a value without a default is missing; too many days are missing, or rows
+            malformed.
         StorageError: The files' store cannot be reached or refuses.
     """
     if config.missing_metadata == "default":
@@ -107,169 +152,263 @@ def check_inputs(
                 f"'default' in the schema file. Without one: {', '.join(without)}. Add them, or set "
                 "ingest.missing_metadata to refuse or drop."
             )
-    interactions = storage.join(data_directory, spec.tables.interactions.file)
-    log_name = _name_of(interactions)
-    parquet = _open_parquet(interactions)
-    _check_columns(
-        log_name,
-        parquet.schema_arrow,
-        (spec.user_id, spec.item_id, *spec.table_features("context")),
-    )
-    _check_timestamp(log_name, parquet.schema_arrow, spec.timestamp)
-    if config.positives is not None:
-        _check_rule_column(log_name, parquet.schema_arrow, config.positives)
-    groups, first_row = [], 0
-    for index in range(parquet.num_row_groups):
-        groups.append(RowGroup(interactions, 0, index, first_row))
-        first_row += parquet.metadata.row_group(index).num_rows
+    log = spec.tables.interactions
+    asked = window or WindowConfig()
+    columns = list_columns(spec, config)
+    for column in columns:
+        if column.is_compared and column.feature is not None and column.feature.dtype == "string":
+            raise DataError(_needs_numbers(_name_of(log.file), column, "a feature of dtype string"))
+    files, daily = find_files(log, data_directory), None
+    if files[0].day is not None:
+        files, daily = choose_days(files, asked, log.file)
+    looked = look_into_files(log, "interactions", files, columns)
     return Inputs(
-        row_groups=tuple(groups),
-        rows=first_row,
-        window=resolve_window(
-            window or WindowConfig(), lambda: find_newest_second(parquet, spec.timestamp, interactions)
-        ),
+        row_groups=looked.pieces,
+        rows=looked.rows,
+        window=daily.asked
+        if daily is not None
+        else resolve_window(asked, lambda: find_newest_second(looked, log, columns)),
         users=load_entity_table(
-            storage.join(data_directory, spec.tables.users.file), spec.user_id, spec.table_features("user")
+            spec.tables.users, data_directory, "users", spec.user_id, spec.table_features("user"), config
         ),
         items=load_entity_table(
-            storage.join(data_directory, spec.tables.items.file),
+            spec.tables.items,
+            data_directory,
+            "items",
             spec.item_id,
             spec.table_features("item"),
+            config,
             spec.tables.items.display,
         ),
+        is_counted=looked.is_counted,
+        files=looked.files,
+        daily=daily,
+        rejections=looked.rejections,
     )
+
+
+def look_into_files(
+    table: InteractionTable | UserTable | ItemTable,
+    name: str,
+    files: Sequence[DataFile],
+    columns: Sequence[Column],
+) -> TableFiles:
+    """Check the columns of a table's files, and cut them into pieces.
+
+    Args:
+        table: How they are read.
+        name: `interactions`, `users` or `items`.
+        files: The files.
+        columns: The columns that are needed.
+
+    Returns:
+        The pieces; of a file that cannot be opened, a rejection.
+
+    Raises:
+        DataError: A column is missing or has the wrong type, or no file can be used.
+        StorageError: The store cannot be reached or refuses.
+    """
+    pieces: list[Piece] = []
+    letters: list[DeadLetter] = []
+    unread_bytes = 0
+    problem: DataError | None = None
+    for index, file in enumerate(files):
+        if file.format != "parquet":
+            names, rows = look_into(file, table)
+            if names is not None:
+                _check_names(_name_of(file.path), names, columns, every=file.format == "csv")
+            if file.size_bytes:
+                pieces.append(Piece(file.path, file.format, index, 0, 0, rows, file.size_bytes))
+            continue
+        try:
+            parquet = _open_parquet(file)
+        except DataError as error:
+            problem = problem or error
+            letters.append(DeadLetter(UNREADABLE_FILE, file.path, text=str(error)))
+            unread_bytes += file.size_bytes
+            continue
+        _check_columns(_name_of(file.path), parquet.schema_arrow, columns)
+        first_row = 0
+        for group in range(parquet.num_row_groups):
+            metadata = parquet.metadata.row_group(group)
+            size = sum(metadata.column(i).total_compressed_size for i in range(metadata.num_columns))
+            rows = metadata.num_rows
+            if rows:
+                pieces.append(Piece(file.path, "parquet", index, group, first_row, rows, size))
+            first_row += rows
+    if problem is not None and not pieces:
+        raise problem
+    if not pieces:
+        raise DataError(
+            f"{files[0].path if len(files) == 1 else table.file} is empty: expected at least one row, found 0"
+            ". Write the table again."
+        )
+    return TableFiles(tuple(files), tuple(pieces), make_rejections(name, letters, unread_bytes))
 
 
 def load_entity_table(
-    path: str, id_feature: Feature, features: Sequence[Feature], further_columns: Sequence[str] = ()
+    source: UserTable | ItemTable,
+    data_directory: str,
+    name: str,
+    id_feature: Feature,
+    features: Sequence[Feature],
+    config: IngestConfig,
+    further_columns: Sequence[str] = (),
 ) -> EntityTable:
     """Read and clean a user or item table.
 
     Args:
-        path: The Parquet file: a path or URI.
+        source: Its files, and how they are read.
+        data_directory: The folder that they are in: a path or URI.
+        name: `users` or `items`.
         id_feature: The id, which must be unique.
         features: The features to read, the id among them.
+        config: How many malformed rows there may be.
         further_columns: Columns to carry along unchecked, such as what is shown with a recommendation.
 
     Returns:
-        The table without rows whose id is empty or has a line break, which are counted.
+        The table without malformed rows, which are counted.
 
     Raises:
-        DataError: The file cannot be used; the message says why.
+        ConfigError: The format cannot be told from the names of the files.
+        DataError: The files cannot be used; the message says why.
+        StorageError: The store cannot be reached or refuses.
     """
-    parquet, file = _open_parquet(path), _name_of(path)
-    _check_columns(file, parquet.schema_arrow, features)
-    names = [feature.name for feature in features]
-    extra = [name for name in further_columns if name not in names]
-    for name in extra:
-        _require_column(file, parquet.schema_arrow, name, "a column to show with recommendations")
-    try:
-        raw = parquet.read(columns=[*names, *extra])
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    ids = cast_column(raw.column(id_feature.name), id_feature, file)
-    if ids.null_count:
-        raise DataError(
-            f"{file}: {ids.null_count:,} of {len(ids):,} rows have no {id_feature.name!r}. "
-            "Every row needs an id: fill them in or remove the rows."
-        )
-    keep, dropped = drop_by_reason(len(ids), bad_text_ids([ids]))
-    raw, ids = raw.filter(pa.array(keep)), ids.filter(pa.array(keep))
+    files = find_files(source, data_directory)
+    file = _name_of(source.file)
+    columns = list_entity_columns(source, features, further_columns)
+    looked = look_into_files(source, name, files, columns)
+    batches: list[pa.RecordBatch] = []
+    rejections = [looked.rejections]
+    for piece in looked.pieces:
+        for batch, rejected in read_piece(piece, source, name, columns, [id_feature.name]):
+            batches.append(_decode_dictionaries(batch))
+            rejections.append(rejected)
+    parts = [pa.Table.from_batches([batch]) for batch in batches if batch.num_rows]
+    raw = pa.concat_tables(parts, promote_options="permissive") if parts else None
+    kept = 0 if raw is None else len(raw)
+    counts = merge_counts([*(part.count() for part in rejections), IngestCounts.of_read(kept)])
+    refuse_too_many(source.file, counts, looked.size_bytes, config.maximum_rejected_fraction)
+    if raw is None:
+        raise DataError(f"{source.file} is empty: expected at least one row, found 0. Write the table again.")
+    ids = raw.column(id_feature.name).combine_chunks()
     _refuse_duplicates(file, id_feature.name, ids)
 
-    columns: dict[str, pa.Array] = {}
+    loaded: dict[str, pa.Array] = {}
     filled: dict[str, int] = {}
     missing: dict[str, int] = {}
     for feature in features:
         if feature.role is not None:
-            columns[feature.name] = ids
+            loaded[feature.name] = ids
             continue
-        values = cast_column(raw.column(feature.name), feature, file)
-        columns[feature.name], count = fill_missing(values, feature)
+        loaded[feature.name], count = fill_missing(raw.column(feature.name).combine_chunks(), feature)
         if count:
             (missing if feature.default is None else filled)[feature.name] = count
     if missing:
         raise DataError(missing_message(file, missing))
-    for name in extra:
-        column = raw.column(name).combine_chunks()
-        columns[name] = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    return EntityTable(pa.table(columns), dict(dropped), filled)
+    for further in further_columns:
+        loaded.setdefault(further, raw.column(further).combine_chunks())
+    return EntityTable(
+        pa.table(loaded), dict(counts.dropped), filled, files, tuple(r for r in rejections if len(r.letters))
+    )
 
 
-def open_table(location: str) -> pq.ParquetFile:
-    """Open a Parquet file where it is.
-
-    Args:
-        location: A path or URI.
-
-    Returns:
-        The open file.
-
-    Raises:
-        StorageError: It cannot be opened.
-        OSError: It cannot be read.
-        pyarrow.ArrowException: It is no Parquet file.
-    """
-    # An object store answers few large requests much sooner than many small ones.
-    return pq.ParquetFile(storage.open_input(location), pre_buffer=storage.is_remote(location))
-
-
-def find_newest_second(table: pq.ParquetFile, column: str, source: str) -> int | None:
-    """Find the time of the newest interaction, from the file's statistics where it has them.
+def find_newest_second(looked: TableFiles, source: TableSource, columns: Sequence[Column]) -> int | None:
+    """Find the time of the newest interaction, from the files' statistics where they have them.
 
     Args:
-        table: The interactions.
-        column: Name of the timestamp.
-        source: The file, for messages.
+        looked: The interactions.
+        source: How they are read.
+        columns: Their columns.
 
     Returns:
-        Seconds since 1970; None if no row has a time.
+        Seconds since 1970; None if no row has a time of the calendar.
 
     Raises:
-        DataError: The column cannot be read.
+        StorageError: The store cannot be reached or refuses.
     """
+    [column] = [column for column in columns if column.kind == "timestamp"]
     newest: list[int] = []
-    try:
-        for index in range(table.num_row_groups):
-            values = _newest_of_statistics(table, index, column)
-            if values is None:
-                values = table.read_row_group(index, columns=[column]).column(column)
-            second = pc.max(cast_timestamp(values)).as_py()
-            newest += [] if second is None else [second]
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{source}: the column {column!r} cannot be read: {error}") from error
+    for piece in looked.pieces:
+        found = _newest_of_statistics(piece, column.source) if piece.format == "parquet" else None
+        if found is None:
+            # Ids do not matter here; what cannot be read is met again, and counted then.
+            batches = read_piece(piece, source, "interactions", [column], [])
+            seconds = [pc.max(batch.column(column.name)).as_py() for batch, _ in batches]
+            found = max((second for second in seconds if second is not None), default=None)
+        newest += [] if found is None else [found]
     return max(newest, default=None)
 
 
-def _newest_of_statistics(table: pq.ParquetFile, row_group: int, column: str) -> pa.Array | None:
-    kind = table.schema_arrow.field(column).type
-    chunk = table.metadata.row_group(row_group).column(table.schema_arrow.get_field_index(column))
-    # The columns of the file are counted by leaves, those of the table are not.
-    if chunk.path_in_schema != column or pa.types.is_dictionary(kind):
+def _newest_of_statistics(piece: Piece, column: str) -> int | None:
+    try:
+        table = open_table(piece.path)
+        kind = table.schema_arrow.field(column).type
+        chunk = table.metadata.row_group(piece.index).column(table.schema_arrow.get_field_index(column))
+        # The columns of the file are counted by leaves, those of the table are not.
+        if chunk.path_in_schema != column or pa.types.is_dictionary(kind):
+            return None
+        statistics = chunk.statistics
+        if statistics is None or not statistics.has_min_max:
+            return None
+        second = cast_timestamp(pa.array([statistics.max], kind))[0].as_py()
+    except (OSError, OverflowError, pa.ArrowException):
         return None
-    statistics = chunk.statistics
-    if statistics is None or not statistics.has_min_max:
-        return None
-    return pa.array([statistics.max], kind)
+    # With such a time in it, the row group has to be read.
+    return second if is_calendar_time(second) else None
 
 
 def _name_of(location: str) -> str:
     return PurePosixPath(location).name
 
 
-def _open_parquet(location: str) -> pq.ParquetFile:
+def _open_parquet(file: DataFile) -> pq.ParquetFile:
     remedy = "Write the table again, as Parquet."
-    if require_file(location).size_bytes == 0:
-        raise DataError(f"{location} is empty: expected a Parquet file, found 0 bytes. {remedy}")
+    if not file.size_bytes:
+        raise DataError(f"{file.path} is empty: expected a Parquet file, found 0 bytes. {remedy}")
     try:
-        parquet = open_table(location)
+        return open_table(file.path)
     except (OSError, pa.ArrowException) as error:
         raise DataError(
-            f"{location}: expected a Parquet file. It cannot be read as one: {error} {remedy}"
+            f"{file.path}: expected a Parquet file. It cannot be read as one: {error} {remedy}"
         ) from error
-    if parquet.metadata.num_rows == 0:
-        raise DataError(f"{location} is empty: expected at least one row, found 0. {remedy}")
-    return parquet
+
+
+def _decode_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
+    decoded = {
+        name: column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    }
+    return pa.record_batch(decoded)
+
+
+def _check_names(file: str, names: frozenset[str], columns: Iterable[Column], every: bool) -> None:
+    for column in columns:
+        if column.source in names or not (every or column.is_required):
+            continue
+        nearest = difflib.get_close_matches(column.source, names, n=1, cutoff=0.0)
+        raise DataError(
+            f"{file}: no column {column.source!r}, which is {_purpose(column)}. Its columns: "
+            f"{', '.join(sorted(names))}. Did you mean {nearest[0]!r}? Rename the column, or map it under "
+            "'columns' of the table in the schema file."
+        )
+
+
+def _needs_numbers(file: str, column: Column, found: str) -> str:
+    return (
+        f"{file}: column {column.source!r} must hold numbers, since ingest.positives or ingest.weight needs "
+        f"them. Found: {found}. Write it as numbers, or name another column."
+    )
+
+
+def _purpose(column: Column) -> str:
+    return {
+        "feature": "a feature of the schema file",
+        "timestamp": "the time of the interaction",
+        "number": "the column of ingest.positives or ingest.weight",
+        "text": "the column of ingest.positives or ingest.weight",
+        "any": "a column to show with recommendations",
+    }[column.kind]
 
 
 def _require_column(file: str, schema: pa.Schema, name: str, what: str) -> pa.DataType:
@@ -285,35 +424,34 @@ def _require_column(file: str, schema: pa.Schema, name: str, what: str) -> pa.Da
     )
 
 
-def _check_columns(file: str, schema: pa.Schema, features: Iterable[Feature]) -> None:
-    for feature in features:
-        found = _require_column(file, schema, feature.name, "a feature of the schema file")
-        kind = "id" if feature.role else "multi_valued" if feature.multi_valued else feature.dtype
-        if not _fits(found, kind):
+def _check_columns(file: str, schema: pa.Schema, columns: Iterable[Column]) -> None:
+    for column in columns:
+        found = _require_column(file, schema, column.source, _purpose(column))
+        name = repr(column.source)
+        if column.kind == "timestamp":
+            is_integer = _fits(found, "id") and not _fits(found, "string")
+            if not is_integer and not pa.types.is_timestamp(_value_type(found)):
+                raise DataError(
+                    f"{file}: column {name} must hold integer seconds since 1970 or timestamps. Found: "
+                    f"{found}. Write it with one of these types, or name another column under "
+                    "tables.interactions.timestamp."
+                )
+        elif column.kind == "number" and not _fits(found, "float"):
+            raise DataError(_needs_numbers(file, column, str(found)))
+        elif column.kind == "text" and not _fits(found, "text"):
             raise DataError(
-                f"{file}: column {feature.name!r} must hold {_EXPECTED_TYPES[kind]}. Found: {found}. "
-                "Write it with that type, or correct the feature's dtype in the schema file."
+                f"{file}: column {name} must hold {_EXPECTED_TYPES['text']}, since ingest.positives or "
+                f"ingest.weight compares it with texts. Found: {found}. Name another column."
             )
-
-
-def _check_timestamp(file: str, schema: pa.Schema, name: str) -> None:
-    found = _require_column(file, schema, name, "the time of the interaction")
-    if not (_fits(found, "id") and not _fits(found, "string")) and not pa.types.is_timestamp(
-        _value_type(found)
-    ):
-        raise DataError(
-            f"{file}: column {name!r} must hold integer seconds since 1970 or timestamps. Found: {found}. "
-            "Write it with one of these types, or name another column under tables.interactions.timestamp."
-        )
-
-
-def _check_rule_column(file: str, schema: pa.Schema, rule: PositiveRule) -> None:
-    found = _require_column(file, schema, rule.column, "the column of ingest.positives")
-    if not _fits(found, "float"):
-        raise DataError(
-            f"{file}: column {rule.column!r} must hold numbers, since ingest.positives compares it. "
-            f"Found: {found}. Write it as numbers, or name another column."
-        )
+        elif column.feature is not None:
+            feature = column.feature
+            kind: str = "id" if feature.role else "multi_valued" if feature.multi_valued else feature.dtype
+            kind = "vector" if feature.length is not None else kind
+            if not _fits(found, kind):
+                raise DataError(
+                    f"{file}: column {name} must hold {_EXPECTED_TYPES[kind]}. Found: {found}. "
+                    "Write it with that type, or correct the feature's dtype in the schema file."
+                )
 
 
 def _fits(found: pa.DataType, kind: str) -> bool:
@@ -321,14 +459,14 @@ def _fits(found: pa.DataType, kind: str) -> bool:
     types = pa.types
     if types.is_null(found):
         return True
-    if kind == "multi_valued":
+    if kind in ("multi_valued", "vector"):
         is_list = types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found)
-        return bool(is_list and _fits(found.value_type, "string"))
+        return bool(is_list and _fits(found.value_type, "string" if kind == "multi_valued" else "float"))
     is_string = types.is_string(found) or types.is_large_string(found) or types.is_string_view(found)
     is_integer = types.is_integer(found)
     if kind == "string":
         return bool(is_string)
-    if kind == "id":
+    if kind in ("id", "text"):
         return bool(is_string or is_integer)
     if kind == "int":
         return bool(is_integer or types.is_boolean(found))

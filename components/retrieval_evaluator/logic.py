@@ -443,7 +443,7 @@ def _read_queries(
     evaluation: Path, rows: np.ndarray, features: FeatureSpec, tower_inputs: Sequence[str]
 ) -> pa.Table:
     types = {feature.name: feature.dtype for feature in features.features}
-    list_names = [feature.name for feature in features.features if feature.multi_valued]
+    list_names = [feature.name for feature in features.features if feature.is_list]
     if features.history is not None:
         types[features.history.name] = "string"
         list_names.append(features.history.name)

@@ -33,6 +33,7 @@ class TowerPusherSpec(ComponentSpec):
         "report": ChannelParameter(type=Report),
         "schema": ChannelParameter(type=standard_artifacts.Schema),
         "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
     }
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {
         "pushed_release": ChannelParameter(type=standard_artifacts.PushedModel)
@@ -51,7 +52,7 @@ class TowerPusherExecutor(base_executor.BaseExecutor):
         """Unpack the artifacts, push, and set the output's custom properties.
 
         Args:
-            input_dict: `model`, `index`, `blessing`, `report`, `schema` and `transform_graph`.
+            input_dict: `model`, `index`, `blessing`, `report`, `schema`, `transform_graph` and `statistics`.
             output_dict: `pushed_release`; its custom property `pushed` is 1 or 0, and with 1 `version`
                 is the version number and `release` the manifest's folder, a path or URI.
             exec_properties: `serving_directory` and `run_id`.
@@ -69,6 +70,7 @@ class TowerPusherExecutor(base_executor.BaseExecutor):
                 report=paths["report"],
                 schema=paths["schema"],
                 transform_graph=paths["transform_graph"],
+                statistics=paths["statistics"],
             ),
             blessing=paths["blessing"],
             serving_directory=exec_properties["serving_directory"],
@@ -82,7 +84,7 @@ class TowerPusherExecutor(base_executor.BaseExecutor):
 
 
 class TowerPusher(base_component.BaseComponent):
-    """Writes both towers, the index and a manifest as one release, where the model was blessed."""
+    """Writes both towers, the index, the state and a manifest as one release, where the model was blessed."""
 
     SPEC_CLASS = TowerPusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TowerPusherExecutor)
@@ -95,6 +97,7 @@ class TowerPusher(base_component.BaseComponent):
         report: BaseChannel,
         schema: BaseChannel,
         transform_graph: BaseChannel,
+        statistics: BaseChannel,
         serving_directory: str | RuntimeParameter,
         run_id: str | RuntimeParameter,
     ) -> None:
@@ -107,6 +110,8 @@ class TowerPusher(base_component.BaseComponent):
             report: The evaluation's figures, of type components.Report.
             schema: The schema of the raw examples, of type Schema.
             transform_graph: Transform's graph, of type TransformGraph.
+            statistics: The statistics of the raw examples, of type ExampleStatistics; those of the train
+                split are kept with the release, for the next run to compare with.
             serving_directory: The folder that releases are pushed to: a path or URI.
             run_id: What the manifest calls the run; '' for what the environment variable DSSM_RUN_ID says
                 where the step runs, or 'unknown' without one.
@@ -119,6 +124,7 @@ class TowerPusher(base_component.BaseComponent):
                 report=report,
                 schema=schema,
                 transform_graph=transform_graph,
+                statistics=statistics,
                 serving_directory=serving_directory,
                 run_id=run_id,
                 pushed_release=Channel(type=standard_artifacts.PushedModel),

@@ -39,10 +39,15 @@ from schemas.contract import (
     PROGRESS_LOGGER,
     PUSH_RESULT_FILE,
     RELEASES,
+    STATE,
+    STATISTICS_FILE,
+    TRAIN_SPLIT,
+    TRAIN_STATISTICS_FILE,
     USER_TOWER,
 )
 from schemas.errors import ConfigError, ReleaseError
 from schemas.release import (
+    ALL_PARTS,
     PARTS,
     Manifest,
     PublishedRelease,
@@ -78,6 +83,8 @@ class PushInputs:
     """The schema's folder."""
     transform_graph: Path
     """The transform graph's folder."""
+    statistics: Path
+    """The statistics of the raw examples: a folder with one per split."""
 
 
 def is_blessed(blessing: Path) -> bool:
@@ -115,7 +122,7 @@ def check_writable(serving_directory: str | Path) -> None:
         object_store.check_writable(storage.join(serving_directory))
         return
     serving = Path(storage.join(serving_directory))
-    folders = [serving, *(serving / name for name in (*PARTS, RELEASES))]
+    folders = [serving, *(serving / name for name in (*ALL_PARTS, RELEASES))]
     try:
         for folder in {_nearest_existing(folder) for folder in folders}:
             with tempfile.TemporaryFile(dir=folder):
@@ -163,7 +170,7 @@ def push_if_blessed(
 
 
 def push_release(inputs: PushInputs, serving_directory: str | Path, run_id: str) -> PublishedRelease:
-    """Write one release: the index, the item tower, the user tower, and last the manifest.
+    """Write one release: the state, the index, the item tower, the user tower, and last the manifest.
 
     Args:
         inputs: The folders that the release is made from.
@@ -180,17 +187,25 @@ def push_release(inputs: PushInputs, serving_directory: str | Path, run_id: str)
     """
     sources = _locate_sources(inputs)
     description = {"run_id": run_id, **_describe(inputs, sources)}
+    with tempfile.TemporaryDirectory() as scratch:
+        sources[STATE] = _compose_state(inputs, description[MODEL_ID], Path(scratch) / STATE)
+        return _push_parts(sources, description, serving_directory)
+
+
+def _push_parts(
+    sources: dict[str, Path], description: dict[str, Any], serving_directory: str | Path
+) -> PublishedRelease:
     hashes = {part: hash_folder(source) for part, source in sources.items()}
     if storage.is_remote(serving_directory):
         address = storage.join(serving_directory)
         with object_store.claim_version(address) as claim:
-            files = {part: claim.upload(sources[part], part) for part in PARTS}
+            files = {part: claim.upload(sources[part], part) for part in ALL_PARTS}
             claim.commit(_compose_manifest(claim.version, files, hashes, description))
         return find_release(address, claim.version)
     serving = Path(storage.join(serving_directory))
     try:
         with _claim_version(serving) as version:
-            files = {part: _install(sources[part], serving, part, version) for part in PARTS}
+            files = {part: _install(sources[part], serving, part, version) for part in ALL_PARTS}
             manifest = _compose_manifest(version, files, hashes, description)
             _write_manifest(manifest, serving / RELEASES / str(version))
     except OSError as error:
@@ -248,6 +263,19 @@ def _locate_sources(inputs: PushInputs) -> dict[str, Path]:
     }
 
 
+def _compose_state(inputs: PushInputs, model_id: str, folder: Path) -> Path:
+    folder.mkdir()
+    source = inputs.statistics / f"Split-{TRAIN_SPLIT}" / STATISTICS_FILE
+    try:
+        shutil.copyfile(source, folder / TRAIN_STATISTICS_FILE)
+    except FileNotFoundError as error:
+        raise ReleaseError(
+            f"Expected the statistics of the train split in {source}. Received: no file."
+        ) from error
+    (folder / PART_FILE).write_text(json.dumps({MODEL_ID: model_id, "part": STATE}), encoding="utf-8")
+    return folder
+
+
 def _describe(inputs: PushInputs, sources: dict[str, Path]) -> dict[str, Any]:
     model = _read_json(inputs.model / MODEL_INFO_FILE, (MODEL_ID, "dim", "temperature"))
     report = _read_json(inputs.report / EVALUATION_REPORT_FILE, (MODEL_ID, "metrics", "popularity"))
@@ -285,15 +313,14 @@ def _read_json(file: Path, keys: tuple[str, ...]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _claim_version(serving: Path) -> Iterator[int]:
-    for name in (*PARTS, RELEASES):
+    for name in (*ALL_PARTS, RELEASES):
         (serving / name).mkdir(parents=True, exist_ok=True)
     releases = serving / RELEASES
     with contextlib.ExitStack() as stack:
         with (releases / _LOCK_FILE).open("w") as lock:
             _wait_for_lock(lock, serving)
-            version = (
-                max((v for name in (*PARTS, RELEASES) for v in list_versions(serving / name)), default=0) + 1
-            )
+            versions = (v for name in (*ALL_PARTS, RELEASES) for v in list_versions(serving / name))
+            version = max(versions, default=0) + 1
             (releases / str(version)).mkdir()
             claim = stack.enter_context((releases / str(version) / _CLAIM_FILE).open("w"))
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -347,7 +374,7 @@ def _remove_leftovers(serving: Path, own_version: int) -> None:
 
 
 def _remove_version(serving: Path, version: int) -> None:
-    for part in reversed(PARTS):
+    for part in reversed(ALL_PARTS):
         final, temporary = serving / part / str(version), _temporary(serving, part, version)
         _remove_folder(temporary)
         # Renamed first: a server that looks at the folder must not see a part of a part.
@@ -384,7 +411,8 @@ def _compose_manifest(
     version: int, files: dict[str, dict[str, int]], hashes: dict[str, str], description: dict[str, Any]
 ) -> bytes:
     parts = {
-        part: ReleasedPart(path=f"{part}/{version}", files=files[part], sha256=hashes[part]) for part in PARTS
+        part: ReleasedPart(path=f"{part}/{version}", files=files[part], sha256=hashes[part])
+        for part in ALL_PARTS
     }
     content = {
         "version": version,

@@ -28,7 +28,7 @@ from typing import Final
 from schemas import storage
 from schemas.contract import MANIFEST_FILE, PROGRESS_LOGGER, RELEASES
 from schemas.errors import ReleaseError, StorageError
-from schemas.release import PARTS, list_file_sizes, list_versions
+from schemas.release import ALL_PARTS, list_file_sizes, list_versions
 
 _CLAIM_PREFIX: Final = ".claim-"
 _CHECK_PREFIX: Final = ".write-check-"
@@ -137,7 +137,7 @@ def check_writable(serving: str) -> None:
 
 def _make_claim(serving: str) -> Claim:
     for _ in range(_CLAIM_ATTEMPTS):
-        versions = [v for name in (*PARTS, RELEASES) for v in list_versions(storage.join(serving, name))]
+        versions = [v for name in (*ALL_PARTS, RELEASES) for v in list_versions(storage.join(serving, name))]
         claim = Claim(serving, max(versions, default=0) + 1)
         storage.write_bytes(claim.location, b"")
         folder, _, own_name = claim.location.rpartition("/")
@@ -173,7 +173,7 @@ def _remove_abandoned(serving: str, own: Claim) -> None:
 
 
 def _remove_version(serving: str, version: int) -> None:
-    for part in reversed(PARTS):
+    for part in reversed(ALL_PARTS):
         storage.delete_tree(storage.join(serving, part, str(version)))
     # Last, since it is what a later pusher finds the rest by.
     storage.delete_tree(storage.join(serving, RELEASES, str(version)))

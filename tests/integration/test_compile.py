@@ -34,6 +34,7 @@ EDGES = {
     ("StatisticsGen", "statistics", "ExampleValidator", "statistics"),
     ("FeatureSchema", "schema", "ExampleValidator", "schema"),
     ("ExampleValidator", "anomalies", "AnomalyGate", "anomalies"),
+    ("StatisticsGen", "statistics", "AnomalyGate", "statistics"),
     ("AnomalyGate", "", "Transform", ""),
     ("InteractionIngest", "examples", "Transform", "examples"),
     ("FeatureSchema", "schema", "Transform", "schema"),
@@ -51,6 +52,7 @@ EDGES = {
     ("RetrievalEvaluator", "report", "TowerPusher", "report"),
     ("FeatureSchema", "schema", "TowerPusher", "schema"),
     ("Transform", "transform_graph", "TowerPusher", "transform_graph"),
+    ("StatisticsGen", "statistics", "TowerPusher", "statistics"),
 }
 
 RICH = (
@@ -269,6 +271,7 @@ def test_each_run_parameter_is_an_input_of_its_own_and_nowhere_a_constant(rich) 
         ("InteractionIngest", "window_to"): "window_to",
         ("InteractionIngest", "window_last_days"): "window_last_days",
         ("Trainer", "epochs"): "epochs",
+        ("AnomalyGate", "serving_directory"): "serving_directory",
         ("TowerPusher", "serving_directory"): "serving_directory",
     }
     assert '"epochs"' not in text

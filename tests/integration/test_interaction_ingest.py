@@ -1,5 +1,6 @@
 """InteractionIngest through its executor and Beam, on real files."""
 
+import dataclasses
 import datetime
 import json
 import logging
@@ -16,15 +17,19 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils, standard_artifacts
 
 import components
-from components.interaction_ingest import logic
+from components.interaction_ingest import beam_steps, examples_file, logic, spill
 from components.interaction_ingest.component import InteractionIngest, InteractionIngestExecutor
 from components.interaction_ingest.config import (
+    Condition,
     CutOffSplit,
     IngestConfig,
+    LastDaysSplit,
     LatestPerUserSplit,
     PositiveRule,
+    WeightRule,
     WindowConfig,
 )
+from components.interaction_ingest.files import fingerprint_inputs
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse, to_json
@@ -92,8 +97,10 @@ def ingest(
     config: IngestConfig,
     beam_options=("--runner=FnApiRunner",),
     fingerprint="0" * 64,
+    maximum_rejected_fraction=0.5,
     **window,
 ) -> dict:
+    config = dataclasses.replace(config, maximum_rejected_fraction=maximum_rejected_fraction)
     component = InteractionIngest(
         SPEC, config, str(tmp_path / "data"), **window, input_fingerprint=fingerprint
     )
@@ -101,6 +108,7 @@ def ingest(
         "examples": standard_artifacts.Examples(),
         "catalogue": components.Catalogue(),
         "report": components.Report(),
+        "dead_letters": components.DeadLetters(),
     }
     assert component.outputs.keys() == artifacts.keys()
     for name, artifact in artifacts.items():
@@ -140,7 +148,11 @@ def read_examples(path: Path) -> list[dict]:
 
 
 def read_split(tmp_path: Path, split: str) -> list[dict]:
-    files = (tmp_path / "examples" / f"Split-{split}").iterdir()
+    return read_split_of(tmp_path / "examples", split)
+
+
+def read_split_of(examples: Path, split: str) -> list[dict]:
+    files = (examples / f"Split-{split}").iterdir()
     rows = [row for path in files for row in read_examples(path)]
     return sorted(rows, key=lambda row: (row["user"], row["timestamp"], row["item"]))
 
@@ -195,8 +207,29 @@ def test_examples_catalogue_and_report_of_a_small_shop(tmp_path, caplog):
         "last_timestamp": 50,
         "window_from": "",
         "window_to": "",
+        "missing_days": [],
         "input_fingerprint": "0" * 64,
+        "files": {
+            "interactions": ["interactions.parquet"],
+            "users": ["users.parquet"],
+            "items": ["items.parquet"],
+        },
+        "rejected": {"line_break_in_id": 1, "null_id": 1},
+        "unread_bytes": 0,
     }
+    # In the order (file, row): the first three are of the interactions.
+    letters = [
+        row
+        for name in ("interactions-00000-00001", "interactions-00000-00003", "users")
+        for row in pq.read_table(tmp_path / "dead_letters" / f"{name}.parquet").to_pylist()
+    ]
+    assert [(row["table"], row["reason"], row["row"], row["row_group"]) for row in letters] == [
+        ("interactions", "line_break_in_id", 4, 1),
+        ("interactions", "null_id", 7, 3),
+        ("users", "line_break_in_id", 3, 0),
+    ]
+    assert json.loads(letters[0]["text"])["user"] == "line\nbreak"
+    assert letters[0]["file"] == str(tmp_path / "data" / "interactions.parquet")
     lines = [record.message for record in caplog.records if record.name == "dssm.progress"]
     assert len(lines) == 1
     assert lines[0].startswith("Ingest: 9 interactions read, 5 kept (4 train, 1 eval, 0 skipped)")
@@ -242,6 +275,116 @@ def test_every_runner_writes_the_same_rows_once(tmp_path, monkeypatch, options):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="one-process"),
+        pytest.param(("--direct_runner_bundle_repeat=1",), id="every-bundle-twice"),
+        pytest.param(
+            ("--direct_running_mode=multi_processing", "--direct_num_workers=2"), id="two-processes"
+        ),
+    ],
+)
+def test_both_joins_write_the_same_rows(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(logic, "bucket_count", lambda rows: 3)
+    # Users 20 to 29 and items 5 and 6 are in no table.
+    log = [(user, 1 + n % 6, time, *rest) for n, (user, _, time, *rest) in enumerate(many_rows())]
+    users = {"user": [f"user {i}" for i in range(20)], "age": [*range(20)]}
+    found = []
+    for join, beam_options in (("broadcast", ()), ("shuffle", options)):
+        folder = tmp_path / join
+        write_tables(folder / "data", log, users, row_group_size=100)
+        config = IngestConfig(join=join, missing_metadata="default")
+        report = ingest(folder, config, ("--runner=FnApiRunner", *beam_options))
+        assert (report["unknown_users"], report["unknown_items"], report["rows_kept"]) == (10, 2, 400)
+        files = sorted((folder / "examples").rglob("*.gz"))
+        found.append((report, {path.name: read_examples(path) for path in files}))
+    ages = {row["user"][0]: row["age"][0] for rows in found[1][1].values() for row in rows}
+    assert ages == {f"user {i}": i if i < 20 else 40 for i in range(30)}
+    assert found[0] == found[1]
+
+
+def test_a_bundle_that_fails_once_and_is_run_again_writes_nothing_twice(tmp_path, monkeypatch):
+    work = tmp_path / beam_steps.WORK_FOLDER
+    for folder in (work, tmp_path / "Split-train", tmp_path / "Split-eval"):
+        folder.mkdir()
+    pq.write_table(pa.table({"user": ["u"], "age": pa.array([1])}), work / "users.parquet")
+    pq.write_table(
+        pa.table({"item": ["a"], "price": pa.array([1], pa.float32()), "tags": [["x"]]}),
+        work / "items.parquet",
+    )
+    rows = pa.record_batch(
+        {
+            "user": ["u"] * 9,
+            "item": ["a"] * 9,
+            "timestamp": pa.array(range(9)),
+            "device": ["tv"] * 9,
+            "#file": pa.array([0] * 9, pa.int32()),
+            "#row": pa.array(range(9)),
+        }
+    )
+    # The first attempt at reading was lost after it had written its file.
+    spill.write_spill(work, {0: rows})
+    places = spill.write_spill(work, {0: rows})
+    step = beam_steps.WriteBucket(SPEC, IngestConfig(), 1, str(tmp_path))
+    step.setup()
+    whole = examples_file.write_examples
+
+    def fail_half_way(path, batches):
+        whole(path, (batch.slice(0, 4) for batch in batches))
+        raise OSError("the worker is gone")
+
+    monkeypatch.setattr(beam_steps, "write_examples", fail_half_way)
+    element = (0, {"rows": [places[0]]})
+    with pytest.raises(OSError, match="the worker is gone"):
+        list(step.process(element, None))
+    assert list(tmp_path.glob("Split-*/*")) == []
+    monkeypatch.setattr(beam_steps, "write_examples", whole)
+    for _ in range(2):
+        [counts] = step.process(element, None)
+        assert (counts.rows["train"], counts.rows["eval"]) == (8, 1)
+        assert [row["timestamp"] for row in read_split_of(tmp_path, "train")] == [[n] for n in range(8)]
+        assert [row["timestamp"] for row in read_split_of(tmp_path, "eval")] == [[8]]
+
+
+def test_rules_weights_and_last_days_in_the_examples(tmp_path):
+    day = 86_400
+    log = [
+        ("bob", 1, 0, 5, "tv"),
+        ("bob", 2, day, 5, "app"),
+        ("bob", 2, 2 * day, 5, "tv"),
+        ("bob", 3, 3 * day, 3, "tv"),
+        ("bob", 4, 3 * day, 5, "fridge"),
+        (EVAL_OF_ODD_USER, 3, 3 * day + 5, 5, "tv"),
+        ("bob", 1, 3 * day - 1, 4, "app"),
+        # Nothing that the rule drops moves the last day.
+        ("bob", 1, 9 * day, 1, "tv"),
+    ]
+    write_tables(tmp_path / "data", log)
+    stars, device = (
+        Condition(column="stars", at_least=4),
+        Condition(column="device", one_of=("tv", "app", "fridge")),
+    )
+    config = IngestConfig(
+        positives=PositiveRule(all_of=(stars, device)),
+        weight=WeightRule(column="device", by_value={"tv": 2.0, "app": 0.5}),
+        repeated="keep_last",
+        split=LastDaysSplit(kind="last_days", days=1),
+    )
+    report = ingest(tmp_path, config)
+    assert report["dropped"] == {"below_positive_rule": 2, "no_weight": 1, "repeated_pair": 2}
+    found = [
+        (split, row["item"], row["weight"], row["history"])
+        for split in ("train", "eval")
+        for row in read_split(tmp_path, split)
+    ]
+    assert found == [
+        ("train", ["2"], [2.0], ["", ""]),
+        ("train", ["1"], [0.5], ["", "2"]),
+        ("eval", ["3"], [2.0], ["", ""]),
+    ]
+
+
 def test_a_window_drops_the_other_days_and_is_recorded(tmp_path):
     day = 86_400
     log = [("bob", 1 + n % 4, n * day, 5, "tv") for n in range(10)]
@@ -251,7 +394,7 @@ def test_a_window_drops_the_other_days_and_is_recorded(tmp_path):
     report = ingest(tmp_path, config, fingerprint="", window_last_days=4)
     assert (report["window_from"], report["window_to"]) == ("1970-01-07", "1970-01-10")
     assert (report["rows_kept"], report["dropped"]) == (4, {"outside_window": 6})
-    assert report["input_fingerprint"] == logic.fingerprint_inputs(SPEC, str(tmp_path / "data"))
+    assert report["input_fingerprint"] == fingerprint_inputs(SPEC, str(tmp_path / "data"))
     [first, *_] = read_split(tmp_path, "train")
     assert (first["timestamp"], first["history"]) == ([6 * day], ["", ""])
 
@@ -274,6 +417,11 @@ def test_each_run_parameter_is_a_property_of_its_own():
     assert {name: component.exec_properties[name] for name in names} == parameters
     others = InteractionIngest(SPEC, IngestConfig(window=WindowConfig(last_days=7)), **parameters)
     assert others.exec_properties["ingest_config"] == component.exec_properties["ingest_config"]
+    # A limit is no choice of days, and stays.
+    limited = IngestConfig(window=WindowConfig(last_days=7, maximum_missing_days=2))
+    properties = InteractionIngest(SPEC, limited, **parameters).exec_properties
+    window = json.loads(properties["ingest_config"])["window"]
+    assert window == {"first": None, "last": None, "last_days": None, "maximum_missing_days": 2}
 
 
 def test_cut_off_and_defaults_for_what_is_in_no_table(tmp_path):
@@ -343,5 +491,8 @@ def test_a_damaged_page_is_an_error_that_names_the_file(tmp_path):
     start = column.dictionary_page_offset or column.data_page_offset
     content[start + 30 : start + column.total_compressed_size] = b"\x00" * (column.total_compressed_size - 30)
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"interactions\.parquet: row group 0 cannot be read"):
+    with pytest.raises(
+        DataError,
+        match=r"400 of 400 rows are .* unreadable_row_group: 400 \(such as .*parquet, row group 0: ",
+    ):
         ingest(tmp_path, IngestConfig())

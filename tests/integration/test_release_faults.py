@@ -27,7 +27,7 @@ import itertools, sys
 from pathlib import Path
 from components.tower_pusher.logic import PushInputs, push_release
 base, serving = Path(sys.argv[1]), sys.argv[2]
-names = ("model", "index", "report", "schema", "transform")
+names = ("model", "index", "report", "schema", "transform", "statistics")
 folders = [PushInputs(*(folder / name for name in names)) for folder in (base / "a", base / "b")]
 print("ready", flush=True)
 for number in itertools.count():
@@ -46,7 +46,9 @@ def hang(source, target, *options, **more):
         print("hanging", flush=True)
         sys.stdin.readline()
 logic.shutil.copytree = hang
-inputs = logic.PushInputs(b / "model", b / "index", b / "report", b / "schema", b / "transform")
+inputs = logic.PushInputs(
+    b / "model", b / "index", b / "report", b / "schema", b / "transform", b / "statistics"
+)
 print(logic.push_release(inputs, serving, run_id="slow").version, flush=True)
 """
 
@@ -66,7 +68,10 @@ def write_inputs(base: Path, model_id: str) -> PushInputs:
     for folder in ("model/user_tower", "model/item_tower", "index", "schema", "transform/transform_fn"):
         (base / folder).mkdir(parents=True, exist_ok=True)
         (base / folder / "marker.txt").write_text(model_id)
-    return PushInputs(base / "model", base / "index", base / "report", base / "schema", base / "transform")
+    (base / "statistics" / "Split-train").mkdir(parents=True, exist_ok=True)
+    (base / "statistics" / "Split-train" / "FeatureStats.pb").write_text(model_id)
+    names = ("model", "index", "report", "schema", "transform", "statistics")
+    return PushInputs(*(base / name for name in names))
 
 
 def check_whole(release: Release) -> None:

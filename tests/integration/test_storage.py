@@ -1,6 +1,7 @@
 """Data from, and releases to, a real S3 server on loopback."""
 
 import datetime
+import gzip
 import json
 import logging
 import socket
@@ -47,7 +48,7 @@ def counted(real):
     return wrapped
 for name in ("write_bytes", "copy_tree", "delete_file", "delete_tree"):
     setattr(storage, name, counted(getattr(storage, name)))
-names = ("model", "index", "report", "schema", "transform")
+names = ("model", "index", "report", "schema", "transform", "statistics")
 push_release(PushInputs(*(base / name for name in names)), serving, run_id="killed")
 """
 
@@ -114,7 +115,10 @@ def write_inputs(base: Path, model_id: str) -> PushInputs:
         (base / folder / "marker.txt").write_text(model_id)
     (base / "model" / "user_tower" / "assets").mkdir(exist_ok=True)
     (base / "model" / "user_tower" / "empty").write_bytes(b"")
-    return PushInputs(base / "model", base / "index", base / "report", base / "schema", base / "transform")
+    (base / "statistics" / "Split-train").mkdir(parents=True, exist_ok=True)
+    (base / "statistics" / "Split-train" / "FeatureStats.pb").write_text(model_id)
+    names = ("model", "index", "report", "schema", "transform", "statistics")
+    return PushInputs(*(base / name for name in names))
 
 
 def bless(folder: Path) -> Path:
@@ -320,7 +324,7 @@ def test_killed_before_each_operation(
         claims = sum(".claim-" in key for key in bucket.keys(f"{operation}/releases"))
         assert claims == (operation > 1)
 
-        if operation not in (1, 4, 6):
+        if operation not in (1, 4, 7):
             continue
         # Nobody knows that it is dead, so the next one leaves it alone, and takes another version.
         before = bucket.keys(f"{operation}/index")
@@ -337,8 +341,8 @@ def test_killed_before_each_operation(
             f"{operation}/releases/{version}/manifest.json" for version in published
         )
         assert {key.split("/")[2] for key in bucket.keys(f"{operation}/index")} == set(map(str, published))
-    # The claim, three parts, the manifest; before the sixth, the claim's removal, the release stands.
-    assert latest == [(1, "old")] * 5 + [(2, "new")] * 2
+    # The claim, four parts, the manifest; before the seventh, the claim's removal, the release stands.
+    assert latest == [(1, "old")] * 6 + [(2, "new")] * 2
 
 
 def test_a_failed_push_takes_back_what_it_uploaded(
@@ -504,6 +508,52 @@ def test_ingest_reads_from_the_store_what_it_reads_from_disk(bucket: Bucket, tmp
         run_ingest(lambda: None, spec, IngestConfig(), f"{bucket.uri}/data", "", "", "")
     with pytest.raises(DataError, match=r"No folder s3://.*/other: expected it to hold interactions\.par"):
         run_ingest(lambda: None, spec, IngestConfig(), f"{bucket.uri}/other", "", "", "")
+
+
+def test_ingest_reads_a_glob_of_daily_logs_from_the_store(bucket: Bucket, tmp_path: Path) -> None:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from components.interaction_ingest.beam_steps import run_ingest
+    from components.interaction_ingest.config import IngestConfig, WindowConfig
+    from components.interaction_ingest.files import fingerprint_inputs
+    from schemas.features import FeatureSpec
+    from schemas.strict_config import parse
+
+    write_tables(tmp_path / "data")
+    storage.copy_tree(tmp_path / "data", f"{bucket.uri}/data")
+    for days_ago in range(6):
+        rows = [
+            {"user": u, "item": i, "timestamp": at}
+            for u, i, at in LOG
+            if at == 1_795_305_600 - days_ago * DAY
+        ]
+        assert len(rows) == 10
+        day = datetime.date(2026, 11, 22) - datetime.timedelta(days=days_ago)
+        for part in range(2):
+            lines = "".join(json.dumps(row) + "\n" for row in rows[part::2])
+            storage.write_bytes(f"{bucket.uri}/logs/{day}/p{part}.jsonl.gz", gzip.compress(lines.encode()))
+    tables = {"interactions": {"file": f"{bucket.uri}/logs/{{date}}/*.jsonl.gz"}}
+    spec = parse(FeatureSpec, {**SPEC, "tables": tables}, source="test")
+    window = WindowConfig(last_days=3)
+    report = run_ingest(
+        lambda: beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])),
+        spec,
+        IngestConfig(),
+        f"{bucket.uri}/data",
+        *(str(tmp_path / output) for output in ("examples", "catalogue", "report")),
+        window=window,
+    )
+    assert report["files"]["interactions"] == [
+        f"{bucket.uri}/logs/2026-11-{day}/p{part}.jsonl.gz" for day in (20, 21, 22) for part in (0, 1)
+    ]
+    assert (report["rows_read"], report["rows_kept"], report["dropped"]) == (30, 30, {})
+    assert report["input_fingerprint"] == fingerprint_inputs(spec, f"{bucket.uri}/data", window)
+    storage.delete_file(f"{bucket.uri}/logs/2026-11-21/p0.jsonl.gz")
+    assert report["input_fingerprint"] != fingerprint_inputs(spec, f"{bucket.uri}/data", window)
+    storage.delete_file(f"{bucket.uri}/logs/2026-11-21/p1.jsonl.gz")
+    with pytest.raises(DataError, match="1 days of 2026-11-20 to 2026-11-22 have no file: 2026-11-21"):
+        fingerprint_inputs(spec, f"{bucket.uri}/data", window)
 
 
 def test_recommend_reads_tables_and_release_from_the_store(bucket: Bucket, tmp_path: Path) -> None:

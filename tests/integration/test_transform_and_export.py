@@ -50,6 +50,32 @@ ADDED = """
   - {name: device, dtype: string, tower: context, encoding: {kind: vocabulary}}
 """
 
+# Every kind that needs no vocabulary, ids included, and cut-offs of vocabularies.
+KINDS = """
+name: kinds
+history: {name: history, length: 3}
+features:
+  - {name: user_id, dtype: string, tower: user, role: user_id, encoding: {kind: hashed, buckets: 5}}
+  - {name: income, dtype: float, tower: user, encoding: {kind: z_score}}
+  - {name: taste, dtype: float, length: 3, tower: user, encoding: {kind: vector}, default: 0}
+  - {name: word, dtype: string, tower: context, encoding: {kind: hashed, buckets: 3}}
+  - {name: item_id, dtype: string, tower: item, role: item_id, encoding: {kind: hashed, buckets: 3}}
+  - {name: year, dtype: int, tower: item, encoding: {kind: hashed, buckets: 1000}}
+  - {name: genres, dtype: string, tower: item, multi_valued: true, encoding: {kind: hashed, buckets: 1000}}
+  - {name: title, dtype: string, tower: item, encoding: {kind: text, ngrams: 2, buckets: 1000}, default: ''}
+  - {name: job, dtype: string, tower: item, encoding: {kind: vocabulary, minimum_count: 3, oov_buckets: 2}}
+  - {name: zip_code, dtype: string, tower: item, encoding: {kind: vocabulary, minimum_count: 9}}
+"""
+CUT_OFF = """
+name: cut_off
+history: {name: history, length: 3}
+features:
+  - {name: user_id, dtype: string, tower: user, role: user_id, encoding: {kind: vocabulary, minimum_count: 2}}
+  - {name: income, dtype: float, tower: user, encoding: {kind: z_score}}
+  - {name: item_id, dtype: string, tower: item, role: item_id,
+     encoding: {kind: vocabulary, top_k: 1, oov_buckets: 2}}
+"""
+
 # user, item, job, year, genres, history, zip code, device
 LOG = [
     ("1", "a b", "clerk", 1990, [], ["", "", ""], "123", "phone"),
@@ -67,6 +93,10 @@ ROWS = [
     | {"age": 10 * (i + 1), "income": float(i + 1), "flat": 0.1, "note": "n", "timestamp": i}
     for i, row in enumerate(LOG)
 ]
+TITLES = ["Red, WOOL socks", "red wool socks!", "", " -- ", "Élan 2", "socks", "SOCKS", "red"]
+WORDS = ["Hello", "TensorFlow", "2.x", "Hello", "Hello", "TensorFlow", "2.x", "2.x"]
+for i, row in enumerate(ROWS):
+    row |= {"title": TITLES[i], "word": WORDS[i], "taste": [i / 2, -1.0, 0.25], "weight": 0.5 * i}
 # Neither the ids nor the words were seen in training.
 NEW_ROW = {
     "user_id": "stranger",
@@ -111,10 +141,10 @@ json.dump(answers, open(answer_file, "w"))
 """
 
 
-def transform(schema_text, directory):
+def transform(schema_text, directory, has_weights=False):
     """Run the real Transform over ROWS; only what the schema names is given to it."""
     spec = parse(FeatureSpec, yaml.safe_load(schema_text), "test")
-    schema = build_schema(spec)
+    schema = build_schema(spec, has_weights)
     rows = [{feature.name: row[feature.name] for feature in schema.feature} for row in ROWS]
     function = functools.partial(preprocessing_fn, custom_config={"feature_spec": to_json(spec)})
     with beam.Pipeline(runner="FnApiRunner") as pipeline, tft_beam.Context(temp_dir=str(directory / "beam")):
@@ -279,10 +309,138 @@ def test_each_part_names_its_training(exported):
         assert json.loads(text) == {"model_id": "model-7", "part": part}
 
 
-def test_a_fresh_process_gives_the_embeddings_of_training(shop, exported, tmp_path):
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    return transform(KINDS, tmp_path_factory.mktemp("kinds"), has_weights=True)
+
+
+def fast_hash(texts, buckets):
+    return tf.strings.to_hash_bucket_fast(tf.constant(texts), buckets).numpy()
+
+
+def test_hashed_values_are_buckets_and_hashed_ids_keep_their_identity(kinds):
+    # The example of TensorFlow's documentation: Hello, TensorFlow and 2.x in 3 buckets are 0, 2 and 2.
+    np.testing.assert_array_equal(kinds.columns["word"], [0, 2, 2, 0, 0, 2, 2, 2])
+    np.testing.assert_array_equal(
+        kinds.columns["year"], fast_hash(["1990", "2000", "1990", "-5", "2000", "1990", "2000", "1990"], 1000)
+    )
+    drama, sci_fi = fast_hash(["drama", "sci fi"], 1000)
+    np.testing.assert_array_equal(
+        kinds.columns["genres"][:4], [[-1, -1], [drama, -1], [-1, -1], [sci_fi, drama]]
+    )
+    # 4 items in 3 buckets, and still as many keys as items.
+    keys = kinds.columns["item_id"]
+    np.testing.assert_array_equal(keys, fast_hash([row[1] for row in LOG], 2**40))
+    assert len(set(keys)) == 4
+    assert len(set(kinds.columns["user_id"])) == 4
+    history = kinds.columns["history"]
+    np.testing.assert_array_equal(history[0], [-1, -1, -1])
+    np.testing.assert_array_equal(history[5], [-1, keys[0], keys[0]])
+    np.testing.assert_array_equal(history[7], [keys[1], keys[3], *fast_hash(["not seen"], 2**40)])
+
+
+def test_text_is_its_lower_cased_words_and_pairs(kinds):
+    red, wool, socks, first, second = fast_hash(["red", "wool", "socks", "red wool", "wool socks"], 1000)
+    title = kinds.columns["title"]
+    for row in title[:2]:
+        np.testing.assert_array_equal(row, [red, wool, socks, first, second])
+    np.testing.assert_array_equal(title[2:4], np.full((2, 5), -1))
+    np.testing.assert_array_equal(title[4], [*fast_hash(["élan", "2", "élan 2"], 1000), -1, -1])
+    np.testing.assert_array_equal(title[5:, 0], [socks, socks, red])
+
+
+def test_vectors_and_weights_come_through_as_they_are(kinds):
+    np.testing.assert_array_equal(kinds.columns["taste"], [[i / 2, -1.0, 0.25] for i in range(8)])
+    assert kinds.columns["taste"].dtype == np.float32
+    np.testing.assert_array_equal(kinds.columns["weight"], [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5])
+
+
+def test_rare_words_fall_out_of_a_vocabulary(kinds):
+    # clerk in 6 rows, cook in 2: below 3, so in one of the two rows that follow clerk's.
+    job = kinds.columns["job"]
+    cook = job[3]
+    assert cook in (1, 2)
+    np.testing.assert_array_equal(job, [0, 0, 0, cook, 0, 0, cook, 0])
+    # No zip code is in 9 rows. What TFT then puts in the vocabulary is no zip code.
+    assert set(kinds.columns["zip_code"]) == {1}
+
+
+def test_sizes_and_probabilities_without_a_vocabulary(kinds):
+    assert encoded_sizes(kinds.spec, kinds.output) == {
+        "user_id": EncodedSize(0, 5),
+        "word": EncodedSize(3, 0),
+        "item_id": EncodedSize(0, 3),
+        "year": EncodedSize(1000, 0),
+        "genres": EncodedSize(1000, 0),
+        "title": EncodedSize(1000, 0),
+        "job": EncodedSize(1, 2),
+        "zip_code": EncodedSize(1, 1),
+    }
+    # Rows per bucket: that of each item's key.
+    rows = np.zeros(3)
+    for key in fast_hash([row[1] for row in LOG], 2**40):
+        rows[key % 3] += 1
+    assert rows.sum() == 8
+    expected = np.log(np.maximum(rows, 1) / 8)
+    np.testing.assert_allclose(item_log_q(kinds.spec, kinds.output), expected, rtol=1e-6)
+
+
+def test_ids_beyond_a_cut_off_keep_their_identity_and_share_their_mean_probability(tmp_path):
+    cut = transform(CUT_OFF, tmp_path)
+    items = cut.columns["item_id"]
+    # Only a b, in 4 rows, is in the vocabulary; 🎬 2, 'x, "y"' and ' lead' 1 each are outside.
+    np.testing.assert_array_equal(items == 0, [True, False, True, False, False, True, False, True])
+    np.testing.assert_array_equal(items[[1, 3, 6]], 1 + fast_hash(["🎬", 'x, "y"', " lead"], 2**40))
+    np.testing.assert_array_equal(
+        cut.columns["history"][7], [items[1], items[3], 1 + fast_hash(["not seen"], 2**40)[0]]
+    )
+    assert encoded_sizes(cut.spec, cut.output) == {"user_id": EncodedSize(2, 1), "item_id": EncodedSize(1, 2)}
+    # (2 + 1 + 1) / 3 rows stand for an item outside.
+    expected = np.log(np.array([4, 4 / 3, 4 / 3]) / 8)
+    np.testing.assert_allclose(item_log_q(cut.spec, cut.output), expected, rtol=1e-6)
+
+
+def test_the_kinds_without_a_vocabulary_train_and_serve_in_a_fresh_process(kinds, tmp_path):
+    fn_args = SimpleNamespace(
+        custom_config={
+            "feature_spec": to_json(kinds.spec),
+            "trainer_config": to_json(parse(TrainerConfig, TRAINER_CONFIG, "test")),
+        },
+        train_files=kinds.files,
+        transform_graph_path=kinds.graph,
+        serving_model_dir=str(tmp_path / "trained"),
+        model_run_dir=str(tmp_path / "run"),
+    )
+    run_fn(fn_args)
+    info = json.loads((tmp_path / "trained" / "model.json").read_text())
+    assert math.isfinite(info["final_loss"])
+
+    config = parse(TrainerConfig, TRAINER_CONFIG, "test").model
+    towers = build_towers(kinds.spec, config, encoded_sizes(kinds.spec, kinds.output), seed=3)
+    export_towers(towers, kinds.output, kinds.spec, str(tmp_path), "model-8")
+    assert files_in(tmp_path / "user_tower" / "assets") == []
+    assert files_in(tmp_path / "item_tower" / "assets") == ["job_vocabulary", "zip_code_vocabulary"]
+    answer = serve_in_a_fresh_process(kinds, tmp_path, tmp_path)
+    columns = {name: tf.constant(column) for name, column in kinds.columns.items()}
+    for side, tower in (("user", towers.user), ("item", towers.item)):
+        expected = tower(columns, training=False).numpy()
+        np.testing.assert_allclose(answer[side]["serving_default"], expected, atol=1e-6)
+        np.testing.assert_allclose(answer[side]["serving_examples"], expected, atol=1e-6)
+
+    served = tf.saved_model.load(str(tmp_path / "user_tower")).signatures
+    assert served["serving_default"].structured_input_signature[1]["taste"].shape.as_list() == [None, 3]
+    # An example without the vector has the schema's default in each of its places.
+    names = served_names(kinds.spec, "user")
+    given = to_example(ROWS[0] | {"taste": [0.0, 0.0, 0.0]}, names)
+    lacking = to_example(ROWS[0], [name for name in names if name != "taste"])
+    left, right = served["serving_examples"](examples=tf.constant([given, lacking]))["embedding"].numpy()
+    np.testing.assert_allclose(left, right, atol=1e-6)
+
+
+def serve_in_a_fresh_process(shop, directory, tmp_path):
     request = {
         side: {
-            "directory": str(exported.directory / f"{side}_tower"),
+            "directory": str(directory / f"{side}_tower"),
             "raw": to_columns(ROWS),
             "examples": [to_example(row, served_names(shop.spec, side)).hex() for row in ROWS],
         }
@@ -295,8 +453,11 @@ def test_a_fresh_process_gives_the_embeddings_of_training(shop, exported, tmp_pa
     environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    answer = json.loads((tmp_path / "answer.json").read_text())
+    return json.loads((tmp_path / "answer.json").read_text())
 
+
+def test_a_fresh_process_gives_the_embeddings_of_training(shop, exported, tmp_path):
+    answer = serve_in_a_fresh_process(shop, exported.directory, tmp_path)
     columns = {name: tf.constant(column) for name, column in shop.columns.items()}
     for side, tower in (("user", exported.towers.user), ("item", exported.towers.item)):
         expected = tower(columns, training=False).numpy()

@@ -75,6 +75,26 @@ def test_binary_and_large_list_columns_as_decoders_give_them(tower_folder):
     assert embeddings[:, :3].tolist() == [[1, 1, 1], [2, 2, 0], [3, 0, 0], [4, 1, 0], [5, 2, 0]]
 
 
+def test_lists_of_numbers(tmp_path):
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.call = tf.function(
+        lambda look: {"embedding": look[:, ::-1]},
+        input_signature=[tf.TensorSpec([None, 2], tf.float32, "look")],
+    )
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.call})
+    (tmp_path / "assets.extra").mkdir()
+    part = {"model_id": "m1", "part": "item_tower"}
+    (tmp_path / "assets.extra" / "dssm_part.json").write_text(json.dumps(part))
+    tower = load_tower(tmp_path, "item_tower")
+    for kind in (pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 2)):
+        table = pa.table({"look": pa.array([[1, 2], [3, 4], [5, 6]], kind)})
+        assert tower.embed(table, batch_rows=2).tolist() == [[2, 1], [4, 3], [6, 5]]
+    with pytest.raises(DataError, match=r"'look': expected lists of 2 values\. Received: a list of 1"):
+        tower.embed(pa.table({"look": pa.array([[1.0]], pa.list_(pa.float32()))}))
+
+
 def test_no_rows_give_no_embeddings(tower_folder):
     assert load_tower(tower_folder, "item_tower").embed(make_table().slice(0, 0)).shape == (0, 4)
 

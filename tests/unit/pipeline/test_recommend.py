@@ -56,6 +56,15 @@ def schema(**changes):
                 "default": 12,
             },
             {
+                "name": "taste",
+                "dtype": "float",
+                "length": 2,
+                "tower": "user",
+                "encoding": {"kind": "vector"},
+                "maximum": 1,
+                "default": 0.5,
+            },
+            {
                 "name": "item_id",
                 "dtype": "string",
                 "tower": "item",
@@ -86,10 +95,11 @@ def serving(tmp_path_factory):
                 tf.TensorSpec([None], tf.string, name="gender"),
                 tf.TensorSpec([None, None], tf.string, name="tags"),
                 tf.TensorSpec([None], tf.int64, name="hour"),
+                tf.TensorSpec([None, 2], tf.float32, name="taste"),
                 tf.TensorSpec([None, 3], tf.string, name="history"),
             ]
         )
-        def call(self, age, gender, tags, hour, history):
+        def call(self, age, gender, tags, hour, taste, history):
             history = tf.gather(self.vectors, self.rows.lookup(history))
             total = tf.einsum("bnd,n->bd", history, tf.constant([1.0, 2.0, 5.0]))
             return {"embedding": tf.math.l2_normalize(total + 1e-9, axis=1)}
@@ -145,6 +155,7 @@ def make_config(tmp_path, serving):
         "age": pa.array([20, 31, None]),
         "gender": ["F", "M", None],
         "tags": pa.array([["x", "y"], [], None], pa.list_(pa.string())),
+        "taste": pa.array([[0.25, 1], [0, 0], None], pa.list_(pa.float32())),
     }
     pq.write_table(pa.table(users), tmp_path / "users.parquet")
     interactions = {
@@ -168,11 +179,30 @@ def test_user_in_time_then_file_order_under_the_positives_rule(make_config):
     config = make_config()
     record = read_user(config, config.load_features(), "1")
     assert record.positives == ["10", "11", "a b", "12"]
-    assert record.features == {"user_id": 1, "age": 20, "gender": "F", "tags": ["x", "y"]}
+    assert record.features == {"user_id": 1, "age": 20, "gender": "F", "tags": ["x", "y"], "taste": [0.25, 1]}
     config = make_config(["ingest.positives={column: rating, at_least: 4}"])
     record = read_user(config, config.load_features(), "1")
     assert record.positives == ["11", "a b"]
     assert record.interacted == ["10", "11", "a b", "12"]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("ingest.repeated=keep_all", ["10", "11", "10", "12"]),
+        ("ingest.repeated=keep_first", ["10", "11", "12"]),
+        ("ingest.repeated=keep_last", ["11", "10", "12"]),
+        ("ingest.max_positives_per_user=3", ["11", "10", "12"]),
+        ("ingest.weight={column: hour, by_value: {'1': 1, '3': 1}}", ["11", "12"]),
+        ("ingest.positives={column: item_id, one_of: ['10', '12']}", ["10", "10", "12"]),
+    ],
+)
+def test_the_history_of_a_user_is_that_of_training(make_config, tmp_path, override, expected):
+    config = make_config([override])
+    path = tmp_path / "interactions.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(1, "item_id", pa.array(["11", "10", "12", "10", "10", "13"])), path)
+    assert read_user(config, config.load_features(), "1").positives == expected
 
 
 @pytest.mark.parametrize("ids", [["1", "01", "x"], [1, 10, 3]])
@@ -209,14 +239,16 @@ def test_known_user(make_config):
     assert [item.score for item in answer.items] == pytest.approx([scores[5], scores[3]], abs=1e-5)
     assert answer.items[0].display == {"title": "C, then D", "year": 2015}
     assert answer.recent == ["Twelve (2012)", "A and B (unknown)", "Eleven (2011)", "Ten (2010)"]
-    assert answer.inputs == {"age": 20, "gender": "F", "tags": ["x", "y"], "hour": 12}
+    assert answer.inputs == {
+        "age": 20, "gender": "F", "tags": ["x", "y"], "hour": 12, "taste": [0.25, 1.0],
+    }  # fmt: skip
     assert answer.notes == ["hour is not known: its default 12 was used."]
     assert answer.version == 7
 
 
 def test_user_of_the_interactions_alone_gets_the_defaults(make_config):
     answer = recommend(make_config(), "4", {}, [], k=10)
-    assert answer.inputs == {"age": 26, "gender": "", "tags": [], "hour": 12}
+    assert answer.inputs == {"age": 26, "gender": "", "tags": [], "hour": 12, "taste": [0.5, 0.5]}
     assert "13" not in [item.item_id for item in answer.items]
     assert len(answer.items) == 5
     assert answer.notes[-1] == "Only 5 items are left of the 6 in the catalogue."
@@ -239,7 +271,7 @@ def test_user_never_seen(make_config):
     rest = sorted((2, 3, 4), key=lambda item: -scores[item])
     assert [item.item_id for item in answer.items] == [ITEMS[item] for item in rest]
     assert [item.score for item in answer.items] == pytest.approx(scores[rest].tolist(), abs=1e-5)
-    assert answer.inputs == {"age": 30, "gender": "", "tags": [], "hour": 12}
+    assert answer.inputs == {"age": 30, "gender": "", "tags": [], "hour": 12, "taste": [0.5, 0.5]}
     assert answer.notes[0] == (
         "1 of the 5 items of the history are not in the catalogue and were left out: no such."
     )
@@ -268,7 +300,7 @@ def test_text_of_an_answer(make_config):
     lines = text.splitlines()
     assert lines[:3] == [
         "Recommendations for user 1, from release 7",
-        "Features: age 20, gender F, tags x | y, hour 3",
+        "Features: age 20, gender F, tags x | y, hour 3, taste of 2 numbers",
         "Recently liked, newest first: Twelve (2012); A and B (unknown); Eleven (2011); Ten (2010)",
     ]
     assert lines[4].split() == ["rank", "score", "item", "title", "year"]
@@ -291,6 +323,9 @@ def test_text_of_an_answer(make_config):
         (None, ["age=3", "age=4"], [], 5, ConfigError, "'age' is given twice"),
         (None, ["age=old"], [], 5, ConfigError, "expected a whole number. Received: 'old'"),
         (None, ["age=121"], [], 5, ConfigError, "from 0 to 120"),
+        (None, ["taste=1"], [], 5, ConfigError, "expected 2 numbers separated by commas. Received: 1"),
+        (None, ["taste=1,x"], [], 5, ConfigError, "expected a number. Received: 'x'"),
+        (None, ["taste=1,2"], [], 5, ConfigError, "to 1. Received: '2'"),
         (None, ["gender=X"], [], 5, ConfigError, r"expected one of \['F', 'M'\]"),
         (None, ["user_id=1"], [], 5, ConfigError, "with --user 1"),
     ],

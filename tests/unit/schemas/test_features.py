@@ -47,6 +47,26 @@ def test_a_spec_answers_what_the_parts_ask() -> None:
     assert from_json(FeatureSpec, to_json(spec)) == spec
 
 
+def test_defaults_and_kinds_of_lists_and_labels() -> None:
+    data = spec_data()
+    data["features"] += [
+        {"name": "look", "dtype": "float", "length": 3, "tower": "item", "encoding": {"kind": "vector"},
+         "default": 0.5},
+        {"name": "words", "dtype": "string", "tower": "item", "encoding": {"kind": "text", "buckets": 9}},
+        {"name": "shade", "dtype": "int", "tower": "item", "encoding": {"kind": "hashed", "buckets": 9}},
+    ]  # fmt: skip
+    data["features"][3]["default"] = "none"
+    features = {feature.name: feature for feature in parse(FeatureSpec, data, source="shop.yaml").features}
+    assert features["look"].default_value == [0.5, 0.5, 0.5]
+    assert features["tags"].default_value == ["none"]
+    assert features["price"].default_value == 1
+    assert features["note"].default_value is None
+    assert {name for name, feature in features.items() if feature.is_list} == {"look", "tags"}
+    assert {name for name, feature in features.items() if feature.is_categorical} == {
+        "user", "item", "tags", "device", "note", "shade",
+    }  # fmt: skip
+
+
 def test_the_shipped_schema_is_valid() -> None:
     spec = load_feature_spec("schemas/movielens_100k.yaml")
     assert [f.name for f in spec.features] == [
@@ -84,6 +104,29 @@ FEATURES = {"user": 0, "item": 1, "price": 2, "tags": 3, "device": 4, "hour": 5,
             {"multi_valued": True},
             "only strings can be multi_valued|bucketize needs a single int or float",
         ),
+        (
+            "user",
+            {"encoding": {"kind": "z_score"}},
+            "feature 'user': an id is encoded with kind 'vocabulary' or 'hashed', or not at all",
+        ),
+        ("note", {"encoding": {"kind": "vector"}}, "feature 'note': vector needs dtype float and 'length'"),
+        ("price", {"encoding": {"kind": "vector"}}, "feature 'price': vector needs dtype float and 'length'"),
+        ("note", {"length": 2}, "feature 'note': 'length' is for lists of floats; set dtype to float"),
+        ("price", {"length": 2}, "feature 'price': z_score needs a single int or float"),
+        (
+            "price",
+            {"length": 2, "encoding": {"kind": "vector"}, "drift_threshold": 0.1},
+            "feature 'price': the drift of a text or a vector is not measured",
+        ),
+        ("tags", {"encoding": {"kind": "text", "buckets": 9}}, "feature 'tags': text needs a single string"),
+        ("hour", {"encoding": {"kind": "text", "buckets": 9}}, "feature 'hour': text needs a single string"),
+        (
+            "price",
+            {"encoding": {"kind": "hashed", "buckets": 9}},
+            "'price': hashed needs dtype string or int",
+        ),
+        ("note", {"drift_threshold": 0}, r"features\.6\.drift_threshold \(note\): expected more than 0"),
+        ("note", {"name": "weight"}, r"the row weight 'weight': \['weight'\] repeat"),
         ("hour", {"values": ["1"]}, "feature 'hour': 'values' is for strings; use minimum and maximum"),
         ("note", {"minimum": 3}, "feature 'note': minimum and maximum are for numbers; use 'values'"),
         ("note", {"values": []}, "feature 'note': 'values' is empty"),

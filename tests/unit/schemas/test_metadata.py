@@ -78,6 +78,25 @@ def test_values_are_a_string_domain(schema):
     assert schema["user"].WhichOneof("domain_info") is None
 
 
+def test_lists_of_numbers_labels_and_weights():
+    look = {"name": "look", "dtype": "float", "length": 4, "tower": "item", "encoding": {"kind": "vector"}}
+    shade = {"name": "shade", "dtype": "int", "tower": "item", "encoding": {"kind": "hashed", "buckets": 9}}
+    ids = [
+        {"name": "user", "dtype": "string", "tower": "user", "role": "user_id", "encoding": VOCABULARY},
+        {"name": "item", "dtype": "string", "tower": "item", "role": "item_id", "encoding": VOCABULARY},
+    ]
+    spec = parse(FeatureSpec, {"name": "shop", "features": [*ids, look, shade]}, "test")
+    assert "weight" not in {feature.name for feature in build_schema(spec).feature}
+    found = {feature.name: feature for feature in build_schema(spec, has_weights=True).feature}
+    assert found["look"].type == schema_pb2.FLOAT
+    assert [dim.size for dim in found["look"].shape.dim] == [4]
+    assert found["look"].float_domain.disallow_nan
+    assert found["shade"].int_domain.is_categorical
+    assert found["weight"].type == schema_pb2.FLOAT
+    assert found["weight"].presence.min_fraction == 1.0
+    assert found["weight"].float_domain.min == 0.0
+
+
 def test_minimum_and_maximum_are_domains(schema):
     assert (schema["age"].int_domain.min, schema["age"].int_domain.max) == (0, 120)
     assert schema["price"].float_domain.min == 0.5

@@ -69,7 +69,9 @@ def is_false_negative(batch, i, j, same_item, same_user, with_history):
     return False
 
 
-def expected_loss(batch, negatives_of, temperature, same_item, same_user, with_history, logq):
+def expected_loss(
+    batch, negatives_of, temperature, same_item, same_user, with_history, logq, row_weights=None
+):
     """Plain float64 loops: (sum of cross entropies, share of the candidates that were masked)."""
     rows, total, masked, candidates = len(batch["users"]), 0.0, 0, 0
 
@@ -85,7 +87,8 @@ def expected_loss(batch, negatives_of, temperature, same_item, same_user, with_h
                 masked += 1
             else:
                 denominator += weight(i, j)
-        total -= math.log(weight(i, i) / denominator)
+        row_weight = 1.0 if row_weights is None else row_weights[i]
+        total -= row_weight * math.log(weight(i, i) / denominator)
     return total, masked / candidates
 
 
@@ -131,6 +134,28 @@ def test_rotation_equals_plain_loops(same_item, same_user, with_history, logq):
     loss, masked = expected_loss(
         batch, lambda i: [(i + o) % rows for o in offsets], 0.2, same_item, same_user, with_history, logq
     )
+    np.testing.assert_allclose(result.loss_sum, loss, rtol=1e-5)
+    np.testing.assert_allclose(result.masked_fraction, masked, rtol=1e-6)
+
+
+@pytest.mark.parametrize("negatives", ["in_batch", "rotation"])
+def test_row_weights_multiply_the_losses_of_their_rows_alone(negatives):
+    batch = random_batch(seed=5)
+    rows, offsets = len(batch["users"]), [1, 5, 11, 17, 23]
+    weights = np.random.default_rng(6).random(rows).astype(np.float32) * 3
+    weights[4] = 0.0
+    config = LossConfig(negatives=negatives, temperature=0.2)
+    tensors = [tf.constant(batch[name]) for name in ("users", "items", "log_q")]
+    if negatives == "in_batch":
+        result = in_batch_softmax(*tensors, keys_of(batch), config, tf.constant(weights))
+        others = lambda i: [j for j in range(rows) if j != i]  # noqa: E731
+    else:
+        result = rotation_softmax(
+            *tensors, keys_of(batch), tf.constant(offsets), config, tf.constant(weights)
+        )
+        others = lambda i: [(i + o) % rows for o in offsets]  # noqa: E731
+    # A row of weight 0 is still a negative of the others.
+    loss, masked = expected_loss(batch, others, 0.2, True, True, True, True, weights)
     np.testing.assert_allclose(result.loss_sum, loss, rtol=1e-5)
     np.testing.assert_allclose(result.masked_fraction, masked, rtol=1e-6)
 

@@ -3,7 +3,15 @@ import pytest
 import tensorflow as tf
 
 from schemas.errors import ConfigError
-from schemas.features import Feature, FeatureSpec, History, VocabularyEncoding, ZScoreEncoding
+from schemas.features import (
+    Feature,
+    FeatureSpec,
+    HashedEncoding,
+    History,
+    VectorEncoding,
+    VocabularyEncoding,
+    ZScoreEncoding,
+)
 from trainer.config import ModelConfig
 from trainer.towers import build_towers, oov_rows
 from trainer.vocabularies import EncodedSize
@@ -79,6 +87,30 @@ def test_item_tower_equals_numpy():
     expected = total + hidden @ w2 + b2
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(tower(FEATURES), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_vector_and_hashed_id_equal_numpy():
+    hashed = HashedEncoding(kind="hashed", buckets=5)
+    spec = FeatureSpec(
+        name="t",
+        features=(
+            Feature(name="user_id", dtype="string", tower="user", role="user_id", encoding=hashed),
+            Feature(name="item_id", dtype="string", tower="item", role="item_id", encoding=hashed),
+            Feature(
+                name="look", dtype="float", tower="item", length=3, encoding=VectorEncoding(kind="vector")
+            ),
+        ),
+    )
+    sizes = {"user_id": EncodedSize(0, 5), "item_id": EncodedSize(0, 5)}
+    tower = build_towers(spec, ModelConfig(dim=4, item_layers=()), sizes, seed=2).item
+    table, kernel, bias, w, b = (v.numpy() for v in tower.trainable_variables)
+    look = np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 0.5]], np.float32)
+    # 2**39 = 3 modulo 5.
+    features = {"item_id": tf.constant([2, 2**39], tf.int64), "look": tf.constant(look)}
+    item, vector = table[[2, 3]], look @ kernel + bias
+    expected = item + vector + np.concatenate([item, vector], axis=1) @ w + b
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(tower(features), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_multi_valued_feature_without_any_value_in_the_batch():

@@ -11,6 +11,7 @@ from trainer import training
 from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
 from trainer.losses import LossSum
 from trainer.strategy import create_strategy
+from trainer.towers import build_towers
 from trainer.training import scale_learning_rate, train
 from trainer.vocabularies import EncodedSize
 
@@ -96,13 +97,31 @@ def test_equal_seeds_give_equal_losses_and_others_do_not(tmp_path):
     assert first.final_loss != other.final_loss
 
 
+def test_row_weights_are_normalised_by_the_global_batch(tmp_path):
+    columns = make_columns(rows=16) | {"weight": np.linspace(0, 3, 16).astype(np.float32)}
+    config = TrainerConfig(
+        model=ModelConfig(dim=4, user_layers=(6,), item_layers=(), dropout=0.0),
+        loss=LossConfig(mask_same_user=False, mask_same_item=False, temperature=0.5),
+        training=TrainingConfig(per_replica_batch=16, epochs=1),
+    )
+    # One step holds every row, so its loss is that of the untrained towers.
+    towers = build_towers(SPEC, config.model, SIZES, config.training.seed)
+    inputs = {name: tf.constant(column) for name, column in columns.items() if name != "unused"}
+    users, items = towers.user(inputs).numpy(), towers.item(inputs).numpy()
+    # The same q for every item changes no softmax.
+    scores = np.exp(users @ items.T / 0.5)
+    losses = -np.log(np.diag(scores) / scores.sum(axis=1))
+    result = run(tmp_path, config, columns)
+    np.testing.assert_allclose(result.final_loss, (columns["weight"] * losses).sum() / 16, rtol=1e-5)
+
+
 def test_fewer_rows_than_a_global_batch(tmp_path):
     with pytest.raises(TrainingError, match=r"16 = training.per_replica_batch 16 x 1.*Received: 15 rows"):
         run(tmp_path, make_config(), make_columns(rows=15))
 
 
 def test_loss_that_is_not_finite_names_its_step(tmp_path, monkeypatch):
-    def loss(users, items, log_q, keys, seed):
+    def loss(users, items, log_q, keys, seed, weights):
         # The second number of the seed is the step, on one replica.
         return LossSum(tf.where(seed[1] >= 6, np.nan, 1.0) * tf.reduce_sum(users), tf.constant(0.0))
 

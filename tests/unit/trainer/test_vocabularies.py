@@ -75,6 +75,22 @@ def test_log_q_is_the_share_of_rows_in_vocabulary_order_with_a_floor_of_one_row(
     np.testing.assert_allclose(log_q, [math.log(n / 8) for n in (2, 5, 1, 1, 1)], rtol=1e-6)
 
 
+def test_log_q_of_items_cut_off_is_that_of_their_mean():
+    # 12 rows; d 3, e 2 and f 1 are not in the vocabulary: (3 + 2 + 1) / 3 rows.
+    output = FakeTransformOutput(
+        {"item_vocabulary": [b"a"], "item_frequency": [b"6 a", b"3 d", b"2 e", b"1 f"]}
+    )
+    log_q = item_log_q(make_spec({"kind": "vocabulary", "top_k": 1, "oov_buckets": 2}), output)
+    np.testing.assert_allclose(log_q, np.log([6 / 12, 2 / 12, 2 / 12]), rtol=1e-6)
+
+
+def test_log_q_of_hashed_items_is_that_of_their_bucket_with_a_floor_of_one_row():
+    output = FakeTransformOutput({"item_frequency": [b"5 3", b"2 0"]})
+    spec = make_spec({"kind": "hashed", "buckets": 4})
+    assert encoded_sizes(spec, output)["item"] == EncodedSize(0, 4)
+    np.testing.assert_allclose(item_log_q(spec, output), np.log(np.array([2, 1, 1, 5]) / 7), rtol=1e-6)
+
+
 def test_log_q_without_an_encoding_is_finite():
     output = FakeTransformOutput({"item_frequency": [b"3 a", b"1 b"]})
     log_q = item_log_q(make_spec(None), output)

@@ -7,7 +7,15 @@ import pyarrow as pa
 import pytest
 
 from components.interaction_ingest import logic
-from components.interaction_ingest.config import CutOffSplit, IngestConfig, LatestPerUserSplit, PositiveRule
+from components.interaction_ingest.config import (
+    Condition,
+    CutOffSplit,
+    IngestConfig,
+    LastDaysSplit,
+    LatestPerUserSplit,
+    PositiveRule,
+    WeightRule,
+)
 from components.interaction_ingest.window import Window
 from schemas.errors import DataError
 from schemas.features import Feature
@@ -200,15 +208,105 @@ def test_positive_rule_includes_its_bound_in_the_columns_own_precision(spec, dty
     assert kept.column("iid").to_pylist() == ["2", "3"]
 
 
+def event_batch(**columns):
+    rows = {
+        "uid": list("abcdef"),
+        "iid": ["1"] * 6,
+        "at": [1, 2, 3, 4, 5, 6],
+        "device": ["w"] * 6,
+        "event": ["buy", "like", "view", None, "buy", "view"],
+        "dwell": [30, 29, 60, 60, None, 1],
+    }
+    return pa.record_batch({**rows, **columns})
+
+
+def test_every_condition_of_a_positive_holds(spec):
+    rule = PositiveRule(
+        all_of=(Condition(column="event", one_of=("buy", "like")), Condition(column="dwell", at_least=30))
+    )
+    kept, counts = logic.clean_batch(event_batch(), 0, 0, spec, IngestConfig(positives=rule))
+    assert kept.column("uid").to_pylist() == ["a"]
+    # Row f fails both: it is counted once, under the first.
+    assert counts.dropped == {
+        "no_value_for_positive_rule": 2,
+        "below_positive_rule": 2,
+        "not_in_positive_rule": 1,
+    }
+
+
+def test_two_thresholds_both_hold(spec):
+    rule = PositiveRule(
+        all_of=(Condition(column="dwell", at_least=30), Condition(column="stars", at_least=4))
+    )
+    raw = event_batch(dwell=[30, 29, 60, 60, 1, 30], stars=[4, 5, 3, 5, 1, 4])
+    kept, counts = logic.clean_batch(raw, 0, 0, spec, IngestConfig(positives=rule))
+    assert kept.column("uid").to_pylist() == ["a", "d", "f"]
+    assert counts.dropped == {"below_positive_rule": 3}
+
+
+@pytest.mark.parametrize("kind", [pa.dictionary(pa.int8(), pa.string()), pa.large_string()])
+def test_event_types_of_any_text_type(spec, kind):
+    rule = PositiveRule(column="event", one_of=("buy",))
+    events = pa.array(["buy", "like", "view", None, "buy", "view"]).cast(kind)
+    kept, _ = logic.clean_batch(event_batch(event=events), 0, 0, spec, IngestConfig(positives=rule))
+    assert kept.column("uid").to_pylist() == ["a", "e"]
+
+
+def test_event_types_may_be_numbers(spec):
+    rule = PositiveRule(column="event", one_of=("7",))
+    raw = event_batch(event=pa.array([7, 70, 8, None, 7, 0]))
+    kept, _ = logic.clean_batch(raw, 0, 0, spec, IngestConfig(positives=rule))
+    assert kept.column("uid").to_pylist() == ["a", "e"]
+
+
+def test_weight_of_a_column_and_rows_without_one(spec):
+    weights = [1.5, 0.0, None, -1.0, float("inf"), 2]
+    config = IngestConfig(weight=WeightRule(column="boost"))
+    kept, counts = logic.clean_batch(event_batch(boost=weights), 0, 0, spec, config)
+    assert kept.column("uid").to_pylist() == ["a", "b", "f"]
+    assert kept.column("#weight").to_pylist() == [1.5, 0.0, 2.0]
+    assert kept.schema.field("#weight").type == pa.float32()
+    assert counts.dropped == {"no_weight": 3}
+
+
+def test_weight_per_event_type(spec):
+    config = IngestConfig(weight=WeightRule(column="event", by_value={"view": 0.25, "buy": 4.0}))
+    kept, counts = logic.clean_batch(event_batch(), 0, 0, spec, config)
+    assert dict(zip(kept.column("uid").to_pylist(), kept.column("#weight").to_pylist(), strict=True)) == {
+        "a": 4.0,
+        "c": 0.25,
+        "e": 4.0,
+        "f": 0.25,
+    }
+    assert counts.dropped == {"no_weight": 2}
+
+
+def test_rule_columns_are_read_once_each(spec):
+    config = IngestConfig(
+        positives=PositiveRule(column="event", one_of=("buy",)), weight=WeightRule(column="event")
+    )
+    assert logic.interaction_columns(spec, config) == ["uid", "iid", "at", "device", "event"]
+
+
+def test_the_weight_is_a_column_of_the_examples(spec):
+    users, items = tables(spec, ["u"], ["a", "b"])
+    rows = batch([("u", "b", 2, 1), ("u", "a", 1, 0)])
+    rows = rows.append_column("#weight", pa.array([0.5, 3.0], pa.float32()))
+    bucket, _ = logic.build_bucket([rows], users, items, spec, IngestConfig())
+    examples = logic.example_batch(bucket, np.array([0, 1]), users, items, spec)
+    assert examples.column("weight").to_pylist() == [[3.0], [0.5]]
+    assert examples.schema.field("weight").type == pa.list_(pa.float32())
+
+
 def test_bucket_count_is_at_least_one_and_bounds_a_bucket():
     assert logic.bucket_count(1) == 1
     assert 100_000 <= 10_000_000 / logic.bucket_count(10_000_000) <= 200_000
 
 
-def test_partition_by_user_keeps_every_row_and_each_user_in_one_bucket():
+def test_partition_by_id_keeps_every_row_and_each_user_in_one_bucket():
     users = [f"user {i % 40} 🙂" for i in range(200)]
     whole = pa.record_batch({"uid": users, "row": list(range(200))})
-    parts = logic.partition_by_user(whole, "uid", 7)
+    parts = logic.partition_by_id(whole, "uid", 7)
     assert sorted(row for part in parts.values() for row in part.column("row").to_pylist()) == list(
         range(200)
     )
@@ -216,12 +314,12 @@ def test_partition_by_user_keeps_every_row_and_each_user_in_one_bucket():
     assert sum(len(set(part.column("uid").to_pylist())) for part in parts.values()) == 40
     assert len(parts) == 7
     # Another batch, where the user stands at another place, agrees.
-    for bucket, part in logic.partition_by_user(whole.slice(120, 33), "uid", 7).items():
+    for bucket, part in logic.partition_by_id(whole.slice(120, 33), "uid", 7).items():
         assert {bucket_of[user] for user in part.column("uid").to_pylist()} == {bucket}
 
 
-def test_partition_by_user_of_nothing_is_nothing():
-    assert logic.partition_by_user(pa.record_batch({"uid": pa.array([], pa.string())}), "uid", 1) == {}
+def test_partition_by_id_of_nothing_is_nothing():
+    assert logic.partition_by_id(pa.record_batch({"uid": pa.array([], pa.string())}), "uid", 1) == {}
 
 
 def test_group_starts():
@@ -264,6 +362,159 @@ def test_cut_off_split_holds_out_from_the_moment_on(moment):
     )
     np.testing.assert_array_equal(splits, [T, E, E, E])
     assert singles == 1
+
+
+def test_last_days_split_holds_out_whole_days():
+    # The newest positive is at 100 seconds of day 4, so the last 2 days are 3 and 4.
+    day = 86_400
+    split = LastDaysSplit(kind="last_days", days=2)
+    times = np.array([0, 3 * day - 1, 3 * day, 4 * day + 100])
+    splits, _ = logic.assign_splits(np.array([0, 0, 2, 2]), times, split, 4 * day + 100)
+    np.testing.assert_array_equal(splits, [T, T, E, E])
+    # A bucket whose own newest row is older knows of the others'.
+    splits, _ = logic.assign_splits(np.array([0, 0]), times[:2], split, 4 * day + 100)
+    np.testing.assert_array_equal(splits, [T, T])
+
+
+def shuffled_log(spec, seed, users=25, rows=400):
+    """Rows of users u0, u1, ... with items that repeat, in no order; and the tables."""
+    source = random.Random(seed)
+    log = [
+        (f"u{source.randrange(users)}", f"i{source.randrange(40)}", source.randrange(9 * 86_400), n)
+        for n in range(rows)
+    ]
+    source.shuffle(log)
+    return log, *tables(spec, [f"u{n}" for n in range(users)], [f"i{n}" for n in range(40)])
+
+
+@pytest.mark.parametrize("repeated", ["keep_all", "keep_last", "keep_first"])
+@pytest.mark.parametrize(
+    "split",
+    [
+        LatestPerUserSplit(kind="latest_per_user"),
+        LatestPerUserSplit(kind="latest_per_user", skip_latest=2),
+        CutOffSplit(kind="cut_off", time=datetime.datetime(1970, 1, 6, 12)),
+        LastDaysSplit(kind="last_days", days=3),
+    ],
+)
+def test_nothing_leaks_from_eval_into_train(spec, split, repeated):
+    log, users, items = shuffled_log(spec, 11)
+    newest = max(time for _, _, time, _ in log)
+    config = IngestConfig(split=split, repeated=repeated)
+    bucket, _ = logic.build_bucket([batch(log)], users, items, spec, config, newest)
+    rows = bucket.rows.select(["uid", "iid", "at"]).to_pylist()
+    train = [row for row, code in zip(rows, bucket.splits, strict=True) if code == T]
+    held_out = [row for row, code in zip(rows, bucket.splits, strict=True) if code == E]
+    assert train
+    assert held_out
+    if split.kind == "latest_per_user":
+        for row in held_out:
+            assert all(other["at"] <= row["at"] for other in train if other["uid"] == row["uid"])
+    else:
+        first_eval = min(row["at"] for row in held_out)
+        assert max(row["at"] for row in train) < first_eval
+        # 1970-01-06 12:00, and the start of the third last day.
+        assert first_eval >= {"cut_off": 475_200, "last_days": 6 * 86_400}[split.kind]
+
+
+def test_a_planted_future_item_is_in_no_history_before_it(spec):
+    log, users, items = shuffled_log(spec, 5)
+    log = [row for row in log if row[1] != "i39"]
+    # First in the file, and in the middle of the user's time.
+    planted = ("u3", "i39", 4 * 86_400, -1)
+    for repeated in ("keep_all", "keep_last", "keep_first"):
+        bucket, _ = logic.build_bucket(
+            [batch([planted, *log])], users, items, spec, IngestConfig(repeated=repeated)
+        )
+        rows = histories(spec, bucket, users, items)
+        times = bucket.rows.column("at").to_pylist()
+        holders = [time for (_, _, history), time in zip(rows, times, strict=True) if "i39" in history]
+        assert len(holders) == 3
+        assert min(holders) >= 4 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("repeated", "expected"),
+    [
+        ("keep_all", ["a", "b", "a", "c", "b"]),
+        ("keep_first", ["a", "b", "c"]),
+        ("keep_last", ["a", "c", "b"]),
+    ],
+)
+def test_repeated_pairs(spec, repeated, expected):
+    users, items = tables(spec, ["u", "v"], ["a", "b", "c"])
+    log = [("u", item, time, time) for time, item in enumerate("abacb")] + [("v", "a", 2, 9)]
+    bucket, counts = logic.build_bucket(
+        [batch(log[::-1])], users, items, spec, IngestConfig(repeated=repeated)
+    )
+    found = histories(spec, bucket, users, items)
+    assert [item for user, item, _ in found if user == "u"] == expected
+    assert [item for user, item, _ in found if user == "v"] == ["a"]
+    assert [history[-1] for user, _, history in found if user == "u"] == ["", *expected[:-1]]
+    assert counts.dropped["repeated_pair"] == 5 - len(expected)
+    assert counts.rows["train"] + counts.rows["eval"] + sum(counts.dropped.values()) == 6
+
+
+def test_a_user_with_100_000_interactions_keeps_the_newest_and_the_others_keep_theirs(spec):
+    rows = 100_000
+    robot = pa.record_batch(
+        {
+            "uid": pa.array(["robot"] * rows),
+            "iid": pa.array(["a", "b"] * (rows // 2)),
+            "at": pa.array(np.arange(rows)),
+            "device": pa.array(["web"] * rows),
+            "#file": pa.array(np.zeros(rows, np.int32)),
+            "#row": pa.array(np.arange(rows)),
+        }
+    )
+    users, items = tables(spec, ["robot", "u"], ["a", "b", "c"])
+    log = [robot, batch([("u", "c", 5, 0), ("u", "a", 7, 1), ("u", "b", 6, 2)], file=1)]
+    everything, counts = logic.build_bucket(log, users, items, spec, IngestConfig())
+    assert (len(everything.rows), counts.dropped["over_user_limit"]) == (100_003, 0)
+    bucket, counts = logic.build_bucket(log, users, items, spec, IngestConfig(max_positives_per_user=1_000))
+    assert counts.dropped["over_user_limit"] == 99_000
+    assert (counts.rows["train"], counts.rows["eval"], counts.rows["users"]) == (1_001, 2, 2)
+    found = histories(spec, bucket, users, items)
+    assert [row[1:] for row in found if row[0] == "u"] == [
+        ("c", ["", "", ""]),
+        ("b", ["", "", "c"]),
+        ("a", ["", "c", "b"]),
+    ]
+    times = bucket.rows.column("at").to_pylist()
+    assert [time for time, row in zip(times, found, strict=True) if row[0] == "robot"] == [
+        *range(99_000, rows)
+    ]
+
+
+def test_the_join_is_chosen_by_size():
+    mebibyte = 2**20
+    auto = IngestConfig(broadcast_limit_mib=2.0)
+    assert [logic.choose_join(auto, size) for size in (0, 2 * mebibyte, 2 * mebibyte + 1)] == [
+        "broadcast",
+        "broadcast",
+        "shuffle",
+    ]
+    assert logic.choose_join(IngestConfig(join="shuffle"), 0) == "shuffle"
+    assert logic.choose_join(IngestConfig(join="broadcast"), 2**60) == "broadcast"
+
+
+def test_each_bucket_is_answered_with_the_items_that_it_asked_for():
+    def rows(items):
+        return pa.record_batch({"iid": pa.array(items, pa.string())})
+
+    requests = logic.request_items({4: rows(["b", "a", "b"]), 9: rows(["a", "lost"])}, "iid")
+    pairs = zip(requests.column("iid").to_pylist(), requests.column("#bucket").to_pylist(), strict=True)
+    assert sorted(pairs) == [("a", 4), ("a", 9), ("b", 4), ("lost", 9)]
+    # Another file of the same bucket asks again.
+    twice = pa.Table.from_batches([requests, requests.slice(0, 1)])
+    items = pa.table({"iid": ["a", "b", "c"], "price": [1.0, 2.0, 3.0]})
+    answers = logic.answer_requests(twice, items, "iid")
+    assert {bucket: answer.to_pydict() for bucket, answer in answers.items()} == {
+        4: {"iid": ["a", "b"], "price": [1.0, 2.0]},
+        9: {"iid": ["a"], "price": [1.0]},
+    }
+    lost = pa.table({"iid": ["lost"], "#bucket": pa.array([9])})
+    assert logic.answer_requests(lost, items, "iid") == {}
 
 
 def test_history_positions_stop_at_the_users_first_row():
@@ -396,19 +647,3 @@ def test_catalogue_keeps_the_tables_order_and_appends_unknown_items_with_default
         "tags": [["t"], [], ["none"], ["none"]],
         "title": ["Z", "B", None, None],
     }
-
-
-def test_fingerprint_follows_the_contents_of_each_file(spec, tmp_path):
-    names = ("log.parquet", "people.parquet", "things.parquet")
-    for name in names:
-        (tmp_path / name).write_bytes(b"1")
-    first = logic.fingerprint_inputs(spec, str(tmp_path))
-    assert logic.fingerprint_inputs(spec, str(tmp_path)) == first
-    seen = {first}
-    for name in names:
-        (tmp_path / name).write_bytes(b"2")
-        seen.add(logic.fingerprint_inputs(spec, str(tmp_path)))
-    assert len(seen) == 4
-    (tmp_path / "log.parquet").unlink()
-    with pytest.raises(DataError, match=r"No file .*log\.parquet.*people\.parquet, things\.parquet"):
-        logic.fingerprint_inputs(spec, str(tmp_path))

@@ -1,3 +1,4 @@
+import dataclasses
 import datetime
 import re
 from collections import Counter
@@ -5,7 +6,14 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from components.interaction_ingest.config import CutOffSplit, IngestConfig, LatestPerUserSplit, PositiveRule
+from components.interaction_ingest.config import (
+    Condition,
+    CutOffSplit,
+    IngestConfig,
+    LastDaysSplit,
+    LatestPerUserSplit,
+    PositiveRule,
+)
 from components.interaction_ingest.counts import IngestCounts, merge_counts
 from components.interaction_ingest.report import build_report, check_counts, summarize
 from components.interaction_ingest.tables import EntityTable, Inputs
@@ -68,7 +76,11 @@ def test_report_and_its_line():
         "last_timestamp": 90,
         "window_from": "",
         "window_to": "",
+        "missing_days": [],
         "input_fingerprint": "f00d",
+        "files": {"interactions": [], "users": [], "items": []},
+        "rejected": {"null_id": 3},
+        "unread_bytes": 0,
     }
     assert summarize(report) == (
         "Ingest: 10 interactions read, 7 kept (6 train, 1 eval, 0 skipped), dropped: 3 null_id; "
@@ -133,6 +145,29 @@ SKIP_TWO = IngestConfig(split=LatestPerUserSplit(kind="latest_per_user", skip_la
         ),
         (counts(train=0, held_out=7), CUT_OFF, "the train split is empty"),
         (
+            counts(train=0, held_out=7),
+            IngestConfig(split=LastDaysSplit(kind="last_days", days=30)),
+            "the train split is empty. The 7 positives with metadata leave nothing on one side of the "
+            "last 30 days: change ingest.split.days",
+        ),
+        (
+            counts(train=0, held_out=0, dropped=10),
+            IngestConfig(
+                positives=PositiveRule(
+                    all_of=(
+                        Condition(column="event", one_of=("buy", "like")),
+                        Condition(column="dwell", at_least=30),
+                    )
+                )
+            ),
+            "The rule is event one of buy, like and dwell >= 30. Change",
+        ),
+        (
+            counts(read=12, dropped=5, examples={"null_id": "log.parquet, row 7: {}"}, unread_bytes=0),
+            IngestConfig(),
+            "10 rows are in the file, 12 were read, 7 kept and 5 dropped.",
+        ),
+        (
             counts(missing=Counter(device=2)),
             IngestConfig(),
             "log.parquet: values are missing (null or not a finite number) in 'device' (2)",
@@ -141,6 +176,7 @@ SKIP_TWO = IngestConfig(split=LatestPerUserSplit(kind="latest_per_user", skip_la
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(spec, found, config, message):
+    config = dataclasses.replace(config, maximum_rejected_fraction=1.0)
     with pytest.raises(DataError, match=re.escape(message)):
         check_counts(found, inputs(10), spec, config)
 

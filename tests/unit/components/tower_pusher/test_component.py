@@ -18,6 +18,7 @@ TYPES = {
     "report": Report,
     "schema": standard_artifacts.Schema,
     "transform_graph": standard_artifacts.TransformGraph,
+    "statistics": standard_artifacts.ExampleStatistics,
 }
 
 
@@ -39,6 +40,7 @@ def make_artifacts(base: Path, verdict: str) -> dict[str, list[Any]]:
     write_json(base / "blessing" / verdict, 1)
     write_json(base / "schema" / "schema.pbtxt", "")
     write_json(base / "transform_graph" / "transform_fn" / "saved_model.pb", "")
+    write_json(base / "statistics" / "Split-train" / "FeatureStats.pb", "")
     artifacts = {}
     for key, artifact_type in TYPES.items():
         artifact = artifact_type()

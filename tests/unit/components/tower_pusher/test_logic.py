@@ -50,7 +50,10 @@ def inputs(tmp_path: Path) -> PushInputs:
     (tmp_path / "schema" / "schema.pbtxt").write_text("feature {}\n")
     (tmp_path / "transform" / "transform_fn").mkdir(parents=True)
     (tmp_path / "transform" / "transform_fn" / "saved_model.pb").write_bytes(b"graph")
-    return PushInputs(model, index, tmp_path / "report", tmp_path / "schema", tmp_path / "transform")
+    (tmp_path / "statistics" / "Split-train").mkdir(parents=True)
+    (tmp_path / "statistics" / "Split-train" / "FeatureStats.pb").write_bytes(b"statistics")
+    names = ("report", "schema", "transform", "statistics")
+    return PushInputs(model, index, *(tmp_path / name for name in names))
 
 
 @pytest.fixture
@@ -91,8 +94,12 @@ def test_a_release_has_one_version_everywhere_and_says_what_it_is(inputs: PushIn
         "popularity": {"recall_at_10": 0.08, "ndcg_at_10": 0.05},
     }
     assert {part: value["path"] for part, value in manifest["parts"].items()} == {
-        "user_tower": "user_tower/1", "item_tower": "item_tower/1", "index": "index/1",
+        "user_tower": "user_tower/1", "item_tower": "item_tower/1", "index": "index/1", "state": "state/1",
     }  # fmt: skip
+    state = serving / "state" / "1"
+    assert names(state) == {"train_statistics.pb", "dssm_part.json"}
+    assert (state / "train_statistics.pb").read_bytes() == b"statistics"
+    assert json.loads((state / "dssm_part.json").read_text()) == {"model_id": "m1", "part": "state"}
     assert manifest["parts"]["user_tower"]["files"]["variables/variables.index"] == 5
     assert read_latest_release(serving) == release
 

@@ -1,0 +1,302 @@
+"""Speed and memory of InteractionIngest beside TFX's CsvExampleGen and a single-process Arrow program.
+
+    .venv/bin/python benchmarks/ingest.py --json benchmarks/results/ingest.json
+
+The programs run in turn, round after round, each in a process of its own that has done its imports before
+the clock starts. A ratio is taken within a round; its figure is the median over the rounds, beside the lowest
+and the highest. CsvExampleGen reads the joined rows, without history, as CSV. The Arrow program
+compresses as the component does; in the first round its examples are compared with the component's.
+
+Memory is the peak of the component's process above what it held before it started, for a history of 20.
+"""
+
+import argparse
+import dataclasses
+import functools
+import importlib
+import multiprocessing
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+from reporting import Figure, benchmark_parser, describe_versions, write_json
+from tabulate import tabulate
+
+SCHEMA = "schemas/movielens_100k.yaml"
+RUNNER = ("--runner=FnApiRunner",)
+GZIP_LEVEL = 1
+HISTORY = 20
+ROWS, LARGE_ROWS = 1_000_000, 10_000_000
+QUICK_ROWS, QUICK_LARGE_ROWS = 20_000, 40_000
+BYTES_BAR = 400.0
+# What the processes have imported when they start.
+PRELOADED = [
+    "tensorflow",
+    "tfx.components.example_gen.csv_example_gen.executor",
+    "tfx_bsl.coders.example_coder",
+    "components.interaction_ingest.component",
+    "apache_beam.runners.portability.fn_api_runner",
+    "arrow_ingest",
+]
+
+Measurement = dict[str, float]
+
+
+def run_component(data: Path, output: Path, history: bool) -> None:
+    """Run InteractionIngest's executor, with latest_per_user as its split."""
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+
+    from components.interaction_ingest.component import InteractionIngest, InteractionIngestExecutor
+    from components.interaction_ingest.config import IngestConfig
+    from schemas.features import load_feature_spec
+
+    spec = load_feature_spec(SCHEMA)
+    if not history:
+        spec = dataclasses.replace(spec, history=None)
+    component = InteractionIngest(spec, IngestConfig(), str(data))
+    artifacts = {name: [channel.type()] for name, channel in component.outputs.items()}
+    for name, [artifact] in artifacts.items():
+        artifact.uri = str(output / name)
+    context = BaseBeamExecutor.Context(
+        beam_pipeline_args=[*RUNNER], tmp_dir=str(output / "tmp"), unique_id="1"
+    )
+    InteractionIngestExecutor(context).Do({}, artifacts, dict(component.exec_properties))
+
+
+def run_csv_example_gen(data: Path, output: Path) -> None:
+    """Run CsvExampleGen's executor, with its default splits."""
+    from tfx.components import CsvExampleGen
+    from tfx.components.example_gen.csv_example_gen.executor import Executor
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.types import standard_artifacts
+
+    component = CsvExampleGen(input_base=str(data / "csv"))
+    examples = standard_artifacts.Examples()
+    examples.uri = str(output / "examples")
+    context = BaseBeamExecutor.Context(
+        beam_pipeline_args=[*RUNNER], tmp_dir=str(output / "tmp"), unique_id="1"
+    )
+    Executor(context).Do({}, {"examples": [examples]}, dict(component.exec_properties))
+
+
+def run_arrow(data: Path, output: Path, history: bool) -> None:
+    """Run the Arrow program."""
+    from arrow_ingest import write_arrow_examples
+
+    write_arrow_examples(data, output / "examples", HISTORY if history else 0, GZIP_LEVEL)
+
+
+PROGRAMS: dict[str, Callable[[Path, Path], None]] = {
+    "csv_example_gen": run_csv_example_gen,
+    "component": functools.partial(run_component, history=False),
+    "arrow": functools.partial(run_arrow, history=False),
+    "component_history": functools.partial(run_component, history=True),
+    "arrow_history": functools.partial(run_arrow, history=True),
+}
+
+
+def measure(name: str, data: Path, output: Path) -> Measurement:
+    """Run a program in a new process.
+
+    Args:
+        name: One of `PROGRAMS`.
+        data: The folder of the tables.
+        output: Gets the program's output; replaced.
+
+    Returns:
+        `seconds` of wall time, and `bytes`: its peak above the idle process.
+    """
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    # A process forked from one that has imported everything has done so, too, and nothing else.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run_and_send, args=(name, data, output, sender))
+    process.start()
+    sender.close()
+    try:
+        found: Measurement = receiver.recv()
+    except EOFError:
+        process.join()
+        sys.exit(f"{name} failed with exit code {process.exitcode}; its message is above.")
+    process.join()
+    return found
+
+
+def _run_and_send(name: str, data: Path, output: Path, sender: Any) -> None:
+    for module in PRELOADED:
+        importlib.import_module(module)
+    idle_bytes = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    start = time.perf_counter()
+    PROGRAMS[name](data, output)
+    seconds = time.perf_counter() - start
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    sender.send({"seconds": seconds, "bytes": float(peak_bytes - idle_bytes)})
+
+
+def write_joined_csv(data: Path) -> None:
+    """Write the joined rows as a CSV file, genres as one text."""
+    log = pq.read_table(data / "interactions.parquet", columns=["user_id", "item_id", "timestamp"])
+    users = pq.read_table(data / "users.parquet", columns=["user_id", "age", "gender", "occupation"])
+    items = pq.read_table(data / "items.parquet", columns=["item_id", "year", "genres"])
+    texts = pc.binary_join(items["genres"].combine_chunks(), "|")
+    items = items.set_column(2, "genres", texts).set_column(1, "year", items["year"].fill_null(0))
+    joined = log.join(users, "user_id").join(items, "item_id")
+    (data / "csv").mkdir()
+    pyarrow.csv.write_csv(joined, data / "csv" / "interactions.csv")
+
+
+def digest_examples(folder: Path) -> dict[str, tuple[int, int]]:
+    """Describe the examples below a folder without regard to files and order.
+
+    Args:
+        folder: Holds one folder per split.
+
+    Returns:
+        Per split the number of examples and the sum of their hashes.
+    """
+    import tensorflow as tf
+    from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+
+    decoder, found = ExamplesToRecordBatchDecoder(), {}
+    for split in sorted(folder.iterdir()):
+        count = total = 0
+        files = sorted(str(path) for path in split.iterdir())
+        for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(8_192):
+            rows = decoder.DecodeBatch(list(records.numpy()))
+            # The order of the features within an example means nothing.
+            texts = [_row_texts(rows.column(name)) for name in sorted(rows.schema.names)]
+            whole = pc.binary_join_element_wise(*texts, "\x1e")
+            hashes = pd.util.hash_array(whole.to_numpy(zero_copy_only=False), categorize=False)
+            count += len(hashes)
+            total += int(hashes.sum(dtype=np.uint64))
+        found[split.name] = (count, total % 2**64)
+    return found
+
+
+def _row_texts(column: pa.ListArray) -> pa.Array:
+    values = column.flatten().cast(pa.string())
+    lengths = pc.list_value_length(column).fill_null(0).to_numpy()
+    offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
+    return pc.binary_join(pa.ListArray.from_arrays(offsets, values), "\x1f")
+
+
+def compare_examples(component: Path, arrow: Path) -> None:
+    """Stop if the two programs did not make the same examples."""
+    found = [digest_examples(output / "examples") for output in (component, arrow)]
+    if found[0] != found[1]:
+        sys.exit(f"The component and the Arrow program disagree: {found[0]} and {found[1]}.")
+
+
+def measure_all(
+    arguments: argparse.Namespace, directory: Path
+) -> tuple[dict[str, Figure], dict[str, list[Measurement]]]:
+    """Run every program and make the figures.
+
+    Args:
+        arguments: The command line.
+        directory: Where data and outputs go.
+
+    Returns:
+        The figures, and every measurement by program.
+    """
+    from pipeline.datasets.synthetic import write_synthetic
+
+    rows, large_rows = (QUICK_ROWS, QUICK_LARGE_ROWS) if arguments.quick else (ROWS, LARGE_ROWS)
+    data, large = directory / "data", directory / "large"
+    write_synthetic(data, users=6_000, items=4_000, interactions=rows, days=90, seed=1)
+    write_joined_csv(data)
+    measured: dict[str, list[Measurement]] = {name: [] for name in (*PROGRAMS, "component_history_large")}
+    for number in range(1 if arguments.quick else arguments.rounds):
+        for name in PROGRAMS:
+            measured[name].append(measure(name, data, directory / name))
+            print(f"round {number + 1}: {name} {measured[name][-1]['seconds']:.1f} s", flush=True)
+        if number == 0:
+            compare_examples(directory / "component", directory / "arrow")
+            compare_examples(directory / "component_history", directory / "arrow_history")
+    for name in PROGRAMS:
+        shutil.rmtree(directory / name)
+    write_synthetic(large, users=60_000, items=40_000, interactions=large_rows, days=90, seed=1)
+    measured["component_history_large"].append(
+        measure("component_history", large, directory / "component_history_large")
+    )
+
+    figures = {
+        name: compare(measured, other, own, bar)
+        for name, other, own, bar in (
+            ("ingest_vs_csv_example_gen", "csv_example_gen", "component", 8.0),
+            ("ingest_vs_arrow", "arrow", "component", 0.5),
+            ("ingest_history_vs_arrow", "arrow_history", "component_history", 0.5),
+        )
+    }
+    small_bytes = [found["bytes"] / rows for found in measured["component_history"]]
+    [large_found] = measured["component_history_large"]
+    figures["bytes_per_interaction_1m"] = _spread(small_bytes, "bytes", None)
+    figures["bytes_per_interaction_10m"] = Figure(
+        large_found["bytes"] / large_rows, "bytes", BYTES_BAR, at_most=True
+    )
+    figures["latest_per_user_with_history_10m"] = Figure(large_found["seconds"], "s")
+    for name in PROGRAMS:
+        figures[f"{name}_rows_per_second"] = _spread(
+            [rows / found["seconds"] for found in measured[name]], "rows/s", None
+        )
+    return figures, measured
+
+
+def compare(measured: dict[str, list[Measurement]], other: str, own: str, bar: float) -> Figure:
+    """Divide the seconds of one program by those of the other, round by round."""
+    ratios = [
+        theirs["seconds"] / ours["seconds"]
+        for theirs, ours in zip(measured[other], measured[own], strict=True)
+    ]
+    return _spread(ratios, "1", bar)
+
+
+def _spread(values: list[float], unit: str, bar: float | None) -> Figure:
+    return Figure(statistics.median(values), unit, bar, lowest=min(values), highest=max(values))
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = benchmark_parser("Speed and memory of the ingest.")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of all programs (default: %(default)s)")
+    parser.add_argument("--directory", type=Path, help="where data and outputs go (default: temporary)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.directory) as temporary:
+        figures, measured = measure_all(arguments, Path(temporary))
+    table = [
+        (
+            name,
+            f.value,
+            f.lowest,
+            f.highest,
+            f.bar and f"at {'most' if f.at_most else 'least'} {f.bar:g}",
+            f.unit,
+        )
+        for name, f in figures.items()
+    ]
+    print(tabulate(table, ("figure", "value", "lowest", "highest", "bar", "unit"), floatfmt=",.2f"))
+    if arguments.json:
+        packages = ["tfx", "tfx-bsl", "tensorflow", "apache-beam", "pyarrow", "numpy"]
+        write_json(arguments.json, figures, describe_versions(packages), raw=measured)
+    missed = [name for name, figure in figures.items() if not figure.meets_bar]
+    # On tiny data the start of a Beam pipeline is all there is to see.
+    if missed and not arguments.quick:
+        sys.exit("Misses the bar: " + ", ".join(f"{name} {figures[name].value:.2f}" for name in missed))
+
+
+if __name__ == "__main__":
+    main()

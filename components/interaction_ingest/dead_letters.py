@@ -1,0 +1,290 @@
+"""What becomes of input that cannot be used: counted by reason, and written where it can be looked at."""
+
+import dataclasses
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.interaction_ingest.counts import IngestCounts
+from schemas.errors import DataError
+
+UNREADABLE_FILE: Final = "unreadable_file"
+"""The file is none of its format, as one cut off is."""
+UNREADABLE_ROW_GROUP: Final = "unreadable_row_group"
+"""The rest of a Parquet row group is damaged."""
+UNREADABLE_REST: Final = "unreadable_rest"
+"""A compressed or binary file is damaged or cut off here; what follows counts as one row."""
+TOO_MANY_FIELDS: Final = "too_many_fields"
+"""A CSV row has more fields than the header."""
+TOO_FEW_FIELDS: Final = "too_few_fields"
+"""A CSV row has fewer fields than the header."""
+MALFORMED_JSON: Final = "malformed_json"
+"""A line is no JSON object, or has a key twice."""
+MALFORMED_EXAMPLE: Final = "malformed_example"
+"""A TFRecord is no tf.Example, or its checksum is wrong."""
+INVALID_UTF8: Final = "invalid_utf8"
+"""A text is not UTF-8."""
+WRONG_TYPE: Final = "wrong_type"
+"""A value is not of the column's type, such as a word where a number belongs."""
+OUT_OF_RANGE_TIMESTAMP: Final = "out_of_range_timestamp"
+"""A time that no calendar has: milli- or microseconds where seconds belong."""
+
+REJECTED: Final = frozenset(
+    {
+        UNREADABLE_FILE,
+        UNREADABLE_ROW_GROUP,
+        UNREADABLE_REST,
+        TOO_MANY_FIELDS,
+        TOO_FEW_FIELDS,
+        MALFORMED_JSON,
+        MALFORMED_EXAMPLE,
+        INVALID_UTF8,
+        WRONG_TYPE,
+        OUT_OF_RANGE_TIMESTAMP,
+        "null_id",
+        "empty_id",
+        "line_break_in_id",
+        "null_timestamp",
+    }
+)
+"""The reasons that make a row malformed; other rows dropped are no positives, or of other days."""
+
+SCHEMA: Final = pa.schema(
+    [
+        ("table", pa.string()),
+        ("reason", pa.string()),
+        ("file", pa.string()),
+        ("row_group", pa.int32()),
+        ("row", pa.int64()),
+        ("rows", pa.int64()),
+        ("text", pa.string()),
+    ]
+)
+"""Columns of the dead letters."""
+
+_TEXT_LIMIT = 4_096
+_REASONS_SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class DeadLetter:
+    """A piece of input that cannot be used."""
+
+    reason: str
+    """One of `REJECTED`."""
+    file: str
+    """The file: a path or URI."""
+    row: int | None = None
+    """Number of the row in the file, from 1, a CSV header not counted; of JSON Lines, the line. None: it
+    is the whole file."""
+    row_group: int | None = None
+    """Index of the Parquet row group."""
+    rows: int = 1
+    """How many rows it stands for."""
+    text: str = ""
+    """The row, or what the reader said about it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejections:
+    """What one batch of a table left out."""
+
+    letters: pa.Table = dataclasses.field(default_factory=SCHEMA.empty_table)
+    """Columns of `SCHEMA`."""
+    unread_bytes: int = 0
+    """Bytes of the files, as they are stored, that could not be read."""
+
+    def count(self) -> IngestCounts:
+        """Add up.
+
+        Returns:
+            Rows read, and dropped by reason, unreadable bytes, and an example of each reason.
+        """
+        dropped: Counter[str] = Counter()
+        examples: dict[str, str] = {}
+        for reason, rows, file, row, group, text in zip(
+            *(
+                self.letters.column(n).to_pylist()
+                for n in ("reason", "rows", "file", "row", "row_group", "text")
+            ),
+            strict=True,
+        ):
+            dropped[reason] += rows
+            place = file if row is None else f"{file}, row {row:,}"
+            place = place if group is None or row is not None else f"{file}, row group {group}"
+            examples.setdefault(reason, f"{place}: {text[:200]}")
+        return IngestCounts(
+            rows=Counter(read=sum(dropped.values())),
+            dropped=dropped,
+            unread_bytes=self.unread_bytes,
+            examples=examples,
+        )
+
+
+def make_rejections(table: str, letters: Iterable[DeadLetter], unread_bytes: int = 0) -> Rejections:
+    """Put dead letters into a table.
+
+    Args:
+        table: `interactions`, `users` or `items`.
+        letters: The dead letters.
+        unread_bytes: Bytes of the files that could not be read.
+
+    Returns:
+        The rejections.
+    """
+    rows = [
+        {"table": table, **dataclasses.asdict(letter), "text": letter.text[:_TEXT_LIMIT]}
+        for letter in letters
+    ]
+    return Rejections(pa.Table.from_pylist(rows, schema=SCHEMA), unread_bytes)
+
+
+def reject_rows(
+    batch: pa.RecordBatch,
+    reasons: Mapping[str, npt.NDArray[np.bool_]],
+    numbers: npt.NDArray[np.int64],
+    file: str,
+    row_group: int | None = None,
+) -> tuple[npt.NDArray[np.bool_], list[DeadLetter]]:
+    """Reject rows of a batch, each under the first reason that holds.
+
+    Args:
+        batch: [rows] as they were read.
+        reasons: Per reason [rows] bool.
+        numbers: [rows] int64 number of each row in the file, from 0.
+        file: The file.
+        row_group: Index of the Parquet row group.
+
+    Returns:
+        [rows] bool, whether to keep the row; and a dead letter for each other one.
+    """
+    keep = np.ones(batch.num_rows, bool)
+    letters = []
+    for reason, mask in reasons.items():
+        rows = np.flatnonzero(keep & mask)
+        keep &= ~mask
+        for row in rows:
+            text = json.dumps(
+                {
+                    name: _read_value(column, int(row))
+                    for name, column in zip(batch.schema.names, batch.columns, strict=True)
+                },
+                ensure_ascii=False,
+                default=_show,
+            )
+            letters.append(DeadLetter(reason, file, int(numbers[row]) + 1, row_group, 1, text))
+    return keep, letters
+
+
+class DeadLetterWriter:
+    """Writes the dead letters of one part of the input; a retried part replaces what it wrote before."""
+
+    def __init__(self, path: Path | None, unfinished: Path) -> None:
+        """Name the files.
+
+        Args:
+            path: Where the dead letters are in the end, if there are any; None to write none.
+            unfinished: Where they are until then, on the same file system.
+        """
+        self._path = path
+        self._unfinished = unfinished
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, rejections: Rejections) -> None:
+        """Add dead letters.
+
+        Args:
+            rejections: What a batch left out.
+        """
+        if self._path is None or not len(rejections.letters):
+            return
+        if self._writer is None:
+            self._unfinished.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(self._unfinished, SCHEMA)
+        self._writer.write_table(rejections.letters)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._writer is None or self._path is None:
+            return
+        self._writer.close()
+        if kind is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._unfinished.replace(self._path)
+
+
+def refuse_too_many(table: str, counts: IngestCounts, total_bytes: int, maximum_fraction: float) -> None:
+    """Stop a run whose input is too bad.
+
+    Args:
+        table: The table's `file`, for the message.
+        counts: The sum over the table.
+        total_bytes: Size of its files.
+        maximum_fraction: `ingest.maximum_rejected_fraction`.
+
+    Raises:
+        DataError: More rows are malformed or more bytes unreadable; the message gives the top reasons.
+    """
+    rejected = Counter({reason: n for reason, n in counts.dropped.items() if reason in REJECTED and n})
+    read, count = counts.rows["read"], rejected.total()
+    of_rows = count / read if read else 0.0
+    of_bytes = counts.unread_bytes / total_bytes if total_bytes else 0.0
+    if max(of_rows, of_bytes) <= maximum_fraction:
+        return
+    top = "; ".join(
+        f"{reason}: {number:,} (such as {counts.examples.get(reason, 'unknown')})"
+        for reason, number in rejected.most_common(_REASONS_SHOWN)
+    )
+    percent = math.ceil(max(of_rows, of_bytes) * 10_000) / 100
+    what = f"{count:,} of {read:,} rows are malformed"
+    if counts.unread_bytes:
+        what += f" and {counts.unread_bytes:,} of {total_bytes:,} bytes cannot be read"
+    raise DataError(
+        f"{table}: {what}, up to {percent:g}%. Expected at most {maximum_fraction:.4g} of them "
+        f"(ingest.maximum_rejected_fraction). Most frequent: {top}. Correct the data, or raise the limit."
+    )
+
+
+def write_rejections(
+    rejections: Iterable[Rejections], name: str, directory: str, work_directory: Path
+) -> None:
+    """Write what a whole table left out.
+
+    Args:
+        rejections: The parts.
+        name: Name of the file, without ending.
+        directory: The dead letters' folder.
+        work_directory: A folder for unfinished files on the same file system.
+    """
+    path = Path(directory) / f"{name}.parquet"
+    with DeadLetterWriter(path, work_directory / path.name) as writer:
+        for part in rejections:
+            writer.write(part)
+
+
+def _read_value(column: pa.Array, row: int) -> Any:
+    try:
+        return column[row].as_py()
+    except (UnicodeDecodeError, ValueError, OverflowError):
+        # Text that is not UTF-8, or a time beyond Python's calendar.
+        storage_type = pa.int64() if pa.types.is_timestamp(column.type) else pa.binary()
+        value = column.slice(row, 1)
+        value = value.view(storage_type) if storage_type == pa.int64() else value.cast(storage_type)
+        return value[0].as_py()
+
+
+def _show(value: Any) -> str:
+    return value.decode("utf-8", errors="backslashreplace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,301 @@
+"""The files of a table: a file, a folder, a pattern or daily logs, on this machine or in an object store."""
+
+import dataclasses
+import datetime
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from components.interaction_ingest.config import WindowConfig
+from components.interaction_ingest.window import Window, resolve_window
+from schemas import storage
+from schemas.errors import ConfigError, DataError
+from schemas.features import FeatureSpec, Format, InteractionTable, ItemTable, UserTable
+
+DATE: Final = "{date}"
+"""Stands for a day as ISO 8601 in the path of a table."""
+
+SPAN: Final = "{SPAN}"
+"""Stands for a day counted from 1970-01-01 in the path of a table."""
+
+_ENDINGS: Final[dict[str, Format]] = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
+}
+_COMPRESSED: Final = (".gz", ".gzip", ".zst", ".zstd")
+_EPOCH: Final = datetime.date(1970, 1, 1)
+_FILES_SHOWN: Final = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFile:
+    """One file of a table."""
+
+    path: str
+    """A path or URI."""
+    name: str
+    """Its path below the data directory, or whole where it is elsewhere."""
+    format: Format
+    """How it is read."""
+    size_bytes: int
+    """Its size."""
+    day: datetime.date | None = None
+    """The day that it is the log of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DailyLogs:
+    """The days of the interactions that are read."""
+
+    asked: Window
+    """The days that were asked for."""
+    window: Window
+    """From the first to the last day that is read."""
+    missing: tuple[datetime.date, ...]
+    """Those among them without a file."""
+
+
+def find_files(table: InteractionTable | UserTable | ItemTable, data_directory: str) -> tuple[DataFile, ...]:
+    """List the files of a table, of every day.
+
+    Args:
+        table: Where they are.
+        data_directory: The folder that the table's `file` is relative to: a path or URI.
+
+    Returns:
+        At least one file, sorted by day and name. In folders and patterns, names that start with _ or . are
+        left out, as are empty markers such as _SUCCESS.
+
+    Raises:
+        ConfigError: The format cannot be told from the names.
+        DataError: There is no such file.
+        StorageError: The store cannot be reached or refuses.
+    """
+    pattern = table.file
+    if not _is_pattern(pattern):
+        path = _locate(data_directory, pattern)
+        status = storage.find_file(path)
+        if status is not None:
+            return (DataFile(path, pattern, _find_format(table, [pattern]), status.size_bytes),)
+        # A path with one of the endings names a file, so that what is missing is said so.
+        if _ending(pattern) is not None:
+            require_file(path)
+        pattern = pattern.rstrip("/") + "/**"
+    folder, rest = _split_pattern(pattern)
+    expression, kinds = _compile(rest)
+    place = _locate(data_directory, folder)
+    found: list[tuple[datetime.date, str, int]] = []
+    for relative, status in storage.list_files(place).items():
+        match = expression.fullmatch(relative)
+        if match is None or any(part.startswith(("_", ".")) for part in relative.split("/")):
+            continue
+        try:
+            days = {_read_day(kind, text) for kind, text in zip(kinds, match.groups(), strict=True)}
+        except (ValueError, OverflowError):
+            continue
+        if len(days) > 1:
+            continue
+        if table.format is None and pattern != table.file and _ending(relative) is None:
+            continue
+        found.append((next(iter(days), _EPOCH), relative, status.size_bytes))
+    if not found:
+        shown = ", ".join(list(storage.list_files(place))[:_FILES_SHOWN]) or "none"
+        raise DataError(
+            f"No file fits {_locate(data_directory, table.file)}. Files below {place}: {shown}. Put the "
+            "files there, or correct data.directory or the schema file's 'tables'."
+        )
+    kind = _find_format(table, [name for _, name, _ in found])
+    return tuple(
+        DataFile(
+            storage.join(place, relative),
+            f"{folder}/{relative}" if folder else relative,
+            kind,
+            size_bytes,
+            day if kinds else None,
+        )
+        for day, relative, size_bytes in sorted(found)
+    )
+
+
+def choose_days(
+    files: Sequence[DataFile], window: WindowConfig, source: str
+) -> tuple[tuple[DataFile, ...], DailyLogs]:
+    """Choose the daily logs of a window.
+
+    Args:
+        files: Files with a day.
+        window: The days that were asked for; `last_days` counts back from the newest file.
+        source: The table's `file`, for messages.
+
+    Returns:
+        The files of those days, and the days.
+
+    Raises:
+        DataError: More days than `maximum_missing_days` have no file, or none has one.
+    """
+    days = sorted({file.day for file in files if file.day is not None})
+    newest = ((days[-1] - _EPOCH).days + 1) * 86_400 - 1
+    resolved = resolve_window(window, lambda: newest)
+    first, last = resolved.first or days[0], resolved.last or days[-1]
+    chosen = tuple(file for file in files if file.day is not None and first <= file.day <= last)
+    # Walked from the days themselves, since an asked-for window may reach back to year 1.
+    present = {file.day for file in chosen}
+    number = max(0, (last - first).days + 1 - len(present))
+    if number > window.maximum_missing_days or not chosen:
+        shown = _show_days(_missing_days(first, last, present, limit=_FILES_SHOWN + 1), number)
+        raise DataError(
+            f"{source}: {number:,} days of {first} to {last} have no file: {shown}. Expected at most "
+            f"{window.maximum_missing_days:,}; there are files from {days[0]} to {days[-1]}. Put the files "
+            "there, choose another window, or raise ingest.window.maximum_missing_days."
+        )
+    return chosen, DailyLogs(
+        resolved, Window(first, last), tuple(_missing_days(first, last, present, limit=number))
+    )
+
+
+def fingerprint_inputs(spec: FeatureSpec, data_directory: str, window: WindowConfig | None = None) -> str:
+    """Hash the files that a run would read, so that a cache sees changed data.
+
+    Args:
+        spec: Names the files.
+        data_directory: The folder they are in: a path or URI. From an object store every byte is read.
+        window: The days that are read of daily logs; None: all.
+
+    Returns:
+        The hexadecimal SHA-256 over the files' names and contents.
+
+    Raises:
+        ConfigError: The format of a table cannot be told from the names.
+        DataError: A file is missing or cannot be read, or days are.
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    digest = hashlib.sha256()
+    for table in (spec.tables.interactions, spec.tables.users, spec.tables.items):
+        files = find_files(table, data_directory)
+        if files[0].day is not None:
+            files, _ = choose_days(files, window or WindowConfig(), table.file)
+        for file in files:
+            try:
+                with storage.open_stream(file.path) as stream:
+                    content = hashlib.file_digest(stream, "sha256").digest()
+            except OSError as error:
+                raise DataError(f"Cannot read {file.path}: {error}") from error
+            digest.update(hashlib.sha256(file.name.encode()).digest() + content)
+        # So that a file cannot pass from one table to the next unseen.
+        digest.update(hashlib.sha256(str(len(files)).encode()).digest())
+    return digest.hexdigest()
+
+
+def require_file(location: str) -> storage.FileStatus:
+    """Check that an input file is there.
+
+    Args:
+        location: The file: a path or URI.
+
+    Returns:
+        Its size and age.
+
+    Raises:
+        DataError: It is not; the message names the files of the same format that are.
+        StorageError: Its store cannot be reached or refuses.
+    """
+    status = storage.find_file(location)
+    if status is not None:
+        return status
+    folder = storage.find_parent(location)
+    names = storage.list_names(folder)
+    # An object store knows no folders, so one without files is none.
+    if not names and (storage.is_remote(folder) or not Path(folder).is_dir()):
+        name = PurePosixPath(location).name
+        raise DataError(f"No folder {folder}: expected it to hold {name}. Set data.directory to it.")
+    kind = _ending(location) or "parquet"
+    tables = [name for name in names if _ending(name) == kind]
+    what = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON Lines", "tfrecord": "TFRecord"}[kind]
+    raise DataError(
+        f"No file {location}. {what} files in the folder: {', '.join(tables) or 'none'}. "
+        "Put the file there, or correct data.directory or the schema file's 'tables'."
+    )
+
+
+def _locate(data_directory: str, file: str) -> str:
+    if "://" in file:
+        return file.rstrip("/")
+    if file.startswith("/"):
+        return file
+    return storage.join(data_directory, file) if file else data_directory
+
+
+def _is_pattern(file: str) -> bool:
+    return any(mark in file for mark in ("*", "?", DATE, SPAN))
+
+
+def _split_pattern(pattern: str) -> tuple[str, str]:
+    parts = pattern.split("/")
+    fixed = next(index for index, part in enumerate(parts) if _is_pattern(part))
+    return "/".join(parts[:fixed]), "/".join(parts[fixed:])
+
+
+def _compile(pattern: str) -> tuple[re.Pattern[str], list[str]]:
+    kinds: list[str] = []
+    expression = ""
+    for token in re.split(r"(\{date\}|\{SPAN\}|\*\*/|\*\*|\*|\?)", pattern):
+        if token in (DATE, SPAN):
+            kinds.append(token)
+            expression += r"(\d{4}-\d{2}-\d{2})" if token == DATE else r"(\d+)"
+        else:
+            expression += {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(
+                token, re.escape(token)
+            )
+    return re.compile(expression, re.DOTALL), kinds
+
+
+def _read_day(kind: str, text: str) -> datetime.date:
+    if kind == DATE:
+        return datetime.date.fromisoformat(text)
+    return _EPOCH + datetime.timedelta(days=int(text))
+
+
+def _ending(name: str) -> Format | None:
+    path = PurePosixPath(name.lower())
+    if path.suffix in _COMPRESSED:
+        path = path.with_suffix("")
+    return _ENDINGS.get(path.suffix)
+
+
+def _find_format(table: InteractionTable | UserTable | ItemTable, names: Sequence[str]) -> Format:
+    if table.format is not None:
+        return table.format
+    kinds = {_ending(name): name for name in names}
+    [kind, *others] = kinds
+    if kind is None or others:
+        raise ConfigError(
+            f"{table.file}: expected files of one format, told by names that end in {', '.join(_ENDINGS)}. "
+            f"Received: {', '.join(kinds.values())}. Rename them, narrow the pattern, or set the table's "
+            "'format' in the schema file."
+        )
+    return kind
+
+
+def _missing_days(
+    first: datetime.date, last: datetime.date, present: Iterable[datetime.date | None], limit: int
+) -> list[datetime.date]:
+    known, day = set(present), first
+    missing: list[datetime.date] = []
+    while day <= last and len(missing) < limit:
+        if day not in known:
+            missing.append(day)
+        day += datetime.timedelta(days=1)
+    return missing
+
+
+def _show_days(days: Sequence[datetime.date], number: int) -> str:
+    shown = ", ".join(day.isoformat() for day in days[:_FILES_SHOWN])
+    return f"{shown} and {number - _FILES_SHOWN:,} more" if number > _FILES_SHOWN else shown

@@ -1,0 +1,429 @@
+import gzip
+import io
+import json
+import struct
+import zlib
+
+import google_crc32c
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.interaction_ingest import sources, streams
+from components.interaction_ingest.config import IngestConfig, PositiveRule
+from components.interaction_ingest.files import find_files
+from components.interaction_ingest.tables import find_newest_second, look_into_files
+from schemas.errors import ConfigError, DataError
+from schemas.features import FeatureSpec, InteractionTable
+from schemas.strict_config import parse
+
+pytestmark = pytest.mark.unit
+
+CONFIG = IngestConfig(positives=PositiveRule(column="stars", at_least=0))
+SPEC_DATA = {
+    "name": "shop",
+    "features": [
+        {"name": "user", "dtype": "string", "tower": "user", "role": "user_id"},
+        {
+            "name": "item",
+            "dtype": "string",
+            "tower": "item",
+            "role": "item_id",
+            "encoding": {"kind": "vocabulary"},
+        },
+        {"name": "device", "dtype": "string", "tower": "context", "default": "web"},
+        {"name": "visits", "dtype": "int", "tower": "context", "default": 0},
+        {"name": "tags", "dtype": "string", "tower": "context", "multi_valued": True, "default": "none"},
+    ],
+    "history": {"name": "history"},
+}
+# 2026-11-22T00:00:00Z, by `date -ud 2026-11-22 +%s`.
+NOON = 1_795_305_600 + 43_200
+ROWS = [
+    {
+        "user": "ann",
+        "item": 1,
+        "timestamp": NOON,
+        "stars": 4.5,
+        "device": "tv",
+        "visits": 3,
+        "tags": ["x", "y"],
+    },
+    {
+        "user": 'b"o,b',
+        "item": 22,
+        "timestamp": NOON + 1,
+        "stars": 1.0,
+        "device": None,
+        "visits": None,
+        "tags": [],
+    },
+    {
+        "user": "ünï\u2028",
+        "item": 3,
+        "timestamp": NOON + 2,
+        "stars": None,
+        "device": "app",
+        "visits": -1,
+        "tags": None,
+    },
+]
+EXPECTED = [{**row, "item": str(row["item"])} for row in ROWS]
+
+
+def to_csv(rows):
+    def field(value):
+        if value is None:
+            return ""
+        text = "|".join(value) if isinstance(value, list) else str(value)
+        return '"' + text.replace('"', '""') + '"' if isinstance(value, str | list) else text
+
+    lines = [",".join(rows[0])] + [",".join(map(field, row.values())) for row in rows]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def to_jsonl(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def mask(data):
+    # The mask of the TFRecord format, https://www.tensorflow.org/tutorials/load_data/tfrecord.
+    value = google_crc32c.value(data)
+    return struct.pack("<I", (((value >> 15) | (value << 17)) + 0xA282EAD8) % 2**32)
+
+
+def frame(record):
+    length = struct.pack("<Q", len(record))
+    return length + mask(length) + record + mask(record)
+
+
+def to_examples(rows):
+    from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
+
+    def lists(name, kind):
+        values = [row[name] for row in rows]
+        values = [value if isinstance(value, list) else [] if value is None else [value] for value in values]
+        return pa.array(
+            [[v.encode() if isinstance(v, str) else v for v in value] for value in values], pa.list_(kind)
+        )
+
+    kinds = {"item": pa.int64(), "timestamp": pa.int64(), "visits": pa.int64(), "stars": pa.float32()}
+    batch = pa.record_batch({name: lists(name, kinds.get(name, pa.binary())) for name in rows[0]})
+    return RecordBatchToExamplesEncoder().encode(batch)
+
+
+def read(tmp_path, name, content, **options):
+    (tmp_path / name).write_bytes(content)
+    table = InteractionTable(file=name, **options)
+    columns = sources.list_columns(
+        parse(
+            FeatureSpec, {**SPEC_DATA, "tables": {"interactions": {"file": name, **options}}}, source="test"
+        ),
+        CONFIG,
+    )
+    looked = look_into_files(table, "interactions", find_files(table, str(tmp_path)), columns)
+    batches, letters, unread = [], [], 0
+    for piece in looked.pieces:
+        for batch, rejections in sources.read_piece(piece, table, "interactions", columns, ["user", "item"]):
+            batches.append(batch)
+            letters += rejections.letters.to_pylist()
+            unread += rejections.unread_bytes
+    tables = [pa.Table.from_batches([batch]) for batch in batches]
+    rows = pa.concat_tables(tables, promote_options="permissive").to_pylist() if tables else []
+    return rows, [(letter["reason"], letter["row"], letter["rows"]) for letter in letters], letters, unread
+
+
+def plain(rows):
+    return [{name: row[name] for name in ROWS[0]} for row in rows]
+
+
+def to_parquet(rows):
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()
+
+
+CONTENTS = {
+    "parquet": to_parquet,
+    "csv": to_csv,
+    "jsonl": to_jsonl,
+    "tfrecord": lambda rows: b"".join(map(frame, to_examples(rows))),
+}
+
+
+@pytest.mark.parametrize("compression", ["", "gz", "zst"])
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl", "tfrecord"])
+def test_every_format_gives_the_same_rows(tmp_path, ending, compression):
+    if ending == "parquet" and compression:
+        pytest.skip("Parquet is compressed inside")
+    content = CONTENTS[ending](ROWS)
+    if compression == "gz":
+        half = len(content) // 2
+        content = gzip.compress(content[:half]) + gzip.compress(content[half:])
+    elif compression:
+        content = pa.compress(content, codec="zstd", asbytes=True)
+    rows, reasons, _, unread = read(tmp_path, ".".join(filter(None, ["log", ending, compression])), content)
+    expected = [dict(row) for row in EXPECTED]
+    if ending == "csv":
+        # A CSV field without quotation marks and without content is null, with them it is empty.
+        expected[1]["tags"] = []
+    if ending == "tfrecord":
+        # An empty list and none are the same in a tf.Example.
+        expected[2]["tags"] = rows[2]["tags"]
+        assert not rows[2]["tags"]
+    assert plain(rows) == expected
+    assert [row[sources.ROW_COLUMN] for row in rows] == [0, 1, 2]
+    assert (reasons, unread) == ([], 0)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl", "tfrecord"])
+def test_columns_are_mapped_and_others_left_alone(tmp_path, ending):
+    names = {"user": "Customer Id", "item": "sku", "timestamp": "ts", "stars": "rating"}
+    rows = [{"extra": 1, **{names.get(name, name): value for name, value in row.items()}} for row in ROWS]
+    if ending == "tfrecord":
+        rows = [{name: value for name, value in row.items() if name != "extra"} for row in rows]
+        kinds = {"sku": "item", "ts": "timestamp", "rating": "stars", "Customer Id": "user"}
+        examples = to_examples(
+            [{kinds.get(name, name): value for name, value in row.items()} for row in rows]
+        )
+        import tensorflow as tf
+
+        content = b""
+        for serialized in examples:
+            example = tf.train.Example.FromString(serialized)
+            for ours, theirs in names.items():
+                example.features.feature[theirs].CopyFrom(example.features.feature[ours])
+                del example.features.feature[ours]
+            content += frame(example.SerializeToString())
+    else:
+        content = CONTENTS[ending](rows)
+    found, reasons, _, _ = read(tmp_path, f"log.{ending}", content, columns=names)
+    assert [(row["user"], row["item"], row["timestamp"], row["stars"]) for row in found] == [
+        (row["user"], row["item"], row["timestamp"], row["stars"]) for row in EXPECTED
+    ]
+    assert reasons == []
+    with pytest.raises(
+        DataError, match=r"no column 'Sku', which is a feature.*map it under 'columns'|no column 'Sku'"
+    ):
+        read(tmp_path, f"log.{ending}", content, columns={**names, "item": "Sku"})
+
+
+def test_malformed_csv_rows(tmp_path):
+    content = (
+        b"user,item,timestamp,stars,device,visits,tags\n"
+        b"a,1,10,5,tv,1,x\n"
+        b"a,1,10,5,tv,1,x,one,too,many\n"
+        b"\n"
+        b"a,1,10\n"
+        b"\xff\xfe,1,10,5,tv,1,x\n"
+        b",1,10,5,tv,1,x\n"
+        b'"",1,10,5,tv,1,x\n'
+        b"b,1,soon,5,tv,1,x\n"
+        b"b,1,1795305600000000,5,tv,1,x\n"
+        b"b,1,,5,tv,1,x\n"
+        b"b,1,10,good,tv,1,x\n"
+        b"b,1,10,5,tv,1.5,x\n"
+        b'"c\nd",1,10,5,tv,1,x\n'
+        b"e,2, 11 ,4,,,\n"
+    )
+    rows, reasons, letters, unread = read(tmp_path, "log.csv", content)
+    assert [(row["user"], row["timestamp"], row[sources.ROW_COLUMN]) for row in rows] == [
+        ("a", 10, 0),
+        ("e", 11, 12),
+    ]
+    assert (rows[1]["device"], rows[1]["visits"], rows[1]["tags"]) == (None, None, None)
+    assert sorted(reasons, key=lambda reason: reason[1]) == [
+        ("too_many_fields", 2, 1),
+        ("too_few_fields", 3, 1),
+        ("invalid_utf8", 4, 1),
+        ("null_id", 5, 1),
+        ("empty_id", 6, 1),
+        ("wrong_type", 7, 1),
+        ("out_of_range_timestamp", 8, 1),
+        ("null_timestamp", 9, 1),
+        ("wrong_type", 10, 1),
+        ("wrong_type", 11, 1),
+        ("line_break_in_id", 12, 1),
+    ]
+    assert unread == 0
+    by_row = {letter["row"]: letter["text"] for letter in letters}
+    assert by_row[2] == "a,1,10,5,tv,1,x,one,too,many"
+    assert json.loads(by_row[4])["user"] == r"\xff\xfe"
+    assert json.loads(by_row[7])["timestamp"] == "soon"
+    assert {letter["file"] for letter in letters} == {str(tmp_path / "log.csv")}
+
+
+def test_row_numbers_hold_over_blocks_with_malformed_rows_between(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 200)
+    bad = {7, 8, 50, 51, 98}
+    lines = ["user,item,timestamp,stars,device,visits,tags"]
+    lines += [f"u{n},1,10,5,tv,1,x" + (",more" if n in bad else "") for n in range(100)]
+    rows, reasons, _, _ = read(tmp_path, "log.csv", "\n".join(lines).encode())
+    assert [(row["user"], row[sources.ROW_COLUMN]) for row in rows] == [
+        (f"u{n}", n) for n in range(100) if n not in bad
+    ]
+    assert sorted(row for _, row, _ in reasons) == [n + 1 for n in sorted(bad)]
+
+
+def test_malformed_json_lines(tmp_path):
+    good = '{"user": "a", "item": %s, "timestamp": %s, "stars": 4}\n'
+    content = (
+        good % (1, 10)
+        + "not json\n"
+        + "\n"
+        + "[1, 2]\n"
+        + good % ('"x"', '"2026-11-22T12:00:00Z"')
+        + good % ("1.5", 10)
+        + '{"user": "a", "user": "b", "item": 1, "timestamp": 1}\n'
+        + good % ("null", 10)
+        + good % (1, 2**62)
+        + good % (2**70, 10)
+        + '{"item": 1, "timestamp": 10}\n'
+        + '{"user": "2020-01-01", "item": 4, "timestamp": "2026-11-22 12:00:00+01:00", "tags": "x"}\n'
+        + '{"user": "2020-01-01", "item": 4, "timestamp": "2026-11-22 12:00:00+01:00", "tags": ["x"]}\n'
+    ).encode() + b'{"user": "\xff", "item": 1, "timestamp": 1}\n{"user": "b", "item"'
+    rows, reasons, letters, _ = read(tmp_path, "log.jsonl", content)
+    assert [(row["user"], row["item"], row["timestamp"], row[sources.ROW_COLUMN]) for row in rows] == [
+        ("a", "1", 10, 0),
+        ("a", "x", NOON, 4),
+        ("2020-01-01", "4", NOON - 3600, 12),
+    ]
+    assert (rows[0]["device"], rows[0]["tags"], rows[2]["tags"]) == (None, None, ["x"])
+    assert sorted(reasons, key=lambda reason: reason[1]) == [
+        ("malformed_json", 2, 1),
+        ("malformed_json", 4, 1),
+        ("wrong_type", 6, 1),
+        ("malformed_json", 7, 1),
+        ("null_id", 8, 1),
+        ("out_of_range_timestamp", 9, 1),
+        ("wrong_type", 10, 1),
+        ("null_id", 11, 1),
+        ("wrong_type", 12, 1),
+        ("invalid_utf8", 14, 1),
+        ("malformed_json", 15, 1),
+    ]
+    assert {letter["row"]: letter["text"] for letter in letters}[2] == "not json"
+
+
+def test_malformed_records(tmp_path):
+    first, second, third = to_examples(ROWS)
+    damaged = bytearray(frame(second))
+    damaged[20] ^= 1
+    content = frame(first) + frame(b"no example") + bytes(damaged) + frame(third) + frame(first)[:-9]
+    rows, reasons, _, _ = read(tmp_path, "log.tfrecord", content)
+    assert [(row["user"], row[sources.ROW_COLUMN]) for row in rows] == [("ann", 0), ("ünï\u2028", 3)]
+    assert sorted(reasons, key=lambda reason: reason[1]) == [
+        ("malformed_example", 2, 1),
+        ("malformed_example", 3, 1),
+        ("unreadable_rest", 5, 1),
+    ]
+    length = bytearray(frame(second))
+    length[1] ^= 1
+    rows, reasons, _, unread = read(tmp_path, "log.tfrecord", frame(first) + bytes(length) + frame(third))
+    assert ([row["user"] for row in rows], reasons) == (["ann"], [("unreadable_rest", 2, 1)])
+    assert unread == len(length) + len(frame(third))
+
+
+def many(ending):
+    rows = [{**ROWS[0], "user": f"user {zlib.crc32(str(n).encode())}", "item": n} for n in range(3000)]
+    return rows, CONTENTS[ending](rows)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "tfrecord"])
+def test_a_truncated_gzip_file_gives_the_rows_before_the_cut(tmp_path, monkeypatch, ending):
+    monkeypatch.setattr(streams, "CHUNK_BYTES", 4096)
+    rows, content = many(ending)
+    stored = gzip.compress(content)
+    found, reasons, letters, unread = read(tmp_path, f"log.{ending}.gz", stored[: len(stored) // 2])
+    assert 500 < len(found) < 2500
+    assert [row["user"] for row in found] == [row["user"] for row in rows[: len(found)]]
+    assert [row["item"] for row in found] == [str(n) for n in range(len(found))]
+    assert reasons == [("unreadable_rest", len(found) + 1, 1)]
+    assert "the file ends in the middle of its compressed content" in letters[0]["text"]
+    assert unread == 0
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "tfrecord"])
+def test_a_damaged_gzip_file_counts_the_bytes_that_cannot_be_read(tmp_path, monkeypatch, ending):
+    monkeypatch.setattr(streams, "CHUNK_BYTES", 4096)
+    rows, content = many(ending)
+    stored = bytearray(gzip.compress(content))
+    middle = len(stored) // 2
+    stored[middle : middle + 64] = b"\xff" * 64
+    found, reasons, _, unread = read(tmp_path, f"log.{ending}.gz", bytes(stored))
+    # What comes out between the damage and its discovery may be garbage, which the formats notice.
+    assert 500 < len([row for row in found if row["user"] in {r["user"] for r in rows}]) < 2500
+    assert reasons[-1][0] == "unreadable_rest"
+    # Of damage that is noticed by the checksum at the end, no byte is left.
+    assert 0 <= unread <= len(stored) - middle + 4096
+
+
+def test_a_truncated_zstd_file(tmp_path):
+    rows = [{**ROWS[0], "user": f"user {n * 7919 % 10007}", "item": n} for n in range(9000)]
+    stored = pa.compress(to_jsonl(rows), codec="zstd", asbytes=True)
+    found, reasons, _, _ = read(tmp_path, "log.jsonl.zst", stored[: len(stored) - 5])
+    assert [row["item"] for row in found] == [str(n) for n in range(len(found))]
+    assert reasons == [("unreadable_rest", len(found) + 1, 1)]
+
+
+def test_damaged_parquet(tmp_path):
+    rows = [{**ROWS[0], "user": f"user {n}"} for n in range(300)]
+    sink = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_pylist(rows), sink, row_group_size=100, compression="GZIP", use_dictionary=False
+    )
+    content = bytearray(sink.getvalue())
+    column = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(1).column(0)
+    start = column.data_page_offset + 40
+    content[start : start + 60] = b"\x00" * 60
+    found, reasons, letters, unread = read(tmp_path, "log.parquet", bytes(content))
+    assert [row[sources.ROW_COLUMN] for row in found] == [*range(100), *range(200, 300)]
+    assert reasons == [("unreadable_row_group", None, 100)]
+    assert letters[0]["row_group"] == 1
+    assert unread > 0
+
+
+def test_parquet_text_that_is_not_utf8_and_times_out_of_range(tmp_path):
+    bad = pa.Array.from_buffers(pa.string(), 3, pa.array([b"a", b"\xff", b"c"]).buffers())
+    table = pa.Table.from_pylist(ROWS).set_column(0, "user", bad)
+    times = pa.array([NOON * 1000, 10, NOON * 10**6], pa.int64())
+    sink = io.BytesIO()
+    pq.write_table(table.set_column(2, "timestamp", times), sink)
+    rows, reasons, letters, _ = read(tmp_path, "log.parquet", sink.getvalue())
+    assert rows == []
+    assert reasons == [
+        ("invalid_utf8", 2, 1),
+        ("out_of_range_timestamp", 1, 1),
+        ("out_of_range_timestamp", 3, 1),
+    ]
+    assert json.loads(letters[0]["text"])["user"] == r"\xff"
+
+
+def test_an_unclosed_quotation_mark_is_counted_with_the_lines_it_swallows(tmp_path):
+    content = to_csv(ROWS) + b'"never closed,1,10,5,tv,1,x\n' + to_csv(ROWS).split(b"\n", 1)[1]
+    rows, reasons, _, _ = read(tmp_path, "log.csv", content)
+    assert len(rows) + sum(count for _, _, count in reasons) >= 4
+    assert reasons
+
+
+def test_a_file_without_rows(tmp_path):
+    assert read(tmp_path, "log.csv", b"user,item,timestamp,stars,device,visits,tags\n")[:2] == ([], [])
+
+
+def test_columns_that_stand_twice_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"log\.csv: the header has user twice"):
+        read(tmp_path, "log.csv", b"user,item,timestamp,stars,device,visits,tags,user\na,1,1,1,,,,b\n")
+    with pytest.raises(ConfigError, match=r"each name once in the values of columns.*\['sku'\]"):
+        parse(InteractionTable, {"columns": {"user": "sku", "item": "sku"}}, source="test")
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_the_newest_interaction_of_a_log_with_times_out_of_range(tmp_path, ending):
+    rows = [*ROWS, {**ROWS[0], "timestamp": NOON * 1000}]
+    (tmp_path / f"log.{ending}").write_bytes(CONTENTS[ending](rows))
+    spec = parse(
+        FeatureSpec, {**SPEC_DATA, "tables": {"interactions": {"file": f"log.{ending}"}}}, source="test"
+    )
+    source, columns = spec.tables.interactions, sources.list_columns(spec, CONFIG)
+    looked = look_into_files(source, "interactions", find_files(source, str(tmp_path)), columns)
+    assert find_newest_second(looked, source, columns) == NOON + 2
