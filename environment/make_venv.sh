@@ -44,9 +44,14 @@ done
 tools="$venv/setup-tools"
 pip=("$base_python" -m pip)
 if ! "${pip[@]}" --version >/dev/null 2>&1; then
+    VERSION_CODENAME=
     # shellcheck disable=SC1091
-    . /etc/os-release
-    "$here/apt_download.sh" "$VERSION_CODENAME" "$venv/pip-package" python3-pip-whl
+    [ -r /etc/os-release ] && . /etc/os-release
+    reason=$("$here/apt_download.sh" "$VERSION_CODENAME" "$venv/pip-package" python3-pip-whl 2>&1) || {
+        echo "$base_python has no pip, and it cannot be taken from apt (${reason##*$'\n'}): install pip for it," \
+            "or work in the container image python:3.11-slim-trixie (docs/installation.md)." >&2
+        exit 1
+    }
     pip=(env PYTHONPATH="$(find "$(cd "$venv" && pwd)/pip-package" -name 'pip-*.whl')" "$base_python" -m pip)
 fi
 "${pip[@]}" install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --require-hashes --target "$tools" -r "$here/tools.lock"

@@ -50,8 +50,9 @@ def build_pipeline(
         window_to=parameters.window_to,
         window_last_days=parameters.window_last_days,
         input_fingerprint=parameters.input_fingerprint,
+        code_fingerprint=parameters.code_fingerprint,
     )
-    schema = FeatureSchema(feature_spec=features)
+    schema = FeatureSchema(feature_spec=features, code_fingerprint=parameters.code_fingerprint)
     statistics = StatisticsGen(examples=ingest.outputs["examples"], schema=schema.outputs["schema"])
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     gate = AnomalyGate(anomalies=validator.outputs["anomalies"])

@@ -17,7 +17,10 @@ from schemas.strict_config import from_json, to_json
 class FeatureSchemaSpec(ComponentSpec):
     """Parameters and artifacts of FeatureSchema."""
 
-    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {"feature_spec": ExecutionParameter(type=str)}
+    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
+        "feature_spec": ExecutionParameter(type=str),
+        "code_fingerprint": ExecutionParameter(type=str),
+    }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {}
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {
         "schema": ChannelParameter(type=standard_artifacts.Schema)
@@ -38,7 +41,7 @@ class FeatureSchemaExecutor(base_executor.BaseExecutor):
         Args:
             input_dict: Nothing.
             output_dict: `schema`.
-            exec_properties: `feature_spec`, JSON.
+            exec_properties: `feature_spec`, JSON; the fingerprint only changes the cache's key.
         """
         spec = from_json(FeatureSpec, exec_properties["feature_spec"])
         write_schema(spec, Path(artifact_utils.get_single_uri(output_dict["schema"])))
@@ -50,14 +53,17 @@ class FeatureSchema(base_component.BaseComponent):
     SPEC_CLASS = FeatureSchemaSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(FeatureSchemaExecutor)
 
-    def __init__(self, feature_spec: FeatureSpec) -> None:
+    def __init__(self, feature_spec: FeatureSpec, code_fingerprint: str = "") -> None:
         """Build the node.
 
         Args:
             feature_spec: The features.
+            code_fingerprint: Hash of the code, so that TFX's cache sees a changed version.
         """
         super().__init__(
             FeatureSchemaSpec(
-                feature_spec=to_json(feature_spec), schema=Channel(type=standard_artifacts.Schema)
+                feature_spec=to_json(feature_spec),
+                code_fingerprint=code_fingerprint,
+                schema=Channel(type=standard_artifacts.Schema),
             )
         )
