@@ -9,16 +9,18 @@ UV := $(VENV)/setup-tools/bin/uv
 LOCK := environment/requirements-dev.lock
 CONFIG ?= pipeline/configs/movielens_100k.yaml
 DATA := data/movielens-100k
+USER_ID ?= 42
+IMAGE ?= dssm-pipeline:0.1.0
 SOURCES := $(shell find schemas trainer components pipeline -name '*.py' -o -name '*.yaml' -o -name py.typed)
 
-.PHONY: help run test unit integration e2e lint format lock clean
+.PHONY: help run test unit integration e2e lint format lock image kubeflow-local clean
 
 help:  ## Print the targets with a line each
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/installed $(DATA)/items.parquet  ## Environment, data and pipeline: metrics, a release, recommendations
+run: $(VENV)/installed $(DATA)/interactions.parquet  ## Environment, data and pipeline: metrics, a release, recommendations
 	@$(BIN)/dssm run --config $(CONFIG)
-	@$(BIN)/dssm recommend --config $(CONFIG) --user 42
+	@$(BIN)/dssm recommend --config $(CONFIG) --user $(USER_ID)
 
 test: lint  ## Environment and the whole test suite
 	$(BIN)/pytest
@@ -42,9 +44,15 @@ format: $(VENV)/installed  ## Let ruff format the code
 	$(BIN)/ruff format .
 
 lock: $(VENV)/environment  ## Pin the newest versions that environment/*.in allow
-	cd environment && for name in requirements requirements-dev tools; do \
-	  ../$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-	    --python-version 3.11 $$( [ $$name = requirements-dev ] && echo "-c requirements.lock" ) $$name.in -o $$name.lock; done
+	cd environment && for name in requirements requirements-gpu requirements-dev tools; do \
+	  ../$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --override overrides.txt \
+	    --python-version 3.11 $$( case $$name in requirements-*) echo "-c requirements.lock";; esac ) $$name.in -o $$name.lock; done
+
+image:  ## The container image, by docker or podman (IMAGE=, ENGINE=, BASE_IMAGE=, GPU=1)
+	@environment/build_image.sh $(IMAGE)
+
+kubeflow-local: $(VENV)/installed $(DATA)/interactions.parquet  ## The image and the compiled pipeline, by kfp.local on docker or podman
+	@environment/kubeflow_local.sh $(IMAGE) $(CONFIG) $(DATA) $(VENV)
 
 clean:  ## Remove the environment, the data, the runs and the releases
 	rm -rf $(VENV) build dist *.egg-info data runs serving
@@ -61,5 +69,5 @@ $(VENV)/installed: $(VENV)/environment setup.py pyproject.toml README.md LICENSE
 	@rm -rf build *.egg-info
 	@touch $@
 
-$(DATA)/items.parquet: | $(VENV)/installed
+$(DATA)/interactions.parquet: | $(VENV)/installed
 	@$(BIN)/dssm fetch movielens-100k

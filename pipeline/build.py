@@ -50,8 +50,13 @@ def build_pipeline(
         window_to=parameters.window_to,
         window_last_days=parameters.window_last_days,
         input_fingerprint=parameters.input_fingerprint,
+        code_fingerprint=parameters.code_fingerprint,
     )
-    schema = FeatureSchema(feature_spec=features, has_weights=config.ingest.weight is not None)
+    schema = FeatureSchema(
+        feature_spec=features,
+        has_weights=config.ingest.weight is not None,
+        code_fingerprint=parameters.code_fingerprint,
+    )
     statistics = StatisticsGen(examples=ingest.outputs["examples"], schema=schema.outputs["schema"])
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     gate = AnomalyGate(

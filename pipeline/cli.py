@@ -84,12 +84,14 @@ def run(config: str, overrides: tuple[str, ...], no_cache: bool) -> None:
 
     Exit status: 0 with a release, 1 on an error, 3 where the model was not blessed.
     """
-    from components.tower_pusher.logic import check_writable
     from pipeline.config import load_config
     from pipeline.console import noise_to_file
 
     settings = load_config(config, overrides)
     features = settings.load_features()
+
+    from components.tower_pusher.logic import check_writable
+
     check_writable(settings.serving.directory)
 
     start = time.monotonic()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from components.anomaly_gate.config import GateConfig
@@ -13,7 +13,7 @@ from schemas.errors import ConfigError
 from schemas.features import FeatureSpec, load_feature_spec
 from schemas.strict_config import STRICT, parse
 from schemas.yaml_files import load_yaml, locate, parse_yaml
-from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
+from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig, check_negatives
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -79,6 +79,11 @@ class PipelineConfig:
     kubeflow: KubeflowConfig = Field(default_factory=KubeflowConfig)
     """How the pipeline runs on Kubeflow Pipelines; `dssm run` reads none of it."""
 
+    @model_validator(mode="after")
+    def _check(self) -> "PipelineConfig":
+        check_negatives(self.loss, self.training)
+        return self
+
     @property
     def trainer(self) -> TrainerConfig:
         """The sections that the Trainer is given."""
@@ -93,7 +98,13 @@ class PipelineConfig:
         Raises:
             ConfigError: The file is missing or wrong.
         """
-        return load_feature_spec(self.data.schema)
+        spec = load_feature_spec(self.data.schema)
+        if not spec.tower_features("user") and not self.model.history_encoders:
+            raise ConfigError(
+                f"model.history_encoders: {self.data.schema} gives the user tower nothing but a history."
+                " Expected at least one encoder. Received: none."
+            )
+        return spec
 
 
 def load_config(path: str, overrides: tuple[str, ...] = ()) -> PipelineConfig:

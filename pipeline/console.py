@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from schemas.contract import PROGRESS_LOGGER
+from schemas.errors import ConfigError
 
 
 @contextmanager
@@ -23,8 +24,17 @@ def noise_to_file(log_file: Path) -> Iterator[TextIO]:
 
     Yields:
         A stream that still writes to the screen.
+
+    Raises:
+        ConfigError: The file cannot be written.
     """
-    log_file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        log_file.touch()
+    except OSError as error:
+        raise ConfigError(
+            f"run.directory: expected a folder that can be written, for {log_file}. Received: {error}."
+        ) from error
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [os.dup(descriptor) for descriptor in (1, 2)]

@@ -17,6 +17,7 @@ from tfx.orchestration.pipeline import Pipeline
 
 from components.interaction_ingest.files import fingerprint_inputs
 from pipeline.build import build_pipeline
+from pipeline.code_fingerprint import fingerprint_code
 from pipeline.config import PipelineConfig
 from pipeline.parameters import RunParameters
 from schemas.contract import EVALUATION_REPORT_FILE, INGEST_REPORT_FILE, PROGRESS_LOGGER
@@ -105,9 +106,8 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
         RunParameters.from_config(
             config,
             run_id=run_id,
-            input_fingerprint=fingerprint_inputs(
-                features, config.data.directory, config.ingest.window
-            ),
+            input_fingerprint=fingerprint_inputs(features, config.data.directory, config.ingest.window),
+            code_fingerprint=fingerprint_code(),
         ),
         enable_cache=enable_cache,
     )

@@ -37,15 +37,21 @@ class RunParameters:
     input_fingerprint: str
     """Hash of the source data, so that an ingest is reused only where it is the same; '' where the
     ingest always executes."""
+    code_fingerprint: str
+    """What `fingerprint_code` gives, so that a changed version reuses nothing; '' where the orchestrator
+    knows the code by its image."""
 
     @classmethod
-    def from_config(cls, config: PipelineConfig, *, run_id: str, input_fingerprint: str) -> RunParameters:
+    def from_config(
+        cls, config: PipelineConfig, *, run_id: str, input_fingerprint: str, code_fingerprint: str
+    ) -> RunParameters:
         """Take the values of a local run from the configuration.
 
         Args:
             config: The checked configuration.
             run_id: What the release's manifest calls the run.
             input_fingerprint: Hash of the source data.
+            code_fingerprint: Hash of the code.
 
         Returns:
             The values, local paths made absolute.
@@ -53,7 +59,12 @@ class RunParameters:
         values = configured_values(config)
         for name in ("data_directory", "serving_directory"):
             values[name] = make_absolute(values[name])
-        return cls(**values, run_id=run_id, input_fingerprint=input_fingerprint)
+        return cls(
+            **values,
+            run_id=run_id,
+            input_fingerprint=input_fingerprint,
+            code_fingerprint=code_fingerprint,
+        )
 
 
 def configured_values(config: PipelineConfig) -> dict[str, Any]:

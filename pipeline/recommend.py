@@ -18,14 +18,10 @@ from tabulate import tabulate
 from components.candidate_indexer.logic import read_index
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.files import find_files
-from components.interaction_ingest.logic import (
-    cast_timestamp,
-    positive_reasons,
-    row_weights,
-    rule_columns,
-)
+from components.interaction_ingest.logic import clean_batch, interaction_columns
 from components.interaction_ingest.sources import Column, list_columns, list_entity_columns, read_piece
-from components.interaction_ingest.tables import look_into_files
+from components.interaction_ingest.tables import look_into_files, open_interactions
+from components.interaction_ingest.window import ALL_DAYS, Window
 from components.towers import load_tower
 from pipeline.config import PipelineConfig
 from schemas import storage
@@ -161,10 +157,8 @@ def recommend(
     index = read_index(release.index)
     index_ids = index.catalogue[spec.item_id.name].combine_chunks()
     known_history = _known_items(history, index_ids, notes)
-    recent = known_history if history else record.positives
-    if config.ingest.missing_metadata == "drop":
-        # The ingest dropped them too, so no history in training had one.
-        recent = _keep_known(recent, index_ids)
+    # An item that the release does not hold was in no training history either.
+    recent = known_history if history else _keep_known(record.positives, index_ids)
 
     tower = load_tower(release.user_tower, USER_TOWER)
     history_name = spec.history.name if spec.history is not None else None
@@ -241,7 +235,7 @@ def read_user(config: PipelineConfig, spec: FeatureSpec, user: str) -> UserRecor
         user: The user's id.
 
     Returns:
-        The features and the items, in (timestamp, file order).
+        The features, the positives in (timestamp, file order), and all items of the user.
 
     Raises:
         DataError: A table is missing or unreadable, or lacks a column.
@@ -254,21 +248,30 @@ def read_user(config: PipelineConfig, spec: FeatureSpec, user: str) -> UserRecor
     log = _open_table(
         config, tables.interactions, "interactions", list_columns(spec, config.ingest), (user_id, user)
     )
-    wanted = list(dict.fromkeys([item_id, spec.timestamp, *rule_columns(config.ingest)]))
-    _require_columns(log, [user_id, *wanted], tables.interactions.file)
-    interactions = log.to_table(columns=wanted, filter=_equals(log.schema, user_id, user))
-    interactions = interactions.filter(pc.is_valid(pc.field(item_id)) & pc.is_valid(pc.field(spec.timestamp)))
-    # Stable: the same second keeps the file's order.
-    interactions = interactions.take(
-        pa.array(np.argsort(cast_timestamp(interactions[spec.timestamp]).to_numpy(), kind="stable"))
+    columns = _require_columns(log, interaction_columns(spec, config.ingest), tables.interactions.file)
+    interactions = log.to_table(columns=columns, filter=_equals(log.schema, user_id, user)).combine_chunks()
+    # The ingest's own rules, so that the history is what it would have been in training.
+    window = _resolve_window(config, spec)
+    kept = pa.Table.from_batches(
+        clean_batch(batch, 0, 0, spec, config.ingest, window)[0] for batch in _batches(interactions)
     )
+    # Stable: the same second keeps the file's order.
+    kept = kept.take(pa.array(np.argsort(kept[spec.timestamp].to_numpy(), kind="stable")))
     return UserRecord(
         features=rows[0] if rows else None,
-        positives=_limit_positives(
-            _as_text(_keep_positives(interactions, config.ingest)[item_id]), config.ingest
-        ),
-        interacted=_as_text(interactions[item_id]),
+        positives=_limit_positives(_as_text(kept[item_id]), config.ingest),
+        interacted=_as_text(interactions[item_id].drop_null()),
     )
+
+
+def _batches(table: pa.Table) -> list[pa.RecordBatch]:
+    return table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+
+
+def _resolve_window(config: PipelineConfig, spec: FeatureSpec) -> Window:
+    if config.ingest.window is None:
+        return ALL_DAYS
+    return open_interactions(spec, config.ingest, config.data.directory, config.ingest.window).window
 
 
 def _read_known_user(
@@ -345,15 +348,6 @@ def _equals(schema: pa.Schema, name: str, text: str) -> pc.Expression:
     if not re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text):
         return pc.scalar(False)
     return pc.field(name) == pc.scalar(int(text))
-
-
-def _keep_positives(interactions: pa.Table, config: IngestConfig) -> pa.Table:
-    dropped = np.zeros(len(interactions), bool)
-    if config.positives is not None:
-        dropped |= np.logical_or.reduce(list(positive_reasons(interactions, config.positives).values()))
-    if config.weight is not None:
-        dropped |= row_weights(interactions[config.weight.column], config.weight)[1]
-    return interactions.filter(pa.array(~dropped))
 
 
 def _limit_positives(items: list[str], config: IngestConfig) -> list[str]:

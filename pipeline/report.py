@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from components.interaction_ingest.report import summarize
+
 if TYPE_CHECKING:
     from pipeline.local import RunResult
 
@@ -37,4 +39,6 @@ def render_run(result: "RunResult", seconds: float) -> str:
         f"{report['users']:,} users, {report['held_out']:,} held-out interactions,"
         f" all {report['catalogue_items']:,} items ranked"
     )
-    return f"\n{scope}\n{table}\n\n{outcome}\nThe run took {seconds:.0f} s."
+    return (
+        f"\n{summarize(result.ingest_report)}\n{scope}\n{table}\n\n{outcome}\nThe run took {seconds:.0f} s."
+    )

@@ -118,11 +118,7 @@ class Feature:
 
     @model_validator(mode="after")
     def _check(self) -> "Feature":
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
-            raise ValueError(
-                f"feature {self.name!r}: a name is letters, digits and underscores, a letter first, since it"
-                " names a serving input and a vocabulary file; rename the column"
-            )
+        _check_name("feature", self.name)
         is_number = self.dtype != "string"
         if self.role is not None:
             if self.dtype != "string" or self.multi_valued or self.default is not None:
@@ -224,6 +220,11 @@ class History:
     """Name of the feature and of the serving input: [batch, length] string, left-padded with ''."""
     length: Annotated[int, Field(ge=1)] = 20
     """Number of positives kept, the newest last."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "History":
+        _check_name("history", self.name)
+        return self
 
 
 Format = Literal["parquet", "csv", "jsonl", "tfrecord"]
@@ -386,3 +387,11 @@ def load_feature_spec(path: str) -> FeatureSpec:
     """
     file = locate(path)
     return parse(FeatureSpec, load_yaml(file), source=str(path))
+
+
+def _check_name(what: str, name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise ValueError(
+            f"{what} {name!r}: a name is letters, digits and underscores, a letter first, since it names"
+            " a serving input and a vocabulary file; rename it"
+        )

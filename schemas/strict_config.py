@@ -33,6 +33,10 @@ def parse(cls: type[T], data: dict[str, Any], source: str) -> T:
     try:
         # As JSON, since only there does pydantic's strict mode take a list for a tuple.
         return TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
+    except TypeError as error:
+        raise ConfigError(
+            f"{source}: expected plain values, lists and mappings. Received: {error}."
+        ) from error
     except ValidationError as error:
         problems = explain_problems(cls, data, error)
         listed = (

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from schemas.strict_config import STRICT
@@ -59,7 +59,7 @@ class TrainingConfig:
     scale_learning_rate: Literal["none", "linear", "sqrt"] = "linear"
     """What `learning_rate` is multiplied by, since the global batch grows with the replicas: `linear`, the
     replicas (Goyal et al. 2017); `sqrt`, their square root (Krizhevsky 2014); `none`, 1."""
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     """Seed of the initial weights, the shuffling, the dropout and the rotation offsets."""
     log_interval_steps: Annotated[int, Field(ge=1)] = 50
     """Steps between two points in TensorBoard; they run in one call of TensorFlow."""
@@ -75,3 +75,26 @@ class TrainerConfig:
     """The loss."""
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """The training."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainerConfig":
+        check_negatives(self.loss, self.training)
+        return self
+
+
+def check_negatives(loss: LossConfig, training: TrainingConfig) -> None:
+    """Refuse more rotation negatives than a batch can give.
+
+    Args:
+        loss: The loss.
+        training: The training.
+
+    Raises:
+        ValueError: `loss.rotation_negatives` is not below `training.per_replica_batch`.
+    """
+    if loss.negatives == "rotation" and loss.rotation_negatives >= training.per_replica_batch:
+        raise ValueError(
+            "loss.rotation_negatives: expected fewer negatives than a replica's batch has rows"
+            f" (training.per_replica_batch = {training.per_replica_batch})."
+            f" Received: {loss.rotation_negatives}. Lower it, or raise the batch."
+        )

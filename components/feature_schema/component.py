@@ -20,6 +20,7 @@ class FeatureSchemaSpec(ComponentSpec):
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         "feature_spec": ExecutionParameter(type=str),
         "has_weights": ExecutionParameter(type=int),
+        "code_fingerprint": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {}
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {
@@ -41,7 +42,8 @@ class FeatureSchemaExecutor(base_executor.BaseExecutor):
         Args:
             input_dict: Nothing.
             output_dict: `schema`.
-            exec_properties: `feature_spec`, JSON, and `has_weights`, 1 or 0.
+            exec_properties: `feature_spec`, JSON, and `has_weights`, 1 or 0; the fingerprint only changes the
+                cache's key.
         """
         spec = from_json(FeatureSpec, exec_properties["feature_spec"])
         directory = Path(artifact_utils.get_single_uri(output_dict["schema"]))
@@ -54,17 +56,21 @@ class FeatureSchema(base_component.BaseComponent):
     SPEC_CLASS = FeatureSchemaSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(FeatureSchemaExecutor)
 
-    def __init__(self, feature_spec: FeatureSpec, has_weights: bool = False) -> None:
+    def __init__(
+        self, feature_spec: FeatureSpec, has_weights: bool = False, code_fingerprint: str = ""
+    ) -> None:
         """Build the node.
 
         Args:
             feature_spec: The features.
             has_weights: Whether the ingest gives every row a weight.
+            code_fingerprint: Hash of the code, so that TFX's cache sees a changed version.
         """
         super().__init__(
             FeatureSchemaSpec(
                 feature_spec=to_json(feature_spec),
                 has_weights=int(has_weights),
+                code_fingerprint=code_fingerprint,
                 schema=Channel(type=standard_artifacts.Schema),
             )
         )

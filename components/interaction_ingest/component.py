@@ -104,6 +104,7 @@ class InteractionIngestSpec(ComponentSpec):
         "window_to": ExecutionParameter(type=str),
         "window_last_days": ExecutionParameter(type=int),
         "input_fingerprint": ExecutionParameter(type=str),
+        "code_fingerprint": ExecutionParameter(type=str),
     }
     INPUTS: dict[str, ChannelParameter] = {}  # noqa: RUF012 (TFX's form)
     OUTPUTS = {  # noqa: RUF012 (TFX's form)
@@ -135,6 +136,7 @@ class InteractionIngest(BaseBeamComponent):
         window_to: str | RuntimeParameter = "",
         window_last_days: int | RuntimeParameter = 0,
         input_fingerprint: str | RuntimeParameter = "",
+        code_fingerprint: str = "",
     ) -> None:
         """Declare the step.
 
@@ -148,6 +150,7 @@ class InteractionIngest(BaseBeamComponent):
             window_last_days: Number of days to read up to that of the newest interaction; 0 for all.
             input_fingerprint: What `fingerprint_inputs` gives, so that TFX's cache sees changed data; ''
                 where the step always executes, which then computes it for the record.
+            code_fingerprint: Hash of the code, so that TFX's cache sees a changed version.
         """
         super().__init__(
             spec=InteractionIngestSpec(
@@ -158,6 +161,7 @@ class InteractionIngest(BaseBeamComponent):
                 window_to=window_to,
                 window_last_days=window_last_days,
                 input_fingerprint=input_fingerprint,
+                code_fingerprint=code_fingerprint,
                 examples=Channel(type=standard_artifacts.Examples),
                 catalogue=Channel(type=Catalogue),
                 report=Channel(type=Report),

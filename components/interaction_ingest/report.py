@@ -1,5 +1,6 @@
 """The run's figures: what is refused, and what a person reads."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def build_report(
     }
 
 
-def summarize(report: dict[str, Any]) -> str:
+def summarize(report: Mapping[str, Any]) -> str:
     """Say the report in one line.
 
     Args:

@@ -152,22 +152,12 @@ def check_inputs(
                 f"'default' in the schema file. Without one: {', '.join(without)}. Add them, or set "
                 "ingest.missing_metadata to refuse or drop."
             )
-    log = spec.tables.interactions
-    asked = window or WindowConfig()
-    columns = list_columns(spec, config)
-    for column in columns:
-        if column.is_compared and column.feature is not None and column.feature.dtype == "string":
-            raise DataError(_needs_numbers(_name_of(log.file), column, "a feature of dtype string"))
-    files, daily = find_files(log, data_directory), None
-    if files[0].day is not None:
-        files, daily = choose_days(files, asked, log.file)
-    looked = look_into_files(log, "interactions", files, columns)
+    interactions = open_interactions(spec, config, data_directory, window)
+    looked, daily = interactions.looked, interactions.daily
     return Inputs(
         row_groups=looked.pieces,
         rows=looked.rows,
-        window=daily.asked
-        if daily is not None
-        else resolve_window(asked, lambda: find_newest_second(looked, log, columns)),
+        window=interactions.window,
         users=load_entity_table(
             spec.tables.users, data_directory, "users", spec.user_id, spec.table_features("user"), config
         ),
@@ -185,6 +175,53 @@ def check_inputs(
         daily=daily,
         rejections=looked.rejections,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class InteractionFiles:
+    """The interactions that an ingest reads, opened but not read."""
+
+    looked: TableFiles
+    """Their pieces."""
+    daily: DailyLogs | None
+    """The days, where each file has one."""
+    window: Window
+    """The days that are read."""
+
+
+def open_interactions(
+    spec: FeatureSpec, config: IngestConfig, data_directory: str, window: WindowConfig | None
+) -> InteractionFiles:
+    """Find the interactions and check their columns.
+
+    Args:
+        spec: The features.
+        config: The positive rule and the weight, which may read columns of their own.
+        data_directory: The folder of the tables.
+        window: The days to read; None: all.
+
+    Returns:
+        The files' pieces and the days.
+
+    Raises:
+        DataError: A file is missing or all are unreadable, a column is missing or has the wrong type,
+            or too many days are missing.
+        StorageError: The files' store cannot be reached or refuses.
+    """
+    log = spec.tables.interactions
+    asked = window or WindowConfig()
+    columns = list_columns(spec, config)
+    for column in columns:
+        if column.is_compared and column.feature is not None and column.feature.dtype == "string":
+            raise DataError(_needs_numbers(_name_of(log.file), column, "a feature of dtype string"))
+    files, daily = find_files(log, data_directory), None
+    if files[0].day is not None:
+        files, daily = choose_days(files, asked, log.file)
+    looked = look_into_files(log, "interactions", files, columns)
+    if daily is not None:
+        return InteractionFiles(looked, daily, daily.asked)
+    resolved = resolve_window(asked, lambda: find_newest_second(looked, log, columns))
+    return InteractionFiles(looked, daily, resolved)
 
 
 def look_into_files(

@@ -8,8 +8,8 @@ The model, so that it is known what there is to find:
   the user's interest lies in the home cluster or in another one, so the recent history says more than
   the older one.
 - An interaction is, most of the time, with an item of the user's present interest, and else with any
-  item; within either it follows popularity. Ratings are higher in the first case. Nothing keeps a
-  user from coming back to an item.
+  item; within either it follows popularity. Ratings are higher in the first case. An item that
+  the user has met is drawn anew a few times, so that users seldom come back to one.
 - Most items and some users are there from the first moment, the others appear later, evenly over
   time. Neither takes part in an interaction before that.
 """

@@ -16,11 +16,12 @@ LOAD_TOWERS = """
 import json, sys
 import numpy as np
 import tensorflow as tf
-serving = sys.argv[1]
+serving, item = sys.argv[1], json.loads(sys.argv[2])
 item_tower = tf.saved_model.load(f"{serving}/item_tower/1").signatures["serving_default"]
 user_tower = tf.saved_model.load(f"{serving}/user_tower/1").signatures["serving_default"]
 item = item_tower(
-    item_id=tf.constant(["i1"]), year=tf.constant([1990], tf.int64), genres=tf.constant([["Drama", ""]])
+    item_id=tf.constant([item["item_id"]]), year=tf.constant([item["year"]], tf.int64),
+    genres=tf.constant([[*item["genres"], ""]]),
 )["embedding"]
 user = user_tower(
     user_id=tf.constant(["never seen"]), age=tf.constant([30], tf.int64),
@@ -72,8 +73,10 @@ def test_model_learns_the_planted_structure(finished_run):
 
 def test_towers_load_with_tensorflow_alone_and_agree_with_the_index(finished_run, tmp_path):
     serving = finished_run.workspace.serving
+    catalogue = pq.read_table(serving / "index/1/catalogue.parquet").to_pylist()
+    row = next(number for number, item in enumerate(catalogue) if item["item_id"] == "i1")
     loaded = subprocess.run(
-        [sys.executable, "-I", "-c", LOAD_TOWERS, str(serving)],
+        [sys.executable, "-I", "-c", LOAD_TOWERS, str(serving), json.dumps(catalogue[row])],
         cwd=tmp_path,
         # tensorflow-transform, which other tests import, sets this variable in the process of pytest.
         env={name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"},
@@ -86,6 +89,8 @@ def test_towers_load_with_tensorflow_alone_and_agree_with_the_index(finished_run
     answer = json.loads(loaded.stdout.splitlines()[-1])
     for absent in ("tensorflow_transform", "tf_keras", "schemas", "trainer", "components", "tfx"):
         assert absent not in answer["modules"]
+    embeddings = np.load(serving / "index/1/embeddings.npy")
+    np.testing.assert_allclose(answer["item"][0], embeddings[row], atol=1e-5)
     assert np.isfinite(answer["user"]).all()
     assert np.linalg.norm(answer["user"]) == pytest.approx(1.0, abs=1e-5)
     assert np.linalg.norm(answer["item"]) == pytest.approx(1.0, abs=1e-5)
@@ -133,6 +138,9 @@ def test_recommends_to_a_user_never_seen(finished_run):
         "5",
     )
     assert completed.returncode == 0, completed.stderr
+    ranked = re.findall(r"^(\d+) +-?\d\.\d+ +(i\d+) +Film i\d+", completed.stdout, re.MULTILINE)
+    assert [rank for rank, _ in ranked] == ["1", "2", "3", "4", "5"]
+    assert not {"i3", "i5"} & {item for _, item in ranked}
 
 
 def test_anomalous_data_stop_at_the_gate_with_a_readable_list(workspace, tmp_path):

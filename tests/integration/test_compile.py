@@ -219,7 +219,7 @@ def test_both_targets_have_the_same_nodes_and_edges(compiler, rich) -> None:
     local = build.build_pipeline(
         config,
         features,
-        parameters.RunParameters.from_config(config, run_id="r", input_fingerprint="f"),
+        parameters.RunParameters.from_config(config, run_id="r", input_fingerprint="f", code_fingerprint="c"),
     )
     remote = build.build_pipeline(config, features, compiler.kubeflow_parameters(config))
     assert set(edges_of_pipeline(local)) == EDGES

@@ -107,7 +107,8 @@ def test_a_whole_section_can_be_set(config_file: str) -> None:
         ("training.epochs=", r"training\.epochs: expected a whole number\. Received: nothing"),
         (
             "ingest.split.kind=cutoff",
-            r"ingest\.split\.kind: expected 'latest_per_user' or 'cut_off' or 'last_days' \(did you mean 'cut_off'\?\)",
+            r"ingest\.split\.kind: expected 'latest_per_user' or 'cut_off' or 'last_days'"
+            r" \(did you mean 'cut_off'\?\)",
         ),
         (
             "ingest.split.kind=cut_off",

@@ -11,7 +11,9 @@ SHIPPED = "pipeline/configs/movielens_100k.yaml"
 
 
 def make_parameters(*overrides: str) -> RunParameters:
-    return RunParameters.from_config(load_config(SHIPPED, overrides), run_id="r", input_fingerprint="f")
+    return RunParameters.from_config(
+        load_config(SHIPPED, overrides), run_id="r", input_fingerprint="f", code_fingerprint="c"
+    )
 
 
 def test_local_run_takes_the_values_of_the_configuration(
@@ -19,7 +21,9 @@ def test_local_run_takes_the_values_of_the_configuration(
 ) -> None:
     config = load_config(SHIPPED, ("training.epochs=3", "data.directory=tables", "serving.directory=/srv/x"))
     monkeypatch.chdir(tmp_path)
-    assert RunParameters.from_config(config, run_id="r", input_fingerprint="f") == RunParameters(
+    assert RunParameters.from_config(
+        config, run_id="r", input_fingerprint="f", code_fingerprint="c"
+    ) == RunParameters(
         data_directory=str(tmp_path / "tables"),
         window_from="",
         window_to="",
@@ -28,6 +32,7 @@ def test_local_run_takes_the_values_of_the_configuration(
         serving_directory="/srv/x",
         run_id="r",
         input_fingerprint="f",
+        code_fingerprint="c",
     )
 
 
