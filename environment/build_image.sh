@@ -8,7 +8,6 @@
 #   BASE_IMAGE  instead of python:3.11-slim-trixie
 #   IMAGE_PYTHON  the base image's interpreter, python3 by default
 #   GPU         1 for the variant with the CUDA libraries
-#    where the build stage takes its compiler from, instead of the base image's own sources
 #   HTTPS_PROXY, ... and the settings of pip and uv (PIP_INDEX_URL, UV_DEFAULT_INDEX, SSL_CERT_FILE, ...,
 #               and the index of `pip config`) serve the build and stay out of the image
 set -euo pipefail

@@ -9,6 +9,7 @@ from components.anomaly_gate.config import GateConfig
 from components.interaction_ingest.config import IngestConfig
 from components.retrieval_evaluator.config import EvaluationConfig
 from pipeline.kubeflow.config import KubeflowConfig
+from pipeline.kubeflow.credentials import find_credential_options
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec, load_feature_spec
 from schemas.strict_config import STRICT, parse
@@ -42,6 +43,16 @@ class BeamConfig:
 
     options: tuple[str, ...] = ("--runner=FnApiRunner",)
     """Beam pipeline options. DirectRunner would first try to download another runner."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "BeamConfig":
+        secrets = find_credential_options(self.options)
+        if secrets:
+            raise ValueError(
+                f"{', '.join(secrets)} would be readable in the run's metadata and in a compiled pipeline."
+                " Leave it out, and set the environment variable that the library reads"
+            )
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -55,5 +55,8 @@ VOCABULARY_SUFFIX: Final = "_vocabulary"
 # The environment variable that names the run where the pipeline itself cannot.
 RUN_ID_VARIABLE: Final = "DSSM_RUN_ID"
 
+# Environment variable of a container that was given GPUs: training on fewer is an error.
+REQUIRED_GPUS_VARIABLE: Final = "DSSM_REQUIRED_GPUS"
+
 # What a person watching a run should see; everything else goes to the log file.
 PROGRESS_LOGGER: Final = "dssm.progress"

@@ -1,7 +1,7 @@
 """Files on this machine and in object stores, by path or URI.
 
-A location is a local path, `file:///folder`, `s3://bucket/folder` or `gs://bucket/folder`. Only source data,
-serving and checkpoint locations go through here; TFX moves its own artifacts.
+A location is a local path, `file:///folder`, `s3://bucket/folder` or `gs://bucket/folder`. Only source data
+and serving locations go through here; TFX moves its own artifacts.
 
 S3 takes its endpoint from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL (none: AWS itself), its region from
 AWS_REGION or AWS_DEFAULT_REGION, and its credentials from where the AWS SDK looks: AWS_ACCESS_KEY_ID and

@@ -58,6 +58,7 @@ _SMALL_RUN = (
     "run.directory=runs",
     "data.directory=data",
     "serving.directory=serving",
+    "evaluation.blessing_metric=recall_at_10",
     "evaluation.blessing_minimum=0.0",
     "training.per_replica_batch=64",
     "training.replicas=2",

@@ -1,7 +1,10 @@
 """The replicas of a training: every GPU, or logical devices of the CPU."""
 
+import os
+
 import tensorflow as tf
 
+from schemas.contract import REQUIRED_GPUS_VARIABLE
 from schemas.errors import TrainingError
 
 
@@ -42,9 +45,15 @@ def create_strategy(replicas: int | None) -> tf.distribute.MirroredStrategy:
         A strategy of `replicas` replicas, over GPUs if there are any.
 
     Raises:
-        TrainingError: There are fewer devices than replicas.
+        TrainingError: There are fewer devices than replicas, or fewer GPUs than the container was given.
     """
     gpus = tf.config.list_logical_devices("GPU")
+    required = int(os.environ.get(REQUIRED_GPUS_VARIABLE, "0"))
+    if len(gpus) < required:
+        raise TrainingError(
+            f"The container was given {required} GPUs. TensorFlow sees {len(gpus)}. Use the image built with"
+            " GPU=1, and check the node's driver and device plugin."
+        )
     devices = gpus or tf.config.list_logical_devices("CPU")
     count = replicas or (len(gpus) or 1)
     if count > len(devices) and gpus:

@@ -13,7 +13,10 @@ import click
 from pipeline.commands.options import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
+    from pipeline.config import PipelineConfig
+    from pipeline.kubeflow.preparation import Target
     from pipeline.kubeflow.upload import CompiledPipeline
+    from schemas.features import FeatureSpec
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _ENDPOINT_OPTIONS = (
@@ -61,7 +64,12 @@ _PIPELINE_OPTIONS = (
     ),
     click.option("--pipeline-name", help="What the pipeline is called there.  [default: its own name]"),
     click.option("--experiment", default="Default", show_default=True, help="The experiment of the runs."),
-    click.option("--pipeline-root", metavar="URI", help="Where artifacts are kept, such as s3://bucket/dir."),
+    click.option(
+        "--pipeline-root",
+        metavar="URI",
+        help="Where artifacts are kept, such as s3://bucket/dir.  [default: the compiled file's, which is"
+        " kubeflow.pipeline_root; otherwise the namespace's]",
+    ),
     click.option("--service-account", help="The Kubernetes service account of the pods."),
 )
 
@@ -104,7 +112,10 @@ def read_pipeline(
     from pipeline.kubeflow.upload import read_compiled
 
     if pipeline_file is None:
-        return read_compiled(_compile(config or DEFAULT_CONFIG, overrides), config or DEFAULT_CONFIG)
+        config = config or DEFAULT_CONFIG
+        prepared, features = load_prepared(config, overrides)
+        click.echo(f"Compiling {config}")
+        return read_compiled(compile_checked(prepared, features), config)
     if config or overrides:
         raise KubeflowError(
             "--pipeline-file is compiled already: give either it, or --config and --set. What changes from"
@@ -117,23 +128,59 @@ def read_pipeline(
     return read_compiled(text, str(pipeline_file))
 
 
-def _compile(config: str, overrides: tuple[str, ...]) -> str:
+def load_prepared(
+    config: str, overrides: tuple[str, ...], target: Target = "kubeflow"
+) -> tuple[PipelineConfig, FeatureSpec]:
+    """Load a configuration and make it ready to be compiled.
+
+    Refuses what is wrong before TFX is imported, which takes as long as everything else.
+
+    Args:
+        config: The configuration.
+        overrides: `--set` texts for it.
+        target: Where the pipeline shall run.
+
+    Returns:
+        What `prepare_config` gives, and the features.
+
+    Raises:
+        DssmError: The configuration is wrong.
+    """
     from pipeline.config import load_config
-    from pipeline.console import noise_to_file
     from pipeline.kubeflow.preparation import prepare_config
 
     settings = load_config(config, overrides)
     features = settings.load_features()
-    # Before TFX is imported, which takes as long as everything else.
-    prepare_config(settings, "kubeflow")
-    click.echo(f"Compiling {config}")
+    return prepare_config(settings, target), features
+
+
+def compile_checked(prepared: PipelineConfig, features: FeatureSpec, target: Target = "kubeflow") -> str:
+    """Compile a configuration, and check what comes out.
+
+    Args:
+        prepared: What `load_prepared` gave.
+        features: Its features.
+        target: Where the pipeline shall run.
+
+    Returns:
+        The compiled pipeline: YAML, or JSON for vertex.
+
+    Raises:
+        DssmError: Kubeflow Pipelines would refuse it.
+    """
+    from pipeline.console import noise_to_file
+
     with noise_to_file(Path(os.devnull)):
+        if target == "vertex":
+            from pipeline.kubeflow.vertex import compile_for_vertex
+
+            return compile_for_vertex(prepared, features)
         from pipeline.kubeflow.compiler import compile_pipeline
         from pipeline.kubeflow.lint import check_spec
 
-        text = compile_pipeline(settings, features)
+        text = compile_pipeline(prepared, features)
         check_spec(text)
-    return text
+        return text
 
 
 def _add(command: Callable[..., None], options: tuple[Callable[..., Any], ...]) -> Callable[..., None]:

@@ -24,10 +24,20 @@ class _CreatesByDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
-            is_value = len(args) > 1 and args[-2].startswith("-") and "=" not in args[-2]
+            before = args[-2] if len(args) > 1 else ""
+            is_value = before.startswith("-") and "=" not in before and before not in self._list_flags()
             is_last = args[-1] in self.commands and not is_value
             args = [args[-1], *args[:-1]] if is_last else ["create", *args]
         return super().parse_args(ctx, args)
+
+    def _list_flags(self) -> set[str]:
+        parameters = [parameter for command in self.commands.values() for parameter in command.params]
+        return {
+            text
+            for parameter in parameters
+            if isinstance(parameter, click.Option) and parameter.is_flag
+            for text in parameter.opts
+        }
 
 
 _takes_cron = click.option(
@@ -101,7 +111,7 @@ def create_on_kubeflow(
         make_cluster_cron,
         render_fire_times,
     )
-    from pipeline.kubeflow.upload import read_parameters, upload
+    from pipeline.kubeflow.upload import choose_pipeline_root, read_parameters, upload
 
     now = datetime.now(UTC)
     meant_in = timezone or cluster_timezone
@@ -116,7 +126,7 @@ def create_on_kubeflow(
         parameters=values,
         max_concurrency=max_concurrency,
         catchup=catchup,
-        pipeline_root=pipeline_root,
+        pipeline_root=choose_pipeline_root(pipeline_root, compiled),
         service_account=service_account,
     )
     click.echo(f"{cron!r} in {meant_in} is {sent!r} with seconds first in {cluster_timezone}; next:")

@@ -48,10 +48,11 @@ def submit_command(
     The pipeline is uploaded once per content. Exit status: 0 where the run succeeded (with --no-wait:
     started), 1 on an error or where it failed.
     """
-    from pipeline.kubeflow.upload import read_parameters
+    from pipeline.kubeflow.upload import choose_pipeline_root, read_parameters
 
     compiled = read_pipeline(pipeline_file, config, overrides)
     values = read_parameters(parameters, compiled)
+    root = choose_pipeline_root(pipeline_root, compiled)
 
     from pipeline.kubeflow.client import Kubeflow
     from pipeline.kubeflow.submit import RunRequest, follow_run, has_succeeded, start_run
@@ -63,7 +64,7 @@ def submit_command(
         name=run_name or f"{compiled.name} {datetime.now():%Y-%m-%d %H-%M-%S}",
         experiment=experiment,
         parameters=values,
-        pipeline_root=pipeline_root,
+        pipeline_root=root,
         service_account=service_account,
     )
     run_id = start_run(kubeflow, version, request)

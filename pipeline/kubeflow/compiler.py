@@ -22,8 +22,9 @@ from pipeline.build import build_pipeline
 from pipeline.config import PipelineConfig
 from pipeline.kubeflow.config import StepSettings
 from pipeline.kubeflow.platform import build_platform_document
-from pipeline.kubeflow.preparation import prepare_config
+from pipeline.kubeflow.preparation import TRAINER, prepare_config
 from pipeline.parameters import RunParameters, configured_values
+from schemas.contract import REQUIRED_GPUS_VARIABLE
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec
 
@@ -117,10 +118,11 @@ def build_job(config: PipelineConfig, features: FeatureSpec) -> dict[str, Any]:
     for name, value in configured_values(config).items():
         parameters[name] |= {"defaultValue": value, "description": _DESCRIPTIONS[name]}
     for step, settings, container in walk_containers(config, spec):
-        if settings.environment:
-            container["env"] = [
-                {"name": name, "value": value} for name, value in sorted(settings.environment.items())
-            ]
+        environment = dict(settings.environment)
+        if step == TRAINER and settings.gpu is not None:
+            environment[REQUIRED_GPUS_VARIABLE] = str(settings.gpu.count)
+        if environment:
+            container["env"] = [{"name": name, "value": value} for name, value in sorted(environment.items())]
         task = spec["root"]["dag"]["tasks"][step]
         task["cachingOptions"] = {"enableCache": settings.cache}
         if settings.retries.count:

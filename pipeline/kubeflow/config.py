@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, field_validator
 from pydantic.dataclasses import dataclass
 
+from pipeline.kubeflow.credentials import names_credential
 from schemas.contract import RUN_ID_VARIABLE
 from schemas.strict_config import STRICT
 
@@ -17,9 +18,6 @@ STEPS: Final = (
 )  # fmt: skip
 
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CREDENTIAL: Final = re.compile(
-    r"SECRET|PASSW(OR)?D|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL", re.I
-)
 
 
 def _matches(pattern: str, expected: str) -> AfterValidator:
@@ -36,7 +34,11 @@ KubernetesName = Annotated[
     _matches(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "a Kubernetes name of lower case, digits, - and ."),
 ]
 PipelineName = Annotated[
-    str, _matches(r"[a-z0-9][a-z0-9-]{0,127}", "lower case, digits and -, 128 characters at most")
+    str,
+    _matches(
+        r"[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?",
+        "lower case, digits and -, 128 characters at most, no - at either end",
+    ),
 ]
 AbsolutePath = Annotated[str, _matches(r"/[^:]+", "an absolute path such as /mnt/data")]
 NonEmpty = Annotated[str, _matches(r"\S+", "a name without spaces")]
@@ -270,9 +272,8 @@ class StepSettings:
 
 def _check_environment(environment: Environment) -> None:
     _check_environment_names(environment)
-    for name, value in environment.items():
-        # The path of a file with credentials is no credential.
-        if _CREDENTIAL.search(name) and not value.startswith("/"):
+    for name in environment:
+        if names_credential(name):
             raise ValueError(
                 f"{name} looks like a credential, and whatever stands here would be readable in the compiled "
                 f"file. Put it into a Kubernetes secret and name that in kubeflow.secrets"

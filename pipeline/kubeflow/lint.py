@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import yaml
 
+from pipeline.kubeflow.credentials import find_credential_options, names_credential
 from pipeline.kubeflow.lint_document import (
     IN_DEPLOYMENT,
     IN_PIPELINE,
@@ -66,15 +67,6 @@ SDK_CHANNEL: Final = "pipelinechannel--"
 # The driver itself does what these stand for; no container runs.
 DRIVER_IMAGES: Final = ("argostub/createpvc", "argostub/deletepvc")
 
-SECRET_NAME: Final = re.compile(
-    r"(^|_)(SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|TOKENS?|CREDENTIALS?|APIKEY)(_|$)"
-    r"|(API|ACCESS|SECRET|PRIVATE|ACCOUNT|ENCRYPTION)_?KEY",
-    re.IGNORECASE,
-)
-# What such a variable may hold openly: where the secret is, not the secret.
-SECRET_LOCATION: Final = re.compile(
-    r"(_FILE|_PATH|_DIR|_DIRECTORY|_NAME|_URI|_URL|^GOOGLE_APPLICATION_CREDENTIALS)$", re.IGNORECASE
-)
 SECRET_VALUE: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\b(AKIA|ASIA)[0-9A-Z]{16}\b|[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s:@]+:[^/\s@]+@"
 )
@@ -582,6 +574,12 @@ class _PipelineLinter(Linter):
                 " own entrypoint",
                 "Write the command",
             )
+        for name in find_credential_options([*container.command, *container.args]):
+            self.add(
+                f"{path}.args",
+                f"{name} looks like a secret, and everyone who can read the pipeline can read its value",
+                "Leave it out and give it to the pods as an environment variable from a Kubernetes secret",
+            )
         if container.HasField("lifecycle"):
             self.add(
                 f"{path}.lifecycle",
@@ -615,7 +613,7 @@ class _PipelineLinter(Linter):
                     " refused",
                     "Remove one of them",
                 )
-            if variable.value and SECRET_NAME.search(name) and not SECRET_LOCATION.search(name):
+            if variable.value and names_credential(name):
                 self.add(
                     f"{inner}.value",
                     f"{name} looks like a secret, and everyone who can read the pipeline can read its value",

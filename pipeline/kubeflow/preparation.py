@@ -76,8 +76,20 @@ def relative_locations(config: PipelineConfig) -> list[str]:
         f"{key} {value!r} is relative, and each pod has files of its own: set kubeflow.{parameter} to a "
         f"URI or to a path below a volume, or give the run parameter {parameter} with each run."
         for parameter, (key, value) in locations.items()
-        if "://" not in value and not value.startswith("/")
+        if is_relative(value)
     ]
+
+
+def is_relative(location: str) -> bool:
+    """Tell whether a location depends on a working directory.
+
+    Args:
+        location: A URI or a path.
+
+    Returns:
+        True for a relative path.
+    """
+    return "://" not in location and not location.startswith("/")
 
 
 def left_out_for_vertex(config: PipelineConfig) -> list[str]:

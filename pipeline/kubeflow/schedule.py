@@ -154,10 +154,14 @@ def apply_schedule(
             _set_enabled(kubeflow, found, False, may_be_gone=True)
         if not kept.enabled:
             _set_enabled(kubeflow, kept, True)
-    except KubeflowError as error:
+    except (KubeflowError, KeyboardInterrupt) as error:
         if kept.enabled:
             raise
-        raise _roll_back(kubeflow, kept, running, error) from None
+        outcome = _roll_back(kubeflow, kept, running)
+        if isinstance(error, KubeflowError):
+            raise KubeflowError(f"{error} ({outcome})", error.status) from None
+        _progress.info("Schedule %s: interrupted; %s", request.name, outcome)
+        raise
     for found in old:
         _delete(kubeflow, found)
     _progress.info("Schedule %s is set%s", request.name, f", {len(old)} replaced" if old else "")
@@ -366,9 +370,7 @@ def _delete(kubeflow: Kubeflow, schedule: Schedule) -> None:
             raise
 
 
-def _roll_back(
-    kubeflow: Kubeflow, new: Schedule, running: Sequence[Schedule], error: KubeflowError
-) -> KubeflowError:
+def _roll_back(kubeflow: Kubeflow, new: Schedule, running: Sequence[Schedule]) -> str:
     """Enable the old one again, only once the new one is known to be disabled: both would run otherwise."""
     outcome = "no schedule is enabled now: run the command again"
     if running:
@@ -378,4 +380,4 @@ def _roll_back(
             outcome = "the old schedule is left enabled: run the command again"
         except KubeflowError:
             outcome = "it is not known which schedule is enabled, at most one is: run the command again"
-    return KubeflowError(f"{error} ({outcome})", error.status)
+    return outcome

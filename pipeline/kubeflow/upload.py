@@ -15,9 +15,12 @@ from typing import Any, Final
 import yaml
 
 from pipeline.kubeflow.client import Kubeflow, KubeflowError
+from pipeline.kubeflow.lint import REMOTE_URI
+from pipeline.kubeflow.preparation import is_relative
 from schemas.contract import PROGRESS_LOGGER
 
 _CONFLICT: Final = 409
+_LOCATIONS: Final = ("data_directory", "serving_directory")
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
 
@@ -34,6 +37,8 @@ class CompiledPipeline:
     """Hash of the text, in hex."""
     parameters: dict[str, dict[str, Any]]
     """Type and default of every run parameter by its name."""
+    pipeline_root: str | None = None
+    """URI under which it asks for its artifacts to be kept; None for the installation's own."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,36 @@ def read_compiled(text: str, source: str) -> CompiledPipeline:
     try:
         name = document["pipelineInfo"]["name"]  # type: ignore[index]
         parameters = document["root"].get("inputDefinitions", {}).get("parameters", {})  # type: ignore[index]
+        root = document.get("defaultPipelineRoot")  # type: ignore[union-attr]
     except (TypeError, KeyError, AttributeError):
         raise KubeflowError(
             f"{source}: expected a compiled pipeline (pipelineInfo, root): write one with `dssm compile`."
         ) from None
-    return CompiledPipeline(text, name, hashlib.sha256(text.encode()).hexdigest(), parameters)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    return CompiledPipeline(text, name, sha256, parameters, str(root) if root else None)
+
+
+def choose_pipeline_root(given: str | None, compiled: CompiledPipeline) -> str | None:
+    """Choose the pipeline root that a run is given, since the server does not read the compiled file's.
+
+    Args:
+        given: The one asked for; None for the compiled file's.
+        compiled: The pipeline.
+
+    Returns:
+        The URI; None for the installation's own.
+
+    Raises:
+        KubeflowError: It is in no object store that KFP knows.
+    """
+    root = given or compiled.pipeline_root
+    if root and not REMOTE_URI.fullmatch(root):
+        source = "--pipeline-root" if given else "defaultPipelineRoot of the compiled pipeline"
+        raise KubeflowError(
+            f"{source}: expected gs://, s3:// or minio:// with a bucket. Received: {root!r}. Give"
+            " --pipeline-root URI, or set kubeflow.pipeline_root."
+        )
+    return root
 
 
 def read_parameters(texts: Sequence[str], compiled: CompiledPipeline) -> dict[str, Any]:
@@ -84,7 +114,7 @@ def read_parameters(texts: Sequence[str], compiled: CompiledPipeline) -> dict[st
         The values, in the types that the pipeline declares.
 
     Raises:
-        KubeflowError: One is unknown, of the wrong type, or missing.
+        KubeflowError: One is unknown, of the wrong type, or missing, or a directory is relative.
     """
     values: dict[str, Any] = {}
     for text in texts:
@@ -103,6 +133,14 @@ def read_parameters(texts: Sequence[str], compiled: CompiledPipeline) -> dict[st
     ]
     if missing:
         raise KubeflowError(f"Expected a value of {', '.join(missing)}: give --parameter {missing[0]}=VALUE.")
+    for name in _LOCATIONS:
+        location = values.get(name, compiled.parameters.get(name, {}).get("defaultValue"))
+        if isinstance(location, str) and is_relative(location):
+            raise KubeflowError(
+                f"{name}: expected a URI, or a path below a volume: a relative path is in the pod's own"
+                f" files and vanishes with them. Received: {location!r}. Give --parameter {name}=URI, or set"
+                f" kubeflow.{name}."
+            )
     return values
 
 

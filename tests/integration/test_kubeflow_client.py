@@ -9,7 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,6 +34,7 @@ root:
     parameters:
       epochs: {parameterType: NUMBER_INTEGER, defaultValue: 3.0}
       data_directory: {parameterType: STRING, defaultValue: s3://bucket/data}
+      serving_directory: {parameterType: STRING, defaultValue: /mnt/releases}
       share: {parameterType: NUMBER_DOUBLE, defaultValue: 0.5}
 ---
 platforms:
@@ -215,7 +216,7 @@ class Handler(BaseHTTPRequestHandler):
         if key in ("run_id", "recurring_run_id"):
             self.find(state.versions, "pipeline_version_id", reference["pipeline_version_id"])
             assert set(reference) == {"pipeline_id", "pipeline_version_id"}
-            known = {"epochs", "data_directory", "share"}
+            known = {"epochs", "data_directory", "serving_directory", "share"}
             if not set(content["runtime_config"].get("parameters", {})) <= known:
                 raise RefusedError(400, "unknown parameter")
         if key == "recurring_run_id":
@@ -430,6 +431,76 @@ def test_what_is_not_a_pipeline_is_refused(api: Api, spec: Path) -> None:
     assert "not YAML" in error_of(submit(api, spec))
     assert "cannot read" in error_of(submit(api, spec.with_name("none.yaml")))
     assert "already" in error_of(submit(api, spec, "--set", "training.epochs=1"))
+
+
+ROOTS = pytest.mark.parametrize(
+    ("in_file", "flag", "expected"),
+    [
+        ("s3://bucket/file", "gs://bucket/flag", "gs://bucket/flag"),
+        (None, "minio://bucket/flag", "minio://bucket/flag"),
+        ("s3://bucket/file", None, "s3://bucket/file"),
+        (None, None, None),
+    ],
+)
+
+
+def with_root(spec: Path, root: str | None) -> Path:
+    if root is not None:
+        spec.write_text(f"defaultPipelineRoot: {root}\n{SPEC}", encoding="utf-8")
+    return spec
+
+
+def root_flag(root: str | None) -> list[str]:
+    return [] if root is None else ["--pipeline-root", root]
+
+
+@ROOTS
+def test_a_run_is_given_the_root(
+    api: Api, spec: Path, in_file: str | None, flag: str | None, expected: str | None
+) -> None:
+    result = submit(api, with_root(spec, in_file), "--no-wait", *root_flag(flag))
+    assert result.exit_code == 0, result.output
+    assert api.state.runs[0]["runtime_config"].get("pipeline_root") == expected
+
+
+@ROOTS
+def test_a_schedule_is_given_the_root(
+    api: Api, spec: Path, in_file: str | None, flag: str | None, expected: str | None
+) -> None:
+    for root in (flag, expected):
+        result = schedule(api, with_root(spec, in_file), *root_flag(root))
+        assert result.exit_code == 0, result.output
+    assert "nothing to do" in result.stdout
+    assert api.state.recurring[0]["runtime_config"].get("pipeline_root") == expected
+
+
+@pytest.mark.parametrize("command", [submit, schedule])
+def test_a_root_in_no_object_store_is_refused_before_any_call(
+    api: Api, spec: Path, command: Callable[..., Result]
+) -> None:
+    assert "--pipeline-root: expected gs://" in error_of(command(api, spec, "--pipeline-root", "/mnt/x"))
+    assert "--pipeline-root: expected gs://" in error_of(command(api, spec, "--pipeline-root", "s3://"))
+    in_file = error_of(command(api, with_root(spec, "file:///mnt")))
+    assert "defaultPipelineRoot" in in_file
+    assert "file:///mnt" in in_file
+    assert api.state.calls == []
+
+
+@pytest.mark.parametrize("command", [submit, schedule])
+@pytest.mark.parametrize("name", ["data_directory", "serving_directory"])
+def test_a_relative_directory_is_refused_before_any_call(
+    api: Api, spec: Path, command: Callable[..., Result], name: str
+) -> None:
+    given = error_of(command(api, spec, "--parameter", f"{name}=some/folder"))
+    assert f"--parameter {name}=" in given
+    assert f"kubeflow.{name}" in given
+    assert "'some/folder'" in given
+    text = SPEC.replace("s3://bucket/data" if name == "data_directory" else "/mnt/releases", "folder")
+    spec.write_text(text, encoding="utf-8")
+    assert f"kubeflow.{name}" in error_of(command(api, spec))
+    assert api.state.calls == []
+    more = ("--no-wait",) if command is submit else ()
+    assert command(api, spec, "--parameter", f"{name}=/mnt/folder", *more).exit_code == 0
 
 
 # Credentials
@@ -699,6 +770,47 @@ def test_status_pause_resume_remove(api: Api, spec: Path) -> None:
         assert act("remove", "--name", "nightly").exit_code == 0
     assert [r["display_name"] for r in api.state.recurring] == ["weekly"]
     assert "no schedule" in error_of(act("resume", "--name", "nightly"))
+
+
+def test_a_subcommand_after_a_flag(
+    api: Api, spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "projected"
+    token.write_text("pod", encoding="utf-8")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(token))
+    # A value that reads like a subcommand stays a value.
+    assert schedule(api, spec, "--name", "status").exit_code == 0
+    result = dssm("schedule", "kubeflow", "--host", api.url, "--in-cluster", "status")
+    assert "status: enabled" in result.stdout, result.output
+
+
+@pytest.mark.parametrize("is_served", [False, True])
+def test_an_interrupted_change_leaves_the_old_one_enabled(
+    api: Api, spec: Path, monkeypatch: pytest.MonkeyPatch, is_served: bool
+) -> None:
+    import kfp.client
+
+    schedule(api, spec)
+    old = api.state.recurring[0]["recurring_run_id"]
+    original = kfp.client.Client.enable_recurring_run
+
+    def interrupted(self: kfp.client.Client, identifier: str) -> dict:
+        if identifier == old:
+            return original(self, identifier)
+        if is_served:
+            original(self, identifier)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kfp.client.Client, "enable_recurring_run", interrupted)
+        result = schedule(api, spec, cron="0 4 * * *")
+    assert result.exit_code == 1
+    assert "Aborted" in result.stderr
+    assert [found["recurring_run_id"] for found in api.state.enabled()] == [old]
+    assert schedule(api, spec, cron="0 4 * * *").exit_code == 0
+    (left,) = api.state.enabled()
+    assert left["trigger"]["cron_schedule"]["cron"] == "0 0 4 * * *"
+    assert api.state.most_enabled == 1
 
 
 def test_an_old_one_deleted_by_somebody_else_meanwhile(api: Api, spec: Path) -> None:

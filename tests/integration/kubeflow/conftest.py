@@ -21,8 +21,11 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from pipeline.kubeflow.upload import read_compiled
+
 MOUNTS = {"s3": "s3", "gs": "gcs", "minio": "minio"}
 TASK_TIMEOUT_SECONDS = 300
+NAMESPACE_PIPELINE_ROOT = "minio://mlpipeline/v2/artifacts"
 
 
 class TaskFailedError(Exception):
@@ -77,6 +80,8 @@ class KfpRun:
     run_id: str
     parameters: Mapping[str, Any]
     """Those given when the run is created."""
+    pipeline_root: str | None = None
+    """That of the run's runtime config; the driver does not read the pipeline's own."""
     tasks_in_2_14_form: Collection[str] = ()
     killed_in_first_attempt: Collection[str] = ()
     artifacts: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -138,7 +143,8 @@ class KfpRun:
         is_2_14 = name in self.tasks_in_2_14_form
         pipeline_name = self.spec["pipelineInfo"]["name"]
         # The salt is drawn once for a task, so an attempt has the URIs of the one before.
-        root = f"{self.spec['defaultPipelineRoot']}/{pipeline_name}/{self.run_id}/{name}/salt-{name.lower()}"
+        parent = self.pipeline_root or NAMESPACE_PIPELINE_ROOT
+        root = f"{parent}/{pipeline_name}/{self.run_id}/{name}/salt-{name.lower()}"
         outputs = {
             key: {
                 **({} if is_2_14 else {"name": key}),
@@ -307,7 +313,11 @@ class Kfp:
         return ObjectStore(self.directory / "object-store")
 
     def run(self, text: str, run_id: str, parameters: Mapping[str, Any], **options: Any) -> KfpRun:
-        return KfpRun(text, self.directory / run_id, self.store, run_id, parameters, **options).execute()
+        """Run it with the root that `dssm submit` takes from the compiled file."""
+        root = read_compiled(text, run_id).pipeline_root
+        return KfpRun(
+            text, self.directory / run_id, self.store, run_id, parameters, root, **options
+        ).execute()
 
 
 @pytest.fixture(scope="module")

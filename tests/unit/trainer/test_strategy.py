@@ -29,3 +29,10 @@ def test_more_replicas_than_gpus(monkeypatch):
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: gpus)
     with pytest.raises(TrainingError, match=r"at most the machine's 2 GPUs. Received: 3"):
         create_strategy(3)
+
+
+def test_a_container_with_gpus_does_not_train_on_the_cpu(monkeypatch):
+    monkeypatch.setenv("DSSM_REQUIRED_GPUS", "2")
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [])
+    with pytest.raises(TrainingError, match=r"was given 2 GPUs\. TensorFlow sees 0"):
+        create_strategy(2)
