@@ -342,7 +342,9 @@ def test_containers_have_image_command_environment_and_resources(rich) -> None:
     for step in spec["components"]:
         body = container(spec, step)
         assert body["command"] == ["python", "-m", "pipeline.kubeflow.entrypoint"]
-        assert body["env"] == [{"name": "AWS_ENDPOINT_URL_S3", "value": "http://minio:9000"}]
+        # A Trainer that was given GPUs must not fall back to the CPU.
+        gpus = [{"name": "DSSM_REQUIRED_GPUS", "value": "2"}] if step == "Trainer" else []
+        assert body["env"] == [{"name": "AWS_ENDPOINT_URL_S3", "value": "http://minio:9000"}, *gpus]
         assert "lifecycle" not in body
     assert container(spec, "Trainer")["args"][1] == "components.tower_trainer.component.TowerTrainerExecutor"
 
