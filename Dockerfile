@@ -38,10 +38,11 @@ RUN mkdir -p /home/dssm /gcs /s3 /minio && chmod 1777 /home/dssm /gcs /s3 /minio
 ENV PATH=/opt/dssm/bin:${PATH} HOME=/home/dssm USER=dssm LOGNAME=dssm \
     PYTHONUNBUFFERED=1 NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=environment /opt/dssm /opt/dssm
-RUN --mount=type=bind,from=wheel,source=/build/wheel,target=/build/wheel \
-    --mount=type=bind,from=environment,source=/opt/tools,target=/opt/tools \
+# Copied, not mounted: podman 4.3 does not find a mount from a stage that it has just built.
+COPY --from=wheel /build/wheel /opt/wheel
+RUN --mount=type=bind,from=environment,source=/opt/tools,target=/opt/tools \
     /opt/tools/bin/uv pip install --quiet --no-cache --offline --no-deps --link-mode copy \
-        --python /opt/dssm/bin/python /build/wheel/*.whl && \
+        --python /opt/dssm/bin/python /opt/wheel/*.whl && \
     cd "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" && \
     python -m compileall -q schemas trainer components pipeline
 WORKDIR /home/dssm

@@ -110,7 +110,7 @@ def test_dependencies_come_before_the_code_and_no_cache_is_kept():
     final = split_stages()[-1]
 
     dependencies = next(i for i, line in enumerate(final) if line.startswith("COPY --from=environment"))
-    code = next(i for i, line in enumerate(final) if "/build/wheel/" in line)
+    code = next(i for i, line in enumerate(final) if line.startswith("COPY --from=wheel"))
     assert dependencies < code
     assert not any(line.startswith("COPY") and "--from" not in line for line in final)
     text = "\n".join(read_dockerfile())
