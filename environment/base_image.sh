@@ -25,7 +25,7 @@ mirror=$(apt-get indextargets --format '$(CREATED_BY) $(RELEASE) $(COMPONENT) $(
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 echo "Making $image with debootstrap"
-debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates trixie "$work/root" "$mirror" >"$work/log" 2>&1 ||
+debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates trixie "$work/tree" "$mirror" >"$work/log" 2>&1 ||
     fail "debootstrap: $(grep '^E:' "$work/log" | tail -n 1)"
-rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
-tar -C "$work/root" -c . | "$engine" import - "$image" >/dev/null
+rm -rf "$work"/tree/var/cache/apt/archives/*.deb "$work"/tree/var/lib/apt/lists/*
+tar -C "$work/tree" -c . | "$engine" import - "$image" >/dev/null

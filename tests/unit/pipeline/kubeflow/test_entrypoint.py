@@ -178,15 +178,15 @@ def test_input_artifact_has_path_id_and_properties():
 @pytest.mark.parametrize(
     ("uri", "path"),
     [
-        ("gs://bucket/a/b", "/root/gcs/bucket/a/b"),
-        ("s3://bucket/a/b", "/root/s3/bucket/a/b"),
-        ("minio://bucket/a/b", "/root/minio/bucket/a/b"),
+        ("gs://bucket/a/b", "/container/gcs/bucket/a/b"),
+        ("s3://bucket/a/b", "/container/s3/bucket/a/b"),
+        ("minio://bucket/a/b", "/container/minio/bucket/a/b"),
         ("file:///data/a%20b", "/data/a b"),
         ("/data/a b", "/data/a b"),
     ],
 )
 def test_uri_is_found_at_its_mount_point(uri, path):
-    assert to_local_path(uri, Path("/root")) == Path(path)
+    assert to_local_path(uri, Path("/container")) == Path(path)
 
 
 def test_scheme_that_nobody_mounts_is_refused():
