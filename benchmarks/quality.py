@@ -1,45 +1,53 @@
-"""Ranking quality on MovieLens-100K: the pipeline's own steps beside well-known recommenders.
+"""Ranking quality on MovieLens-100K: the pipeline, its switches one by one, and well-known recommenders.
 
     .venv/bin/python benchmarks/quality.py --json benchmarks/results/quality.json
 
-Runs the pipeline once per seed (ingest and Transform are reused between seeds), takes the metrics from
-its report, and scores the baselines on the very same examples with the pipeline's own evaluation.
-The script stops if its popularity baseline disagrees with the report's.
+Each user's latest interaction is held out and looked at once, by the models that are reported. All that is
+chosen is chosen on the interaction before it, the validation split:
 
-    .venv/bin/python benchmarks/quality.py --select training.epochs=10 training.epochs=20
+- a variant's epochs, by early stopping on Recall@100 with the first seed;
+- the hyperparameters of EASE and ALS, by NDCG@100 over a grid.
 
-chooses settings: it evaluates on the interaction before the held-out one, which then is in no split.
+Every model is then trained on train and validation. The pipeline itself runs once per seed with the
+committed configuration, from tables to report, and the bars are checked on its reports; the variants are that
+training in a process each, on the examples that one more run has written. The script stops where
+its popularity baseline disagrees with the report's. Trainings that are done are kept in --directory, and a
+second call with the same one goes on from there.
 """
 
 import argparse
+import itertools
+import json
 import statistics
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import scipy.stats
 from baselines import score_als, score_bpr, score_ease, score_item_knn, score_popularity
+from ranking_task import RankingTask, make_task
+from ranking_variants import VARIANTS, Examples, concatenate, extend_history, read_examples
 from reporting import Figure, benchmark_parser, describe_versions, write_json
 from tabulate import tabulate
 
 from pipeline.cli import prepare_process
-from pipeline.config import PipelineConfig, load_config
+from pipeline.config import load_config
 from pipeline.console import noise_to_file
-from schemas.contract import CATALOGUE_FILE, EVAL_SPLIT, TRAIN_SPLIT
 
 CONFIG = "pipeline/configs/movielens_100k.yaml"
+CONFIGURED = "as configured"
+TFRS = "TFRS Retrieval, its defaults"
 SHOWN = ("recall_at_10", "recall_at_100", "ndcg_at_100")
-BARS = {"recall_at_10": 0.21, "recall_at_100": 0.66, "ndcg_at_100": 0.20}
-SEEDED_BASELINES: dict[str, Callable[..., np.ndarray]] = {"als": score_als, "bpr": score_bpr}
-BASELINES: dict[str, Callable[..., np.ndarray]] = {
-    "popularity": score_popularity,
-    "itemknn": score_item_knn,
-    "ease": score_ease,
-}
-VALIDATION = "ingest.split={kind: latest_per_user, skip_latest: 1}"
+BARS = {"recall_at_10": 0.235, "recall_at_100": 0.69, "ndcg_at_100": 0.215}
+RATIO_BAR, LOWER_BAR = 1.3, 1.2
+MOST_EPOCHS = 30
+RESAMPLES = 9_999
 QUICK = (
     "training.epochs=1",
     "training.per_replica_batch=64",
@@ -48,134 +56,246 @@ QUICK = (
     "model.item_layers=[]",
     "evaluation.blessing_minimum=0.0",
 )
+QUICK_VARIANTS = (CONFIGURED, "history with both")
+
+Score = Callable[..., np.ndarray]
+FIXED_BASELINES: dict[str, Score] = {"popularity": score_popularity, "itemknn": score_item_knn}
+SEEDED_BASELINES: dict[str, Score] = {"bpr": score_bpr}
+GRIDS: dict[str, tuple[Score, dict[str, Sequence[float]]]] = {
+    "ease": (score_ease, {"l2_weight": (50, 100, 160, 250, 400, 700, 1200)}),
+    "als": (score_als, {"factors": (64, 256), "regularization": (5.0, 15.0, 30.0), "alpha": (1.0, 2.0)}),
+}
+QUICK_GRIDS = {
+    "ease": (score_ease, {"l2_weight": (50, 160)}),
+    "als": (score_als, {"factors": (8,), "regularization": (1.0, 15.0)}),
+}
 
 Metrics = dict[str, float]
 
 
-def run_pipeline(
-    overrides: Sequence[str], directory: Path
-) -> tuple[PipelineConfig, Metrics, dict[tuple[str, str], str]]:
-    """Run the pipeline and return its configuration, its report's metrics and its outputs' folders."""
+@dataclass(frozen=True)
+class Ranked:
+    """What one model made of the held-out interactions, once per seed."""
+
+    ranks: list[np.ndarray]
+    """[ranked users] each."""
+    metrics: list[Metrics]
+    """Their averages."""
+    chosen: str = ""
+    """What was chosen on validation."""
+    seconds_per_epoch: float | None = None
+    """Median over the seeds."""
+
+
+def run_pipeline(overrides: Sequence[str], directory: Path, *, extended: bool = False) -> tuple[Any, Any]:
+    """Run the pipeline; return its configuration and its result."""
     from pipeline.local import run_locally
 
     config = load_config(
         CONFIG,
         (*overrides, f"run.directory={directory / 'runs'}", f"serving.directory={directory / 'serving'}"),
     )
-    result = run_locally(config, config.load_features())
-    report = result.evaluation_report
-    popularity = {f"popularity_{name}": value for name, value in report["popularity"].items()}
-    return config, {**report["metrics"], **popularity}, dict(result.output_uris)
-
-
-def evaluate_baselines(
-    config: PipelineConfig, outputs: dict[tuple[str, str], str], seeds: Sequence[int]
-) -> dict[str, list[Metrics]]:
-    """Score and evaluate every baseline on the examples of a run; seeded ones once per seed."""
-    from components.retrieval_evaluator.logic import evaluate_scores, read_evaluation_data, read_examples
-
     features = config.load_features()
-    user, item = features.user_id.name, features.item_id.name
-    examples = Path(outputs["InteractionIngest", "examples"])
-    train, evaluation = examples / f"Split-{TRAIN_SPLIT}", examples / f"Split-{EVAL_SPLIT}"
-    catalogue = pq.read_table(Path(outputs["InteractionIngest", "catalogue"]) / CATALOGUE_FILE)[
-        item
-    ].combine_chunks()
-    data = read_evaluation_data(train, evaluation, catalogue, features, tower_inputs=[user])
+    return config, run_locally(config, extend_history(features) if extended else features)
 
-    rows = pa.Table.from_batches(read_examples(train, {user: "string", item: "string"}))
-    # The evaluated users come first, in the evaluation's order; the others only train the baselines.
-    train_users = rows[user].combine_chunks()
-    everyone = pa.concat_arrays([data.user_ids, train_users]).unique()
-    users = _positions(train_users, everyone)
-    items = _positions(rows[item].combine_chunks(), catalogue.cast(pa.large_binary()))
-    shape = (len(everyone), len(catalogue))
 
-    def evaluate(scores: np.ndarray) -> Metrics:
-        return evaluate_scores(
-            lambda block: scores[block].copy(),
-            data.targets,
-            data.seen,
-            shape[1],
-            config.evaluation.ks,
-            data.unreachable,
+def write_examples(common: Sequence[str], directory: Path) -> dict[str, str]:
+    """Run the pipeline for its examples: with a validation split, and all that a history can have."""
+    outputs_file = directory / "outputs.json"
+    if not outputs_file.exists():
+        overrides = [
+            *common,
+            "training.epochs=1",
+            "ingest.validation=true",
+            "training.early_stopping={refit: true}",
+            "evaluation.blessing_minimum=0.0",
+        ]
+        _, result = run_pipeline(overrides, directory / "examples", extended=True)
+        outputs = {
+            "examples": result.output_uris["Transform", "transformed_examples"],
+            "transform_graph": result.output_uris["Transform", "transform_graph"],
+            "catalogue": result.output_uris["InteractionIngest", "catalogue"],
+        }
+        outputs_file.write_text(json.dumps(outputs))
+    return json.loads(outputs_file.read_text())
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Trainings in processes of their own, each of them once."""
+
+    common: Sequence[str]
+    """Overrides of the configuration."""
+    outputs: Mapping[str, str]
+    """Folders of the examples."""
+    directory: Path
+    """Where their results are kept."""
+    threads: int
+    """Of TensorFlow, for each process."""
+
+    def run(self, name: str, seed: int, epochs: int | None) -> dict[str, Any]:
+        """Train one model, or read what it gave."""
+        what = "select" if epochs is None else f"{epochs}-epochs"
+        file = self.directory / f"{_slug(name)}-{what}-{seed}.json"
+        if not file.exists():
+            program = "tfrs_retrieval.py" if name == TFRS else "ranking_variants.py"
+            most = [f"training.epochs={MOST_EPOCHS}"] if epochs is None else []
+            command = [
+                sys.executable,
+                str(Path(__file__).with_name(program)),
+                *("--config", CONFIG, "--outputs", json.dumps(self.outputs), "--threads", str(self.threads)),
+                *(() if name == TFRS else ("--variant", name)),
+                *(() if epochs is None else ("--epochs", str(epochs))),
+                *("--json", str(file)),
+            ]
+            for override in (*most, *self.common, f"training.seed={seed}"):
+                command += ["--set", override]
+            with file.with_suffix(".txt").open("w") as log:
+                subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
+        return json.loads(file.read_text())
+
+    def rank(self, name: str, seeds: Sequence[int]) -> Ranked:
+        """Choose a model's epochs with the first seed, then train it with each."""
+        epochs = self.run(name, seeds[0], None)["best_epoch"]
+        results = [self.run(name, seed, epochs) for seed in seeds]
+        return Ranked(
+            ranks=[np.array(result["ranks"]) for result in results],
+            metrics=[result["metrics"] for result in results],
+            chosen=f"{epochs} epochs",
+            seconds_per_epoch=statistics.median(result["seconds_per_epoch"] for result in results),
         )
 
-    results = {name: [evaluate(score(users, items, shape))] for name, score in BASELINES.items()}
+
+def rank_baselines(
+    validation: RankingTask, final: RankingTask, grids: Mapping[str, Any], seeds: Sequence[int]
+) -> dict[str, Ranked]:
+    """Choose each baseline's hyperparameters on validation and rank the held-out interactions with them."""
+
+    def rank(score: Score, runs: Sequence[dict[str, float]], chosen: str = "") -> Ranked:
+        ranks = [final.rank(score(final.users, final.items, final.shape, **run)) for run in runs]
+        return Ranked(ranks=ranks, metrics=[final.metrics(each) for each in ranks], chosen=chosen)
+
+    ranked = {name: rank(score, [{}]) for name, score in FIXED_BASELINES.items()}
+    for name, (score, grid) in grids.items():
+        points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+        found = [
+            validation.metrics(
+                validation.rank(score(validation.users, validation.items, validation.shape, **point))
+            )["ndcg_at_100"]
+            for point in points
+        ]
+        best = points[int(np.argmax(found))]
+        runs = [{**best, "seed": seed} for seed in seeds] if score is score_als else [best]
+        ranked[name] = rank(score, runs, ", ".join(f"{key} {value:g}" for key, value in best.items()))
     for name, score in SEEDED_BASELINES.items():
-        results[name] = [evaluate(score(users, items, shape, seed=seed)) for seed in seeds]
-    return results
+        ranked[name] = rank(score, [{"seed": seed} for seed in seeds])
+    return ranked
 
 
-def _positions(values: pa.Array, value_set: pa.Array) -> np.ndarray:
-    import pyarrow.compute as pc
+def compare(task: RankingTask, ours: Ranked, theirs: Ranked) -> tuple[float, float, float]:
+    """Give the ratio of the NDCG@100 of two models, and its 95 % interval by paired bootstrap over users."""
+    mean = [np.mean([task.ndcg_by_user(ranks) for ranks in model.ranks], axis=0) for model in (ours, theirs)]
+    interval = scipy.stats.bootstrap(
+        mean,
+        lambda left, right, axis: left.mean(axis=axis) / right.mean(axis=axis),
+        paired=True,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    return float(mean[0].mean() / mean[1].mean()), float(interval.low), float(interval.high)
 
-    return pc.index_in(values.cast(pa.large_binary()), value_set=value_set.cast(pa.large_binary())).to_numpy()
 
-
-def measure(arguments: argparse.Namespace, directory: Path) -> tuple[dict[str, Figure], str]:
-    """Run the model for every seed and the baselines, and return the figures and a table."""
+def measure(arguments: argparse.Namespace, directory: Path) -> tuple[dict[str, Figure], str, dict[str, Any]]:
+    """Measure everything; return the figures, a table and the single measurements."""
     seeds = range(1, (1 if arguments.quick else arguments.seeds) + 1)
     common = [f"data.directory={arguments.data}", *(QUICK if arguments.quick else ())]
-    runs: list[Metrics] = []
-    for seed in seeds:
-        config, metrics, outputs = run_pipeline([*common, f"training.seed={seed}"], directory)
-        runs.append(metrics)
-    baselines = evaluate_baselines(config, outputs, seeds)
-    for name, value in baselines["popularity"][0].items():
-        if not np.isclose(value, runs[0][f"popularity_{name}"], rtol=0, atol=1e-12):
+    reports = [
+        run_pipeline([*common, f"training.seed={seed}"], directory / "pipeline")[1].evaluation_report
+        for seed in seeds
+    ]
+
+    outputs = write_examples(common, directory)
+    examples = read_examples(extend_history(load_config(CONFIG).load_features()), outputs)
+    validation, final = _make_tasks(examples)
+    baselines = rank_baselines(validation, final, QUICK_GRIDS if arguments.quick else GRIDS, seeds)
+    for metric, value in baselines["popularity"].metrics[0].items():
+        if metric in reports[0]["popularity"] and not np.isclose(
+            value, reports[0]["popularity"][metric], rtol=0, atol=1e-12
+        ):
             raise SystemExit(
-                f"popularity {name}: {value} here, {runs[0][f'popularity_{name}']} in the report"
+                f"popularity {metric}: {value} here, {reports[0]['popularity'][metric]} in the report"
             )
 
-    by_name = {"this pipeline": runs, **baselines}
-    table = tabulate(
-        [
-            (
-                name,
-                len(results),
-                *(
-                    f"{_median(results, m):.4f} ({_low(results, m):.4f}-{_high(results, m):.4f})"
-                    for m in SHOWN
-                ),
-            )
-            for name, results in by_name.items()
-        ],
-        headers=("", "seeds", *(f"{metric.replace('_at_', '@')} median (range)" for metric in SHOWN)),
+    names = [*(QUICK_VARIANTS if arguments.quick else VARIANTS), *(() if arguments.quick else (TFRS,))]
+    names = [name for name in names if not arguments.only or name in (CONFIGURED, *arguments.only)]
+    jobs = directory / "trainings"
+    jobs.mkdir(parents=True, exist_ok=True)
+    trainings = Trainings(common, outputs, jobs, threads=max(1, arguments.threads // arguments.jobs))
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        variants = dict(zip(names, pool.map(lambda name: trainings.rank(name, seeds), names), strict=True))
+
+    pipeline = [report["metrics"] for report in reports]
+    figures = {
+        metric: _figure([run[metric] for run in pipeline], None if arguments.quick else BARS[metric])
+        for metric in SHOWN
+    }
+    for name, model in {**variants, **baselines}.items():
+        for metric in SHOWN:
+            figures[f"{_slug(name)}_{metric}"] = _figure([run[metric] for run in model.metrics])
+    for rival in grids_of(arguments):
+        ratio, low, high = compare(final, variants[CONFIGURED], baselines[rival])
+        bars = (None, None) if arguments.quick else (RATIO_BAR, LOWER_BAR)
+        figures[f"ndcg_at_100_vs_{rival}"] = Figure(ratio, "1", bars[0], lowest=low, highest=high)
+        figures[f"ndcg_at_100_vs_{rival}_lower"] = Figure(low, "1", bars[1])
+    chosen = {name: model.chosen for name, model in {**variants, **baselines}.items()}
+    seconds = {name: model.seconds_per_epoch for name, model in variants.items()}
+    return (
+        figures,
+        _draw_table(pipeline, variants, baselines),
+        {"chosen": chosen, "seconds_per_epoch": seconds},
     )
-    figures = {m: Figure(_median(runs, m), "1", None if arguments.quick else BARS[m]) for m in SHOWN}
-    for name, results in baselines.items():
-        figures |= {f"{name}_{metric}": Figure(_median(results, metric), "1") for metric in SHOWN}
-    return figures, table
 
 
-def select(arguments: argparse.Namespace, directory: Path) -> str:
-    """Run the pipeline with each override on the validation interaction and return a table."""
+def grids_of(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    """Give the baselines that are tuned."""
+    return QUICK_GRIDS if arguments.quick else GRIDS
+
+
+def _make_tasks(examples: Examples) -> tuple[RankingTask, RankingTask]:
+    user, item = examples.spec.user_id.name, examples.spec.item_id.name
+    both = concatenate(
+        {name: examples.train[name] for name in (user, item)},
+        {name: examples.validation[name] for name in (user, item)},
+    )
+    return (
+        make_task(examples.train, examples.validation, examples.catalogue, user, item),
+        make_task(both, examples.held_out, examples.catalogue, user, item),
+    )
+
+
+def _figure(values: Sequence[float], bar: float | None = None) -> Figure:
+    return Figure(statistics.median(values), "1", bar, lowest=min(values), highest=max(values))
+
+
+def _draw_table(
+    pipeline: Sequence[Metrics], variants: Mapping[str, Ranked], baselines: Mapping[str, Ranked]
+) -> str:
+    models = {"the pipeline's report": Ranked([], list(pipeline)), **variants, **baselines}
     rows = []
-    for override in arguments.select:
-        runs = []
-        for seed in range(1, arguments.seeds + 1):
-            chosen = [
-                f"data.directory={arguments.data}",
-                VALIDATION,
-                *override.split(),
-                f"training.seed={seed}",
-            ]
-            runs.append(run_pipeline(chosen, directory)[1])
-        rows.append((override, *(_median(runs, metric) for metric in SHOWN)))
-    return tabulate(rows, headers=("on the interaction before the held-out one", *SHOWN), floatfmt=".4f")
+    for name, model in models.items():
+        cells = [
+            f"{figure.value:.3f} ({figure.lowest:.3f}-{figure.highest:.3f})"
+            for figure in (_figure([run[metric] for run in model.metrics]) for metric in SHOWN)
+        ]
+        seconds = "" if model.seconds_per_epoch is None else f"{model.seconds_per_epoch:.1f}"
+        rows.append((name, model.chosen, *cells, seconds))
+    headers = [metric.replace("_at_", "@") for metric in SHOWN]
+    return tabulate(rows, headers=("", "chosen on validation", *headers, "s an epoch"), disable_numparse=True)
 
 
-def _median(runs: Sequence[Metrics], metric: str) -> float:
-    return statistics.median(run[metric] for run in runs)
-
-
-def _low(runs: Sequence[Metrics], metric: str) -> float:
-    return min(run[metric] for run in runs)
-
-
-def _high(runs: Sequence[Metrics], metric: str) -> float:
-    return max(run[metric] for run in runs)
+def _slug(name: str) -> str:
+    return "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
 def main() -> None:
@@ -183,35 +303,31 @@ def main() -> None:
     parser = benchmark_parser("Ranking quality on MovieLens-100K beside well-known recommenders.")
     parser.add_argument("--data", default="data/movielens-100k", help="the tables (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of all (default: %(default)s)")
     parser.add_argument(
-        "--directory", type=Path, help="where the runs are kept (default: a temporary folder)"
+        "--only", nargs="+", metavar="VARIANT", help="these variants beside the configured one"
     )
     parser.add_argument(
-        "--select",
-        nargs="+",
-        metavar="KEY=VALUE",
-        help="compare overrides on the validation interaction instead",
+        "--directory", type=Path, help="where runs and trainings are kept (default: a temporary folder)"
     )
     arguments = parser.parse_args()
     prepare_process()
     with tempfile.TemporaryDirectory() as temporary:
-        directory = arguments.directory or Path(temporary)
+        directory = (arguments.directory or Path(temporary)).absolute()
+        directory.mkdir(parents=True, exist_ok=True)
         if arguments.quick:
             from pipeline.datasets.synthetic import write_synthetic
 
             arguments.data = str(directory / "data")
             write_synthetic(Path(arguments.data), users=200, items=80, interactions=4_000, days=10, seed=1)
         with noise_to_file(directory / "quality.log") as screen:
-            if arguments.select:
-                print(select(arguments, directory), file=screen)
-                return
-            figures, table = measure(arguments, directory)
+            figures, table, raw = measure(arguments, directory)
             print(f"\n{table}", file=screen)
     if arguments.json:
-        write_json(arguments.json, figures, describe_versions(["tfx", "tensorflow", "implicit", "numpy"]))
-    missed = [
-        name for name, figure in figures.items() if figure.bar is not None and figure.value < figure.bar
-    ]
+        versions = describe_versions(["tfx", "tensorflow", "tensorflow-recommenders", "implicit", "numpy"])
+        write_json(arguments.json, figures, versions, raw)
+    missed = [name for name, figure in figures.items() if not figure.meets_bar]
     if missed:
         sys.exit("Below the bar: " + ", ".join(f"{name} {figures[name].value:.4f}" for name in missed))
 

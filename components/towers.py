@@ -1,5 +1,6 @@
 """Calling a served tower: a SavedModel and an Arrow table in, embeddings out."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,8 @@ class Tower:
 
         Args:
             table: Holds a column for every input: strings (or binary) and numbers for the inputs of
-                shape [batch], lists of strings or numbers for those of shape [batch, None] and [batch, N].
-                Other columns are not read.
+                shape [batch], lists of strings or numbers for those of shape [batch, None] and [batch, N],
+                and lists of N * M of them, row-major, for [batch, N, M]. Other columns are not read.
             batch_rows: Rows per call of the tower.
 
         Returns:
@@ -135,16 +136,19 @@ def _to_numpy(column: pa.ChunkedArray, name: str, spec: Any) -> np.ndarray:
             f"Column {name!r}: expected no missing value in its lists. Received: {values.null_count:,}."
         )
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-    width = spec.shape[1]
-    if width is None:
-        width = max(1, int(lengths.max(initial=0)))
-    elif (lengths != width).any():
-        wrong = int(lengths[lengths != width][0])
-        raise DataError(f"Column {name!r}: expected lists of {width} values. Received: a list of {wrong}.")
-    if spec.dtype.is_floating:
-        return values.to_numpy(zero_copy_only=False).reshape(len(array), width)
+    shape = spec.shape.as_list()[1:]
+    if shape == [None]:
+        shape = [max(1, int(lengths.max(initial=0)))]
+    elif (lengths != math.prod(shape)).any():
+        wrong = int(lengths[lengths != math.prod(shape)][0])
+        raise DataError(
+            f"Column {name!r}: expected lists of {math.prod(shape)} values. Received: a list of {wrong}."
+        )
+    if spec.dtype.is_floating or spec.dtype.is_integer:
+        return values.to_numpy(zero_copy_only=False).reshape(len(array), *shape)
+    width = math.prod(shape)
     dense = np.full((len(array), width), b"", dtype=object)
     dense[np.arange(width) < lengths[:, np.newaxis]] = values.cast(pa.large_binary()).to_numpy(
         zero_copy_only=False
     )
-    return dense
+    return dense.reshape(len(array), *shape)

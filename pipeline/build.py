@@ -6,6 +6,7 @@ from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import transform_pb2
 
 from components.anomaly_gate.component import AnomalyGate
 from components.candidate_indexer.component import CandidateIndexer
@@ -16,6 +17,7 @@ from components.tower_pusher.component import TowerPusher
 from components.tower_trainer.component import TowerTrainer
 from pipeline.config import PipelineConfig
 from pipeline.parameters import RunParameters
+from schemas.contract import EVAL_SPLIT, TRAIN_SPLIT, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
 from schemas.strict_config import to_json
 from trainer.preprocessing import preprocessing_fn
@@ -72,6 +74,7 @@ def build_pipeline(
         schema=schema.outputs["schema"],
         preprocessing_fn=f"{preprocessing_fn.__module__}.{preprocessing_fn.__name__}",
         custom_config={"feature_spec": to_json(features)},
+        splits_config=_splits_to_transform(config),
         # Each run analyses new data, and StatisticsGen has described them already.
         disable_analyzer_cache=True,
         disable_statistics=True,
@@ -81,10 +84,14 @@ def build_pipeline(
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema.outputs["schema"],
+        catalogue=ingest.outputs["catalogue"],
         run_fn=f"{run_fn.__module__}.{run_fn.__name__}",
         feature_spec=features,
         trainer_config=config.trainer,
         epochs=parameters.epochs,
+        checkpoint_directory=parameters.checkpoint_directory,
+        # Where nothing is read there, another place must not train anew.
+        serving_directory=parameters.serving_directory if config.training.warm_start else "",
     )
     indexer = CandidateIndexer(
         model=trainer.outputs["model"],
@@ -122,3 +129,13 @@ def build_pipeline(
             str(directory / "metadata.sqlite")
         ),
     )
+
+
+def _splits_to_transform(config: PipelineConfig) -> transform_pb2.SplitsConfig | None:
+    early_stopping = config.training.early_stopping
+    if early_stopping is None or not early_stopping.refit:
+        # TFX analyses the train split and transforms all.
+        return None
+    # The model that is exported is trained on both: their items belong in the vocabularies and the counts.
+    fitted = [TRAIN_SPLIT, VALIDATION_SPLIT]
+    return transform_pb2.SplitsConfig(analyze=fitted, transform=[*fitted, EVAL_SPLIT])

@@ -24,7 +24,7 @@ class RunConfig:
     name: str
     """Name of the pipeline in ML Metadata."""
     directory: str
-    """Folder of the artifacts, the metadata database and the logs."""
+    """Folder of the artifacts, the metadata database, the checkpoints and the logs."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -93,6 +93,11 @@ class PipelineConfig:
     @model_validator(mode="after")
     def _check(self) -> "PipelineConfig":
         check_negatives(self.loss, self.training)
+        if self.training.early_stopping is not None and not self.ingest.validation:
+            raise ValueError(
+                "training.early_stopping: expected ingest.validation: true, the split that it looks at."
+                " Received: false. Set it, or leave early_stopping out"
+            )
         return self
 
     @property

@@ -107,7 +107,7 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
             config,
             run_id=run_id,
             input_fingerprint=fingerprint_inputs(features, config.data.directory, config.ingest.window),
-            code_fingerprint=fingerprint_code(),
+            code_fingerprint=fingerprint_code(config.model.user_tower),
         ),
         enable_cache=enable_cache,
     )

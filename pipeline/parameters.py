@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from tfx.orchestration.data_types import RuntimeParameter
 
     from pipeline.config import PipelineConfig
+
+LOCATIONS: Final = ("data_directory", "serving_directory", "checkpoint_directory")
+"""The run parameters that are a path or a URI."""
+
+OPTIONAL_LOCATIONS: Final = ("checkpoint_directory",)
+"""Those of them that may be ''."""
+
+_CHECKPOINTS: Final = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,8 @@ class RunParameters:
     """Passes over the train split."""
     serving_directory: str | RuntimeParameter
     """Where releases go: a local path or a URI."""
+    checkpoint_directory: str | RuntimeParameter
+    """Where trainings keep their checkpoints, each in a folder of its own: a path or a URI; '' for none."""
     run_id: str
     """What the release's manifest calls the run; '' for what the container's environment says."""
     input_fingerprint: str
@@ -54,10 +64,14 @@ class RunParameters:
             code_fingerprint: Hash of the code.
 
         Returns:
-            The values, local paths made absolute.
+            The values, local paths made absolute. Checkpoints are in the run's directory unless the
+            configuration says where.
         """
         values = configured_values(config)
-        for name in ("data_directory", "serving_directory"):
+        values["checkpoint_directory"] = values["checkpoint_directory"] or str(
+            Path(config.run.directory) / _CHECKPOINTS
+        )
+        for name in LOCATIONS:
             values[name] = make_absolute(values[name])
         return cls(
             **values,
@@ -86,6 +100,7 @@ def configured_values(config: PipelineConfig) -> dict[str, Any]:
         "window_last_days": (window.last_days if window else None) or 0,
         "epochs": config.training.epochs,
         "serving_directory": config.serving.directory,
+        "checkpoint_directory": config.training.checkpoint.directory or "",
     }
 
 

@@ -1,11 +1,13 @@
 """`dssm recommend`: the last release, asked for one user. TensorFlow alone serves it."""
 
 import csv
+import datetime
 import difflib
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,16 @@ from tabulate import tabulate
 from components.candidate_indexer.logic import read_index
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.files import find_files
-from components.interaction_ingest.logic import clean_batch, interaction_columns
-from components.interaction_ingest.sources import Column, list_columns, list_entity_columns, read_piece
-from components.interaction_ingest.tables import look_into_files, open_interactions
-from components.interaction_ingest.window import ALL_DAYS, Window
+from components.interaction_ingest.logic import clean_batch, order_rows
+from components.interaction_ingest.sources import list_columns, list_entity_columns, read_piece
+from components.interaction_ingest.tables import can_hold, look_into_files, open_interactions
 from components.towers import load_tower
 from pipeline.config import PipelineConfig
+from pipeline.history_inputs import feature_inputs, gap_inputs, newest_second
 from schemas import storage
 from schemas.contract import HISTORY_PADDING, USER_TOWER
 from schemas.errors import ConfigError, DataError, ReleaseError
-from schemas.features import Feature, FeatureSpec, InteractionTable, UserTable
+from schemas.features import Feature, FeatureSpec, History
 from schemas.release import read_latest_release
 
 # What a string feature is when nobody said: no vocabulary holds it, so the tower reads an unseen value.
@@ -76,6 +78,8 @@ class UserRecord:
     """The row of the user table with missing values as None; None if there is no such row."""
     positives: list[str]
     """Item ids of the positives, oldest first."""
+    seconds: list[int]
+    """The positives' times in seconds since 1970."""
     interacted: list[str]
     """Item ids of all interactions."""
 
@@ -117,7 +121,8 @@ def recommend(
     For a known user, the features are the row of the user table, the history is the user's last
     positives under the ingest's rule in (timestamp, file order), and items of any interaction are left
     out. A feature or a history that is given takes the place of the known one; items of a given history
-    are left out too.
+    are left out too. The features of the history's items are those of the release's catalogue. The time
+    since each is counted up to the newest interaction of the log; a given item counts as just now.
 
     A feature that is neither known nor given is, in this order: its default; for a string, a
     value that no vocabulary holds; for a bucketised or z-scored number of the user table, that table's
@@ -158,15 +163,20 @@ def recommend(
     index_ids = index.catalogue[spec.item_id.name].combine_chunks()
     known_history = _known_items(history, index_ids, notes)
     # An item that the release does not hold was in no training history either.
-    recent = known_history if history else _keep_known(record.positives, index_ids)
+    listed = _are_known(record.positives, index_ids)
+    recent = known_history if history else list(compress(record.positives, listed))
 
     tower = load_tower(release.user_tower, USER_TOWER)
-    history_name = spec.history.name if spec.history is not None else None
-    names = [name for name in tower.inputs if name != history_name]
+    history_columns = spec.history.columns if spec.history is not None else ()
+    names = [name for name in tower.inputs if name not in history_columns]
     inputs = _fill_features(config, spec, names, user, record.features, given, notes)
     columns: dict[str, Any] = {name: [value] for name, value in inputs.items()}
-    if spec.history is not None and history_name in tower.inputs:
+    if spec.history is not None and any(name in tower.inputs for name in history_columns):
         columns[spec.history.name] = [_pad(recent, spec.history.length, notes if history else None)]
+        columns |= feature_inputs(spec, spec.history, recent, index.catalogue)
+        if spec.history.gap_column in tower.inputs:
+            seconds = None if history else list(compress(record.seconds, listed))
+            columns |= _gaps(config, spec, spec.history, len(recent), seconds, notes)
     elif history:
         notes.append("The model reads no history: the given one only leaves its items out.")
     embedding = tower.embed(pa.table(columns))[0]
@@ -235,9 +245,11 @@ def read_user(config: PipelineConfig, spec: FeatureSpec, user: str) -> UserRecor
         user: The user's id.
 
     Returns:
-        The features, the positives in (timestamp, file order), and all items of the user.
+        The features, the positives in (timestamp, file order), and all items of the user. Rows that the
+        ingest rejects are in neither.
 
     Raises:
+        ConfigError: A name under `columns` of a table is none of its columns.
         DataError: A table is missing or unreadable, or lacks a column.
     """
     tables, user_id, item_id = spec.tables, spec.user_id.name, spec.item_id.name
@@ -245,40 +257,44 @@ def read_user(config: PipelineConfig, spec: FeatureSpec, user: str) -> UserRecor
     columns = _require_columns(users, [f.name for f in spec.table_features("user")], tables.users.file)
     rows = users.to_table(columns=columns, filter=_equals(users.schema, user_id, user)).to_pylist()
 
-    log = _open_table(
-        config, tables.interactions, "interactions", list_columns(spec, config.ingest), (user_id, user)
-    )
-    columns = _require_columns(log, interaction_columns(spec, config.ingest), tables.interactions.file)
-    interactions = log.to_table(columns=columns, filter=_equals(log.schema, user_id, user)).combine_chunks()
-    # The ingest's own rules, so that the history is what it would have been in training.
-    window = _resolve_window(config, spec)
-    kept = pa.Table.from_batches(
-        clean_batch(batch, 0, 0, spec, config.ingest, window)[0] for batch in _batches(interactions)
-    )
-    # Stable: the same second keeps the file's order.
-    kept = kept.take(pa.array(np.argsort(kept[spec.timestamp].to_numpy(), kind="stable")))
+    kept, interacted = _read_interactions(config, spec, user)
+    items = _as_text(kept[item_id])
+    positions = _limit_positives(items, config.ingest)
     return UserRecord(
         features=rows[0] if rows else None,
-        positives=_limit_positives(_as_text(kept[item_id]), config.ingest),
-        interacted=_as_text(interactions[item_id].drop_null()),
+        positives=[items[position] for position in positions],
+        seconds=kept[spec.timestamp].take(pa.array(positions, pa.int64())).to_pylist(),
+        interacted=interacted,
     )
 
 
-def _batches(table: pa.Table) -> list[pa.RecordBatch]:
-    return table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
-
-
-def _resolve_window(config: PipelineConfig, spec: FeatureSpec) -> Window:
-    if config.ingest.window is None:
-        return ALL_DAYS
-    return open_interactions(spec, config.ingest, config.data.directory, config.ingest.window).window
+def _read_interactions(config: PipelineConfig, spec: FeatureSpec, user: str) -> tuple[pa.Table, list[str]]:
+    """Read a user's positives in the order of the ingest, by its own rules, and all their items."""
+    opened = open_interactions(spec, config.ingest, config.data.directory, config.ingest.window)
+    log, columns = spec.tables.interactions, list_columns(spec, config.ingest)
+    user_id, item_id = spec.user_id.name, spec.item_id.name
+    [id_column] = [column for column in columns if column.name == user_id]
+    parts: list[pa.Table] = []
+    interacted: list[str] = []
+    for piece in opened.looked.pieces:
+        # One is read in any case, for the types of the columns.
+        if parts and not can_hold(piece, id_column, user):
+            continue
+        for batch, _ in read_piece(piece, log, "interactions", columns, [user_id, item_id]):
+            of_user = batch.filter(pc.equal(batch.column(user_id), user))
+            interacted += of_user.column(item_id).to_pylist()
+            kept, _ = clean_batch(of_user, piece.file_index, 0, spec, config.ingest, opened.window)
+            parts.append(pa.Table.from_batches([kept]))
+    rows = pa.concat_tables(parts)
+    order, _ = order_rows(rows, np.ones(len(rows), bool), spec)
+    return rows.take(pa.array(order)), interacted
 
 
 def _read_known_user(
     config: PipelineConfig, spec: FeatureSpec, user: str | None, has_context: bool
 ) -> UserRecord:
     if user is None:
-        return UserRecord(features=None, positives=[], interacted=[])
+        return UserRecord(features=None, positives=[], seconds=[], interacted=[])
     record = read_user(config, spec, user)
     if record.features is None and not record.interacted:
         instead = (
@@ -293,19 +309,9 @@ def _read_known_user(
 
 
 def _open_users(config: PipelineConfig, spec: FeatureSpec, user: str | None = None) -> ds.Dataset:
+    """Open the user table; what cannot be filtered where it lies is read here, of one user or of all."""
     source = spec.tables.users
     columns = list_entity_columns(source, spec.table_features("user"), ())
-    return _open_table(config, source, "users", columns, None if user is None else (spec.user_id.name, user))
-
-
-def _open_table(
-    config: PipelineConfig,
-    source: InteractionTable | UserTable,
-    name: str,
-    columns: Sequence[Column],
-    wanted: tuple[str, str] | None,
-) -> ds.Dataset:
-    """Open a table; what cannot be filtered where it lies is read here, as far as the wanted id has rows."""
     files = find_files(source, config.data.directory)
     if files[0].format == "parquet" and not source.columns:
         filesystem, _ = storage.resolve(files[0].path)
@@ -317,15 +323,12 @@ def _open_table(
                 f"Cannot read the table {files[0].path}: {error}. "
                 "Expected Parquet; data.directory in the configuration says where."
             ) from error
-    looked = look_into_files(source, name, files, columns)
-    ids = [
-        column.name for column in columns if column.feature is not None and column.feature.role is not None
-    ]
+    user_id = spec.user_id.name
     tables = []
-    for piece in looked.pieces:
-        for batch, _ in read_piece(piece, source, name, columns, ids):
+    for piece in look_into_files(source, "users", files, columns).pieces:
+        for batch, _ in read_piece(piece, source, "users", columns, [user_id]):
             table = pa.Table.from_batches([batch])
-            tables.append(table.filter(pc.field(wanted[0]) == wanted[1]) if wanted is not None else table)
+            tables.append(table if user is None else table.filter(pc.field(user_id) == user))
     if not tables:
         raise DataError(f"{source.file} is empty: expected at least one row, found 0. Write the table again.")
     return ds.dataset(pa.concat_tables(tables, promote_options="permissive"))
@@ -350,13 +353,15 @@ def _equals(schema: pa.Schema, name: str, text: str) -> pc.Expression:
     return pc.field(name) == pc.scalar(int(text))
 
 
-def _limit_positives(items: list[str], config: IngestConfig) -> list[str]:
+def _limit_positives(items: list[str], config: IngestConfig) -> list[int]:
+    """Give the positions of the positives that the ingest keeps, oldest first."""
     # What the ingest leaves out of a training row's history is not in this one either.
+    positions = list(range(len(items)))
     if config.repeated == "keep_first":
-        items = list(dict.fromkeys(items))
+        positions = sorted({items[position]: position for position in reversed(positions)}.values())
     elif config.repeated == "keep_last":
-        items = list(dict.fromkeys(reversed(items)))[::-1]
-    return items[-config.max_positives_per_user :] if config.max_positives_per_user else items
+        positions = sorted({items[position]: position for position in positions}.values())
+    return positions[-config.max_positives_per_user :] if config.max_positives_per_user else positions
 
 
 def _as_text(column: pa.ChunkedArray) -> list[str]:
@@ -493,7 +498,7 @@ def _median(config: PipelineConfig, spec: FeatureSpec, feature: Feature) -> int 
 
 
 def _known_items(history: list[str], index_ids: pa.Array, notes: list[str]) -> list[str]:
-    known = _keep_known(history, index_ids)
+    known = list(compress(history, _are_known(history, index_ids)))
     if len(known) < len(history):
         unknown = sorted(set(history) - set(known))
         notes.append(
@@ -503,9 +508,8 @@ def _known_items(history: list[str], index_ids: pa.Array, notes: list[str]) -> l
     return known
 
 
-def _keep_known(items: list[str], index_ids: pa.Array) -> list[str]:
-    ids = pa.array(items, index_ids.type)
-    return ids.filter(pc.is_in(ids, value_set=index_ids)).to_pylist()
+def _are_known(items: list[str], index_ids: pa.Array) -> list[bool]:
+    return pc.is_in(pa.array(items, index_ids.type), value_set=index_ids).to_pylist()
 
 
 def _pad(history: list[str], length: int, notes: list[str] | None) -> list[str]:
@@ -513,6 +517,26 @@ def _pad(history: list[str], length: int, notes: list[str] | None) -> list[str]:
         notes.append(f"The model reads the newest {length} of the {len(history)} items of the history.")
     newest = history[-length:]
     return [HISTORY_PADDING] * (length - len(newest)) + newest
+
+
+def _gaps(
+    config: PipelineConfig,
+    spec: FeatureSpec,
+    history: History,
+    items: int,
+    seconds: list[int] | None,
+    notes: list[str],
+) -> dict[str, pa.Array]:
+    """Give the column of the gaps; `seconds` is None of a history that was given without times."""
+    if seconds is None:
+        notes.append("How long ago the given items were is not known: they count as just now.")
+        return gap_inputs(history, [0] * items, now=0)
+    if not seconds:
+        return gap_inputs(history, [], now=0)
+    now = newest_second(config, spec)
+    moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    notes.append(f"How long ago the items of the history were counts from the log's end, {moment:%F %T} UTC.")
+    return gap_inputs(history, seconds, now)
 
 
 def _describe(items: list[str], catalogue: pa.Table, item_id: str) -> list[str]:

@@ -5,10 +5,14 @@ from typing import Final
 # Splits of the examples.
 TRAIN_SPLIT: Final = "train"
 EVAL_SPLIT: Final = "eval"
+# Only where the configuration asks for it: what training may look at to choose when to stop.
+VALIDATION_SPLIT: Final = "validation"
 
 # The history's padding, on the left, and what stands for it after Transform.
 HISTORY_PADDING: Final = ""
 HISTORY_PADDING_KEY: Final = -1
+# In the column of the time gaps, before Transform and after it.
+GAP_PADDING: Final = -1
 
 # The column of the examples with the weight of a row in the loss, float32, where one is configured.
 WEIGHT: Final = "weight"
@@ -39,6 +43,8 @@ DEAD_LETTERS_FILE: Final = "dead_letters.json"
 MODEL_INFO_FILE: Final = "model.json"
 # In the folder of the release's state: what TFDV says about its train split.
 TRAIN_STATISTICS_FILE: Final = "train_statistics.pb"
+# There too, and in the Trainer's folder of that name: what the weights are that a warm start begins from.
+TRAINING_STATE_FILE: Final = "training_state.json"
 INDEX_EMBEDDINGS_FILE: Final = "embeddings.npy"
 EVALUATION_REPORT_FILE: Final = "evaluation_report.json"
 ANOMALY_REPORT_FILE: Final = "anomaly_report.json"

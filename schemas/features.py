@@ -1,5 +1,6 @@
 """The features of a data set, declared once: everything downstream follows from a FeatureSpec."""
 
+import difflib
 import re
 from typing import Annotated, Any, Literal
 
@@ -220,11 +221,59 @@ class History:
     """Name of the feature and of the serving input: [batch, length] string, left-padded with ''."""
     length: Annotated[int, Field(ge=1)] = 20
     """Number of positives kept, the newest last."""
+    item_features: tuple[str, ...] = ()
+    """Item features carried beside the ids, such as [genres, year]: feature f of the history's items is the
+    column `<name>_<f>`, encoded as in the item tower."""
+    values_per_item: Annotated[int, Field(ge=1)] = 6
+    """Values of a multi-valued item feature, or n-grams of a text, kept for each item of the history; of
+    multi-valued features the ones left out are counted."""
+    time_gap_buckets: Annotated[int, Field(ge=2)] | None = None
+    """Quantile buckets of the seconds from each interaction of the history to the row's own, the column
+    `<name>_gap_seconds`; null: the user tower does not see them."""
 
     @model_validator(mode="after")
     def _check(self) -> "History":
         _check_name("history", self.name)
+        repeated = sorted({name for name in self.item_features if self.item_features.count(name) > 1})
+        if repeated:
+            raise ValueError(f"expected each of item_features once. Received twice: {repeated}")
         return self
+
+    def feature_column(self, feature: str) -> str:
+        """Name the column of an item feature of the history's items.
+
+        Args:
+            feature: One of `item_features`.
+
+        Returns:
+            The column of the examples and the serving input.
+        """
+        return f"{self.name}_{feature}"
+
+    def feature_shape(self, feature: Feature) -> tuple[int, ...]:
+        """Tell the shape of a row in the column of an item feature.
+
+        Args:
+            feature: One of `item_features`.
+
+        Returns:
+            (length,) of single values; (length, values_per_item) of multi-valued features, each item's
+            values first and then padding; (length, numbers) of lists of numbers.
+        """
+        if feature.multi_valued:
+            return (self.length, self.values_per_item)
+        return (self.length,) if feature.length is None else (self.length, feature.length)
+
+    @property
+    def gap_column(self) -> str:
+        """Name of the column with the seconds to the row's own interaction; int64, -1 where there is none."""
+        return f"{self.name}_gap_seconds"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column of the history: the ids, the item features, and the gaps where they are asked for."""
+        gaps = () if self.time_gap_buckets is None else (self.gap_column,)
+        return (self.name, *map(self.feature_column, self.item_features), *gaps)
 
 
 Format = Literal["parquet", "csv", "jsonl", "tfrecord"]
@@ -313,12 +362,12 @@ class FeatureSpec:
     def _check(self) -> "FeatureSpec":
         names = [feature.name for feature in self.features] + [self.timestamp, WEIGHT]
         if self.history is not None:
-            names.append(self.history.name)
+            names += self.history.columns
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(
-                f"names must be unique over features, timestamp, history and the row weight {WEIGHT!r}: "
-                f"{repeated} repeat"
+                f"names must be unique over features, timestamp, the history's columns and the row weight "
+                f"{WEIGHT!r}: {repeated} repeat"
             )
         for role in ("user_id", "item_id"):
             found = [feature.name for feature in self.features if feature.role == role]
@@ -332,7 +381,26 @@ class FeatureSpec:
             raise ValueError(
                 f"a history needs an encoding on the item id {self.item_id.name!r}, whose embedding it shares"
             )
+        self._check_history_features()
         return self
+
+    def _check_history_features(self) -> None:
+        if self.history is None:
+            return
+        usable = [feature.name for feature in self.tower_features("item") if feature.role is None]
+        for name in self.history.item_features:
+            if name in usable:
+                continue
+            if name == self.item_id.name:
+                raise ValueError(
+                    f"history.item_features: the item id {name!r} is in every history; leave it out"
+                )
+            nearest = difflib.get_close_matches(name, usable, n=1, cutoff=0.0)
+            raise ValueError(
+                f"history.item_features: expected features of the item tower, with an encoding. "
+                f"Received: {name!r}. "
+                + (f"Did you mean {nearest[0]!r}?" if nearest else "There is none beside the item id.")
+            )
 
     @property
     def timestamp(self) -> str:
@@ -348,6 +416,13 @@ class FeatureSpec:
     def item_id(self) -> Feature:
         """The feature with role `item_id`."""
         return next(feature for feature in self.features if feature.role == "item_id")
+
+    @property
+    def history_features(self) -> tuple[Feature, ...]:
+        """The item features carried in the history, in the order of `history.item_features`."""
+        by_name = {feature.name: feature for feature in self.features}
+        names = () if self.history is None else self.history.item_features
+        return tuple(by_name[name] for name in names)
 
     def table_features(self, tower: Tower) -> tuple[Feature, ...]:
         """Return the features read from one table, ids included, in declaration order.

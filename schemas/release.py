@@ -3,7 +3,8 @@
     <serving>/user_tower/<version>/               SavedModel
     <serving>/item_tower/<version>/               SavedModel
     <serving>/index/<version>/                    candidate index
-    <serving>/state/<version>/                    what the next run compares with; no server needs it
+    <serving>/state/<version>/                    what the next run compares with and starts from; no server
+                                                  needs it
     <serving>/releases/<version>/manifest.json    written last: without it there is no release
 
 A reader that goes through the manifest sees a release whole or not at all. The serving directory is on this
@@ -63,6 +64,30 @@ class ReleasedPart:
 
 
 @dataclass(frozen=True, config=_TOLERANT)
+class WarmStartedTable:
+    """What became of the rows of an embedding table when a training began from an earlier release."""
+
+    kept: int
+    """Rows that came from the earlier release."""
+    new: int
+    """Rows that it does not have."""
+    dropped: int
+    """Rows that it alone has."""
+
+
+@dataclass(frozen=True, config=_TOLERANT)
+class WarmStarted:
+    """The release that a training began from."""
+
+    release: int
+    """Its version number in the serving directory."""
+    model_id: str
+    """The training that made it."""
+    tables: dict[str, WarmStartedTable]
+    """Its rows by embedding table."""
+
+
+@dataclass(frozen=True, config=_TOLERANT)
 class Manifest:
     """What a release is and where it came from."""
 
@@ -91,6 +116,8 @@ class Manifest:
     parts: dict[str, ReleasedPart]
     """The folders, by part: `user_tower`, `item_tower`, `index` and, but in releases of earlier versions of
     this program, `state`."""
+    warm_start: WarmStarted | None = None
+    """The release that the training began from; null: none, it started cold."""
 
 
 @plain_dataclass(frozen=True)
@@ -219,6 +246,36 @@ def find_latest_state(serving_directory: str | Path) -> ReleasedState | None:
     file = storage.join(serving, RELEASES, str(version), MANIFEST_FILE)
     state = _read_manifest(serving, file, version).parts.get(STATE)
     return ReleasedState(version, None if state is None else storage.join(serving, state.path))
+
+
+def copy_latest_state(serving_directory: str | Path, target: Path) -> ReleasedState | None:
+    """Copy the newest release's state to this machine; the parts that serve are not looked at.
+
+    Args:
+        serving_directory: The folder that releases are pushed to: a path or URI.
+        target: Where the state's files go; left alone where the release has no state.
+
+    Returns:
+        Where the state is; None without any release.
+
+    Raises:
+        ReleaseError: The manifest is unreadable, a file of the state is missing or has another size than it
+            says, or the state comes from another training.
+        StorageError: The folder's store cannot be reached or refuses, or there is no space for the copy.
+    """
+    released = find_latest_state(serving_directory)
+    if released is None or released.location is None:
+        return released
+    serving = storage.join(serving_directory)
+    file = storage.join(serving, RELEASES, str(released.version), MANIFEST_FILE)
+    manifest = _read_manifest(serving, file, released.version)
+    _check_files(serving, manifest, STATE)
+    read_part_id(released.location, STATE, expected_model_id=manifest.model_id)
+    try:
+        storage.copy_tree(released.location, target)
+    except OSError as error:
+        raise StorageError(f"Cannot copy the state of release {released.version}: {error}") from error
+    return released
 
 
 def read_latest_release(serving_directory: str | Path, cache_directory: str | Path | None = None) -> Release:

@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from schemas.strict_config import STRICT
 
-HistoryEncoderName = Literal["mean", "position_weighted", "last"]
+HistoryEncoderName = Literal["mean", "position_weighted", "last", "attention", "gru"]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -22,8 +22,22 @@ class ModelConfig:
     """Widths of the hidden layers of the item tower's MLP; a last layer of width `dim` follows."""
     history_encoders: tuple[HistoryEncoderName, ...] = ("mean", "position_weighted", "last")
     """How the history becomes vectors; each encoder named adds one vector of width `dim`."""
+    attention_heads: Annotated[int, Field(ge=1)] = 2
+    """Heads of the history encoder `attention`; a divisor of `dim`."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """Share of the embedded history and of the user MLP's input that is dropped in training."""
+    user_tower: str | None = None
+    """Dotted path of a function that builds the user tower, such as my_package.towers.build_user_tower; null:
+    the project's own. docs/training.md says what it is given and must return."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        if "attention" in self.history_encoders and self.dim % self.attention_heads:
+            raise ValueError(
+                "attention_heads: expected a divisor of dim, since each head has an equal part of it. "
+                f"Received: {self.attention_heads}, with dim {self.dim}"
+            )
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -32,8 +46,18 @@ class LossConfig:
 
     negatives: Literal["in_batch", "rotation"] = "in_batch"
     """`in_batch`: every other row's item. `rotation`: a few other rows' items, drawn anew at every step."""
+    negatives_scope: Literal["replica", "global"] = "replica"
+    """Whose rows give a row its negatives: those of its own replica, or of all replicas."""
     rotation_negatives: Annotated[int, Field(ge=1)] = 20
-    """Negatives per row under `rotation`; smaller than the per-replica batch."""
+    """Negatives per row under `rotation`; fewer than the rows that they are drawn from."""
+    uniform_negatives: Annotated[int, Field(ge=0)] = 0
+    """Items drawn uniformly from the catalogue at every step and on every replica, negatives of all its rows
+    beside those of the batch (mixed negative sampling, Yang et al. 2020)."""
+    cross_batch_negatives: Annotated[int, Field(ge=0)] = 0
+    """Item embeddings of past batches that are kept, first in, first out, as more negatives (cross-batch
+    negative sampling, Wang et al. 2021)."""
+    cross_batch_warmup_steps: Annotated[int, Field(ge=0)] = 1000
+    """Steps before past embeddings count, since those of an untrained tower change too fast."""
     temperature: Annotated[float, Field(gt=0.0)] = 0.1
     """What the cosine similarities are divided by."""
     logq: bool = True
@@ -42,6 +66,74 @@ class LossConfig:
     """Whether another row's item is no negative where it is the row's own item."""
     mask_same_user: bool = True
     """Whether an item is no negative for a user who has it as a positive in the batch or in the history."""
+    maximum_logits_mib: Annotated[float, Field(gt=0.0)] = 4.0
+    """Size of the logits of one replica's step, in MiB, above which they are never held whole: the loss
+    streams over blocks of rows of at most this size."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "LossConfig":
+        more = {
+            name: getattr(self, name)
+            for name in ("uniform_negatives", "cross_batch_negatives")
+            if getattr(self, name)
+        }
+        if self.negatives == "rotation" and more:
+            raise ValueError(
+                f"expected no other negatives beside negatives: rotation. Received: {more}. Set them to 0, "
+                "or negatives to in_batch"
+            )
+        return self
+
+
+OptimizerName = Literal["adam", "lazy_adam", "adagrad", "sgd"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class OptimizerConfig:
+    """How gradients become updates; `training.learning_rate` is the peak of the rate."""
+
+    tables: OptimizerName = "lazy_adam"
+    """Of the embedding tables. `lazy_adam` and `adagrad` touch only the rows of the step; `adam` moves every
+    row at every step, so its cost grows with the tables."""
+    dense: OptimizerName = "adam"
+    """Of all other weights."""
+    tables_learning_rate: Annotated[float, Field(gt=0.0)] | None = None
+    """The tables' learning rate for one replica; null: `training.learning_rate`."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps in which the rate rises linearly from 0."""
+    decay: Literal["constant", "linear", "cosine"] = "constant"
+    """How the rate falls after the warm-up until the last step."""
+    final_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """What is left of the rate at the last step, under `linear` and `cosine`."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class CheckpointConfig:
+    """When a training that is killed can be taken up again from where it was."""
+
+    directory: str | None = None
+    """Folder of the checkpoints, a path or a URI; each training has one of its own there, named by its input
+    and settings. Null: `checkpoints` in the run's directory; a compiled pipeline then keeps none."""
+    interval_steps: Annotated[int, Field(ge=1)] | None = None
+    """Steps between two checkpoints; null: `interval_seconds` alone counts."""
+    interval_seconds: Annotated[float, Field(gt=0.0)] | None = 300.0
+    """Seconds between two checkpoints; null: `interval_steps` alone counts. With both, whichever is first;
+    with neither, none is written."""
+    keep: Annotated[int, Field(ge=1)] = 2
+    """Newest checkpoints that are kept."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class EarlyStoppingConfig:
+    """Training ends when the validation split no longer gains; it needs `ingest.validation: true`."""
+
+    k: Annotated[int, Field(ge=1)] = 100
+    """Recall@k over the validation split decides, after each epoch."""
+    patience_epochs: Annotated[int, Field(ge=1)] = 3
+    """Epochs without a better recall after which training ends."""
+    refit: bool = False
+    """Whether the model is then trained again from the start, on train and validation, for the steps that
+    were best; if not, the best checkpoint is exported."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -50,19 +142,32 @@ class TrainingConfig:
 
     per_replica_batch: Annotated[int, Field(ge=2)] = 512
     """Rows per replica and step; the global batch is this times the replicas."""
+    strategy: Literal["mirrored", "multi_worker"] = "mirrored"
+    """`mirrored`: the devices of one machine. `multi_worker`: those of every worker that TF_CONFIG names."""
     replicas: Annotated[int, Field(ge=1)] | None = None
-    """Replicas: GPUs, or logical devices on a machine without one. Null: every GPU, or one CPU."""
+    """Replicas on each machine: GPUs, or logical devices where there is none. Null: every GPU, or one CPU."""
+    mixed_precision: bool = False
+    """Whether dense layers compute in bfloat16; weights, embeddings and the loss stay float32."""
     epochs: Annotated[int, Field(ge=1)] = 15
-    """Passes over the train split."""
+    """Passes over the train split; with early stopping, at most."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
-    """Adam's learning rate for one replica."""
+    """The learning rate for one replica."""
     scale_learning_rate: Literal["none", "linear", "sqrt"] = "linear"
     """What `learning_rate` is multiplied by, since the global batch grows with the replicas: `linear`, the
     replicas (Goyal et al. 2017); `sqrt`, their square root (Krizhevsky 2014); `none`, 1."""
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    """How gradients become updates."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
-    """Seed of the initial weights, the shuffling, the dropout and the rotation offsets."""
+    """Seed of the initial weights, the shuffling, the dropout and the negatives that are drawn."""
     log_interval_steps: Annotated[int, Field(ge=1)] = 50
     """Steps between two points in TensorBoard; they run in one call of TensorFlow."""
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    """When a training that is killed can be taken up again from where it was."""
+    early_stopping: EarlyStoppingConfig | None = None
+    """When training ends before the last epoch; null: never."""
+    warm_start: bool = False
+    """Whether training starts from the weights of the last release in the serving directory: embedding rows
+    go with their tokens, new tokens are initialised, and so is everything where there is no release."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -92,7 +197,11 @@ def check_negatives(loss: LossConfig, training: TrainingConfig) -> None:
     Raises:
         ValueError: `loss.rotation_negatives` is not below `training.per_replica_batch`.
     """
-    if loss.negatives == "rotation" and loss.rotation_negatives >= training.per_replica_batch:
+    if (
+        loss.negatives == "rotation"
+        and loss.negatives_scope == "replica"
+        and loss.rotation_negatives >= training.per_replica_batch
+    ):
         raise ValueError(
             "loss.rotation_negatives: expected fewer negatives than a replica's batch has rows"
             f" (training.per_replica_batch = {training.per_replica_batch})."

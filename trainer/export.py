@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from schemas.contract import (
@@ -11,6 +13,7 @@ from schemas.contract import (
     EMBEDDING_OUTPUT,
     EXAMPLES_INPUT,
     EXAMPLES_SIGNATURE,
+    GAP_PADDING,
     HISTORY_PADDING,
     HISTORY_PADDING_KEY,
     ITEM_TOWER,
@@ -19,7 +22,7 @@ from schemas.contract import (
     RAW_SIGNATURE,
     USER_TOWER,
 )
-from schemas.features import Feature, FeatureSpec, History
+from schemas.features import Dtype, Feature, FeatureSpec
 from trainer.towers import Towers
 
 _DTYPES = {"string": tf.string, "int": tf.int64, "float": tf.float32}
@@ -32,9 +35,11 @@ def export_towers(
 
     `serving_default` takes one tensor per raw feature of the tower: `[batch]`, `[batch, values]`
     string padded with '' for a multi-valued one, `[batch, length]` float32 for a list of numbers,
-    `[batch, length]` string for the history.
-    `serving_examples` takes `[batch]` serialised tf.Examples; one without a history or without a
-    multi-valued feature counts as one with none. Both give `[batch, dim]` float32.
+    `[batch, length]` string for the history. Beside the history stand the features of its items,
+    `[batch, length]`, or `[batch, length, values]` for lists, and the time gaps, `[batch, length]` int64.
+    `serving_examples` takes `[batch]` serialised tf.Examples, in them lists of lists one after the other; one
+    without a history or without a multi-valued feature counts as one with none. Both give `[batch, dim]`
+    float32.
 
     Args:
         towers: The trained towers.
@@ -44,12 +49,14 @@ def export_towers(
         model_id: Identifies the training; written into each part, so that a reader can refuse a mixed pair.
     """
     graph = tf.saved_model.load(transform_output.transform_savedmodel_dir)
-    for part, tower, features, history in (
-        (USER_TOWER, towers.user, spec.tower_features("user"), spec.history),
-        (ITEM_TOWER, towers.item, spec.tower_features("item"), None),
+    user_inputs = [_to_input(feature) for feature in spec.tower_features("user")] + _history_inputs(spec)
+    item_inputs = [_to_input(feature) for feature in spec.tower_features("item")]
+    for part, tower, inputs in (
+        (USER_TOWER, towers.user, user_inputs),
+        (ITEM_TOWER, towers.item, item_inputs),
     ):
         target = f"{directory}/{part}"
-        _save_tower(tower, features, history, graph, target)
+        _save_tower(tower, inputs, graph, target)
         tf.io.gfile.makedirs(f"{target}/{ASSETS_EXTRA}")
         with tf.io.gfile.GFile(f"{target}/{ASSETS_EXTRA}/{PART_FILE}", "w") as file:
             file.write(json.dumps({MODEL_ID: model_id, "part": part}))
@@ -142,12 +149,60 @@ def _extract(graph: Any, tensors: Sequence[Any]) -> Any:
     return tf.compat.v1.graph_util.extract_sub_graph(graph_def, [tensor.op.name for tensor in tensors])
 
 
-def _save_tower(
-    tower: Any, features: Sequence[Feature], history: History | None, graph: Any, directory: str
-) -> None:
-    names = [feature.name for feature in features]
-    if history is not None:
-        names.append(history.name)
+@dataclass(frozen=True)
+class _Input:
+    """A raw feature that a tower asks for."""
+
+    name: str
+    dtype: tf.DType
+    shape: tuple[int | None, ...]
+    """Of a row; None where rows differ."""
+    default: Any = None
+    """What stands for it in a tf.Example without it; None: it must be there."""
+
+    @property
+    def is_ragged(self) -> bool:
+        return None in self.shape
+
+    def to_tensor_spec(self) -> tf.TensorSpec:
+        return tf.TensorSpec([None, *self.shape], self.dtype, self.name)
+
+    def to_parser(self) -> Any:
+        if self.is_ragged:
+            return tf.io.VarLenFeature(self.dtype)
+        return tf.io.FixedLenFeature(self.shape, self.dtype, self.default)
+
+
+def _to_input(feature: Feature) -> _Input:
+    shape: tuple[int | None, ...] = ()
+    if feature.multi_valued:
+        shape = (None,)
+    elif feature.length is not None:
+        shape = (feature.length,)
+    return _Input(feature.name, _DTYPES[feature.dtype], shape, feature.default_value)
+
+
+def _history_inputs(spec: FeatureSpec) -> list[_Input]:
+    history = spec.history
+    if history is None:
+        return []
+
+    inputs = [_to_history_input(history.name, "string", (history.length,), HISTORY_PADDING)]
+    for feature in spec.history_features:
+        padding = {"string": HISTORY_PADDING, "int": 0, "float": 0.0}[feature.dtype]
+        column, shape = history.feature_column(feature.name), history.feature_shape(feature)
+        inputs.append(_to_history_input(column, feature.dtype, shape, padding))
+    if history.time_gap_buckets is not None:
+        inputs.append(_to_history_input(history.gap_column, "int", (history.length,), GAP_PADDING))
+    return inputs
+
+
+def _to_history_input(column: str, dtype: Dtype, shape: tuple[int, ...], padding: Any) -> _Input:
+    return _Input(column, _DTYPES[dtype], shape, np.full(shape, padding).tolist())
+
+
+def _save_tower(tower: Any, inputs: Sequence[_Input], graph: Any, directory: str) -> None:
+    names = [each.name for each in inputs]
     transform = TransformPart(graph, names, names)
 
     def embed(raw: dict[str, Any]) -> dict[str, Any]:
@@ -160,13 +215,11 @@ def _save_tower(
         return {EMBEDDING_OUTPUT: tower(transformed, training=False)}
 
     def embed_raw(**raw: Any) -> dict[str, Any]:
-        for feature in features:
-            if feature.multi_valued:
-                raw[feature.name] = tf.sparse.from_dense(raw[feature.name])
-        return embed(raw)
+        sparse = {each.name: tf.sparse.from_dense(raw[each.name]) for each in inputs if each.is_ragged}
+        return embed(raw | sparse)
 
     def embed_examples(serialized: Any) -> dict[str, Any]:
-        return embed(tf.io.parse_example(serialized, _parsing_spec(features, history)))
+        return embed(tf.io.parse_example(serialized, {each.name: each.to_parser() for each in inputs}))
 
     module = tf.Module()
     module.tables = transform.tables
@@ -174,37 +227,10 @@ def _save_tower(
     module.weights = list(tower.variables)
     signatures = {
         RAW_SIGNATURE: tf.function(embed_raw, autograph=False).get_concrete_function(
-            **_raw_specs(features, history)
+            **{each.name: each.to_tensor_spec() for each in inputs}
         ),
         EXAMPLES_SIGNATURE: tf.function(embed_examples, autograph=False).get_concrete_function(
             tf.TensorSpec([None], tf.string, EXAMPLES_INPUT)
         ),
     }
     tf.saved_model.save(module, directory, signatures=signatures)
-
-
-def _raw_specs(features: Sequence[Feature], history: History | None) -> dict[str, Any]:
-    specs = {
-        feature.name: tf.TensorSpec(
-            [None, feature.length] if feature.is_list else [None], _DTYPES[feature.dtype], feature.name
-        )
-        for feature in features
-    }
-    if history is not None:
-        specs[history.name] = tf.TensorSpec([None, history.length], tf.string, history.name)
-    return specs
-
-
-def _parsing_spec(features: Sequence[Feature], history: History | None) -> dict[str, Any]:
-    parsing: dict[str, Any] = {
-        feature.name: tf.io.VarLenFeature(_DTYPES[feature.dtype])
-        if feature.multi_valued
-        else tf.io.FixedLenFeature(
-            [] if feature.length is None else [feature.length], _DTYPES[feature.dtype], feature.default_value
-        )
-        for feature in features
-    }
-    if history is not None:
-        padding = [HISTORY_PADDING] * history.length
-        parsing[history.name] = tf.io.FixedLenFeature([history.length], tf.string, padding)
-    return parsing

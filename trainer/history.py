@@ -1,33 +1,55 @@
-"""Encoders of a user's recent items: each makes one vector of a sequence of item embeddings.
+"""A user's recent items: a vector for each, and encoders that make one vector of the sequence.
 
-A new encoder is a class below with an entry in `HISTORY_ENCODERS` and its name in
+A new encoder is a class below with an entry in `_ENCODERS` and its name in
 `trainer.config.HistoryEncoderName`.
 """
+
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 import tf_keras
 
-from trainer.config import HistoryEncoderName
+from schemas.features import FeatureSpec
+from trainer.config import HistoryEncoderName, ModelConfig
+from trainer.encoders import EmbeddingEncoder, FeatureEncoder, dropout, masked_mean, present
+from trainer.vocabularies import EncodedSize
 
 # Far enough below every learned logit that exp of it is 0 in float32.
 _FAR = 1e9
+# Small against the variance of untrained embeddings, (0.1)^2 / 12.
+_VARIANCE_EPSILON = 1e-6
 
 
 class HistoryEncoder(tf_keras.layers.Layer):
     """Makes one vector of a history, oldest item first, padded on the left.
 
     An empty history gives zeros.
+
+    Args:
+        config: Settings of the encoders.
+        seed: Seed of the initial weights.
+        name: Name of the layer.
+        dtype: What it computes in: a type, or None for the global policy. An encoder that only averages has
+            nothing to gain from bfloat16.
     """
+
+    def __init__(
+        self, config: ModelConfig, seed: int, name: str | None = None, dtype: str | None = "float32"
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self._config = config
+        self._seed = seed
 
     def call(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Encode a batch of histories.
 
         Args:
-            embedded: [batch, length, dim] float32, the items' embeddings, the newest at length - 1.
+            embedded: [batch, length, dim] float32, the items' vectors, the newest at length - 1.
             mask: [batch, length] float32, 1 where there is an item and 0 where there is padding.
 
         Returns:
-            [batch, dim] float32.
+            [batch, dim] float32, or bfloat16 where the layer computes in it.
         """
         raise NotImplementedError
 
@@ -60,8 +82,7 @@ class PositionWeightedHistory(HistoryEncoder):
 
     def call(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Encode a batch of histories; see `HistoryEncoder.call`."""
-        # At an empty history the softmax is uniform over the padding, which the second mask takes away.
-        weights = tf.nn.softmax(self.position_logits - _FAR * (1.0 - mask), axis=1) * mask
+        weights = masked_softmax(self.position_logits[None, :], mask)
         return tf.einsum("bn,bnd->bd", weights, embedded)
 
 
@@ -73,22 +94,327 @@ class LastHistory(HistoryEncoder):
         return embedded[:, -1] * mask[:, -1:]
 
 
-HISTORY_ENCODERS: dict[HistoryEncoderName, type[HistoryEncoder]] = {
+class AttentionHistory(HistoryEncoder):
+    """What the newest item attends to: one block of multi-head self-attention, read at the newest position.
+
+    With x_p the vector at position p, e_p its learned position embedding, z_p = LayerNorm(x_p + e_p), N the
+    newest position and k = dim / heads, the output is
+
+        x_N + sum_h O_h sum_p a_hp V_h x_p,    a_hp = softmax_p((Q_h z_N)^T (K_h z_p) / sqrt(k)).
+
+    It is the block of Vaswani et al. 2017 ("Attention is all you need") with the causal reading of SASRec
+    (Kang and McAuley 2018, "Self-attentive sequential recommendation"), normalised before the scores alone,
+    so that the vectors keep the scale of the embeddings that they are added to (the norm's own gain would be
+    part of Q_h and K_h), and without its feed-forward layer, since the tower's MLP follows. Of one block only
+    the newest position is read, so only its query is computed, and K_h and V_h are applied after the sums
+    over positions: (Q_h z_N)^T K_h z_p = (K_h^T Q_h z_N)^T z_p. No product of a [dim, dim] matrix with every
+    position is left.
+    """
+
+    def __init__(self, config: ModelConfig, seed: int, name: str | None = None) -> None:
+        super().__init__(config, seed, name, dtype=None)
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Create the weights.
+
+        Args:
+            input_shape: [batch, length, dim].
+        """
+        _, length, dim = input_shape
+        width = dim // self._config.attention_heads
+        initializers = iter(_spread(self._seed, 5))
+        self.position_embeddings = self.add_weight(
+            name="position_embeddings",
+            shape=[length, dim],
+            initializer=tf_keras.initializers.RandomUniform(-0.05, 0.05, seed=next(initializers)),
+        )
+        # [inputs, heads x width]: as one matrix, Glorot's bounds are those of the whole projection.
+        self.query, self.key, self.value = (
+            self._add_projection(name, dim, next(initializers)) for name in ("query", "key", "value")
+        )
+        self.output_projection = self._add_projection("output_projection", dim, next(initializers))
+        self._heads = [self._config.attention_heads, width]
+        super().build(input_shape)
+
+    def call(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Encode a batch of histories; see `HistoryEncoder.call`."""
+        dim = embedded.shape[-1]
+        query, key, value = (
+            tf.reshape(kernel, [dim, *self._heads]) for kernel in (self.query, self.key, self.value)
+        )
+        normed = _normalise(embedded + self.position_embeddings)
+        queries = tf.einsum("bd,dhk->bhk", normed[:, -1], query)
+        scores = tf.einsum("bhd,bnd->bhn", tf.einsum("bhk,dhk->bhd", queries, key), normed)
+        weights = masked_softmax(tf.cast(scores, tf.float32) / math.sqrt(self._heads[1]), mask[:, None, :])
+        means = tf.einsum("bhn,bnd->bhd", tf.cast(weights, self.compute_dtype), embedded)
+        heads = tf.einsum("bhd,dhk->bhk", means, value)
+        attended = tf.reshape(heads, [-1, dim]) @ self.output_projection
+        return (embedded[:, -1] + attended) * tf.cast(mask[:, -1:], self.compute_dtype)
+
+    def _add_projection(self, name: str, dim: int, seed: int) -> tf.Variable:
+        return self.add_weight(
+            name=name, shape=[dim, dim], initializer=tf_keras.initializers.GlorotUniform(seed=seed)
+        )
+
+
+class GruHistory(HistoryEncoder):
+    """The last state of a gated recurrent unit over the items, from the oldest to the newest.
+
+    With h_0 = 0 and x_p the vector at position p,
+
+        u_p = sigmoid(W_u x_p + U_u h_(p-1) + b_u)
+        r_p = sigmoid(W_r x_p + U_r h_(p-1) + b_r)
+        c_p = tanh(W_c x_p + r_p * (U_c h_(p-1)) + b_c)
+        h_p = h_(p-1) + u_p * (c_p - h_(p-1)),
+
+    and h_p = h_(p-1) where there is padding (Cho et al. 2014, "Learning phrase representations using RNN
+    encoder-decoder"; as a recommender GRU4Rec, Hidasi et al. 2016). The reset gate acts after the product,
+    so that one product per position serves the three gates; W x_p is one product for all positions.
+    """
+
+    def __init__(self, config: ModelConfig, seed: int, name: str | None = None) -> None:
+        super().__init__(config, seed, name, dtype=None)
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Create the weights.
+
+        Args:
+            input_shape: [batch, length, dim].
+        """
+        dim = input_shape[-1]
+        seeds = _spread(self._seed, 6)
+        # Each gate is drawn on its own: Glorot's bounds depend on the width of a whole matrix.
+        inputs = [tf_keras.initializers.GlorotUniform(seed=seed)([dim, dim]) for seed in seeds[:3]]
+        states = [tf_keras.initializers.Orthogonal(seed=seed)([dim, dim]) for seed in seeds[3:]]
+        self.kernel = self._add_gates("kernel", inputs)
+        self.recurrent_kernel = self._add_gates("recurrent_kernel", states)
+        self.bias = self.add_weight(name="bias", shape=[3 * dim], initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Encode a batch of histories; see `HistoryEncoder.call`."""
+        _, length, dim = embedded.shape
+        by_position = tf.transpose(embedded, [1, 0, 2])
+        inputs = tf.reshape(by_position, [-1, dim]) @ self.kernel + self.bias
+        return run_gru(
+            tf.reshape(inputs, [length, -1, 3 * dim]),
+            tf.convert_to_tensor(self.recurrent_kernel),
+            tf.cast(tf.transpose(mask), inputs.dtype),
+        )
+
+    def _add_gates(self, name: str, gates: list[tf.Tensor]) -> tf.Variable:
+        value = tf.concat(gates, axis=1)
+        return self.add_weight(
+            name=name, shape=value.shape, initializer=lambda shape, dtype=None, **_: tf.cast(value, dtype)
+        )
+
+
+@tf.custom_gradient
+def run_gru(
+    inputs: tf.Tensor, recurrent_kernel: tf.Tensor, mask: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, None]]]:
+    """Run a gated recurrent unit from a state of zeros; the formulas are those of `GruHistory`.
+
+    The gradient runs backwards through time by hand. The derivatives of a state by the sums inside the gates
+    and the candidate before it do not depend on the gradient, so they are computed for all positions
+    at once. What is left for each position is a product of vectors and one of matrices; the gradient of the
+    recurrent kernel is one product of matrices for all positions.
+
+    Args:
+        inputs: [length, batch, 3 x dim], W x + b of the update gate, the reset gate and the candidate.
+        recurrent_kernel: [dim, 3 x dim], U of the same.
+        mask: [length, batch], 1 where there is an item and 0 where the state stays as it is.
+
+    Returns:
+        [batch, dim], the last state.
+    """
+    length, dim = inputs.shape[0], recurrent_kernel.shape[0]
+    states = [tf.zeros_like(inputs[0, :, :dim])]
+    updates, resets, candidates, recurrents = [], [], [], []
+    for position in range(length):
+        state = states[-1]
+        gate_sums, recurrent = tf.split(state @ recurrent_kernel, [2 * dim, dim], axis=1)
+        gate, reset = tf.split(tf.sigmoid(inputs[position, :, : 2 * dim] + gate_sums), 2, axis=1)
+        update = gate * mask[position, :, None]
+        candidate = tf.tanh(inputs[position, :, 2 * dim :] + reset * recurrent)
+        states.append(state + update * (candidate - state))
+        updates.append(update)
+        resets.append(reset)
+        candidates.append(candidate)
+        recurrents.append(recurrent)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
+        before, update, reset, candidate, recurrent = (
+            tf.stack(tensors) for tensors in (states[:-1], updates, resets, candidates, recurrents)
+        )
+        # The mask is 0 or 1, so that update (1 - update) is the derivative of a masked gate too.
+        by_update = (candidate - before) * update * (1.0 - update)
+        by_candidate = update * (1.0 - candidate * candidate)
+        by_reset = by_candidate * recurrent * reset * (1.0 - reset)
+        by_sums = tf.concat([by_update, by_reset, by_candidate * reset], axis=2)
+        kept = 1.0 - update
+        transposed = tf.transpose(recurrent_kernel)
+        after, sums = [], []
+        for position in reversed(range(length)):
+            after.append(upstream)
+            sums.append(tf.concat([upstream] * 3, axis=1) * by_sums[position])
+            upstream = upstream * kept[position] + sums[-1] @ transposed
+        all_sums = tf.stack(sums[::-1])
+        by_inputs = tf.concat([all_sums[:, :, : 2 * dim], tf.stack(after[::-1]) * by_candidate], axis=2)
+        by_kernel = tf.matmul(
+            tf.reshape(before, [-1, dim]), tf.reshape(all_sums, [-1, 3 * dim]), transpose_a=True
+        )
+        return by_inputs, by_kernel, None
+
+    return states[-1], gradient
+
+
+_ENCODERS: dict[HistoryEncoderName, type[HistoryEncoder]] = {
     "mean": MeanHistory,
     "position_weighted": PositionWeightedHistory,
     "last": LastHistory,
+    "attention": AttentionHistory,
+    "gru": GruHistory,
 }
 
 
-def masked_mean(embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Average the vectors that are present.
+class HistoryEmbedding(tf_keras.layers.Layer):
+    """Makes a vector of each item of a history.
+
+    With E the item tower's encoder of each feature, which are shared with it, and v_fp feature f of the item
+    at position p, the vector is E_id(id_p) + sum_f E_f(v_fp) + G(gap_p) over `history.item_features` and the
+    bucket of the time since the interaction, where these are configured.
 
     Args:
-        embedded: [batch, length, dim] float32.
-        mask: [batch, length] float32, 1 where there is a vector.
+        spec: The features, with a history.
+        item_encoders: The item tower's encoders by feature name.
+        sizes: Rows of each table, by name.
+        dim: Width of a vector.
+        seed: Seed of the initial rows of the gap's table.
+    """
+
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        item_encoders: Mapping[str, FeatureEncoder],
+        sizes: Mapping[str, EncodedSize],
+        dim: int,
+        seed: int,
+    ) -> None:
+        super().__init__(name="history_embedding", dtype="float32")
+        history = spec.history
+        if history is None:
+            raise ValueError("expected a specification with a history. Received one without")
+        self._id_column = history.name
+        self._encoders = {history.name: item_encoders[spec.item_id.name]} | {
+            history.feature_column(feature): item_encoders[feature] for feature in history.item_features
+        }
+        if history.time_gap_buckets is not None:
+            gap = history.gap_column
+            self._encoders[gap] = EmbeddingEncoder(gap, sizes[gap], dim, seed)
+
+    def call(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Embed a batch of histories.
+
+        Args:
+            features: Transformed features by name. The history is [batch, length] int64 item keys, the newest
+                last, negative where there is none; the columns beside it are [batch, length], or
+                [batch, length, values] for lists.
+
+        Returns:
+            [batch, length, dim] float32, meaningless where there is no item, and [batch, length] float32, 1
+            where there is an item and 0 where there is none.
+        """
+        vectors = [_encode_each(encoder, features[name]) for name, encoder in self._encoders.items()]
+        return tf.add_n(vectors), present(features[self._id_column])
+
+
+class HistoryVectors(tf_keras.layers.Layer):
+    """Makes the vectors of a history, one with each encoder.
+
+    Args:
+        embedding: Makes a vector of each item.
+        encoders: Make one vector of them.
+        dropout_share: Share of the items' vectors that is dropped in training.
+    """
+
+    def __init__(
+        self, embedding: HistoryEmbedding, encoders: Sequence[HistoryEncoder], dropout_share: float
+    ) -> None:
+        super().__init__(name="history_vectors", dtype="float32")
+        self._embedding = embedding
+        self._encoders = list(encoders)
+        self._dropout_share = dropout_share
+
+    @property
+    def count(self) -> int:
+        """Number of vectors."""
+        return len(self._encoders)
+
+    def call(self, features: Mapping[str, tf.Tensor], seed: tf.Tensor | None) -> list[tf.Tensor]:
+        """Encode a batch of histories.
+
+        Args:
+            features: Transformed features by name, as `HistoryEmbedding` reads them.
+            seed: [2] int64, what is dropped follows from it; None: nothing is.
+
+        Returns:
+            One [batch, dim] float32 per encoder; zeros for an empty history.
+        """
+        embedded, mask = self._embedding(features)
+        embedded = dropout(embedded, self._dropout_share, seed)
+        return [tf.cast(encoder(embedded, mask), tf.float32) for encoder in self._encoders]
+
+
+def build_history_encoder(
+    name: HistoryEncoderName, length: int, config: ModelConfig, seed: int
+) -> HistoryEncoder:
+    """Build an encoder with all its weights.
+
+    Args:
+        name: As in `model.history_encoders`.
+        length: Positions of a history.
+        config: The `model` section.
+        seed: Equal seeds give equal weights.
 
     Returns:
-        [batch, dim] float32; zeros where there is none.
+        The encoder, untrained.
     """
-    present = tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1.0)
-    return tf.einsum("bn,bnd->bd", mask, embedded) / present
+    encoder = _ENCODERS[name](config, seed, name=f"{name}_history")
+    encoder.build(tf.TensorShape([None, length, config.dim]))
+    return encoder
+
+
+def masked_softmax(logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Share a weight of 1 among the positions that are present.
+
+    Args:
+        logits: [..., length] float32.
+        mask: [..., length] float32, 1 where there is an item; broadcast with `logits`.
+
+    Returns:
+        [..., length] float32: exp(logit) over its sum at the positions that are present; zeros where there
+        is none.
+    """
+    # Where nothing is present the softmax is one over the padding, which the second mask takes away.
+    return tf.nn.softmax(logits - _FAR * (1.0 - mask), axis=-1) * mask
+
+
+def _encode_each(encoder: FeatureEncoder, values: tf.Tensor) -> tf.Tensor:
+    """Encode the values of each position as those of a row: [batch, length, ...] to [batch, length, dim]."""
+    length = values.shape[1]
+    vectors = encoder(tf.reshape(values, [-1, *values.shape[2:]]))
+    return tf.reshape(vectors, [-1, length, vectors.shape[-1]])
+
+
+def _normalise(vectors: tf.Tensor) -> tf.Tensor:
+    """Give the numbers of each vector mean 0 and deviation 1 (layer norm, Ba et al. 2016), in float32."""
+    values = tf.cast(vectors, tf.float32)
+    centred = values - tf.reduce_mean(values, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+    return tf.cast(centred * tf.math.rsqrt(variance + _VARIANCE_EPSILON), vectors.dtype)
+
+
+def _spread(seed: int, count: int) -> list[int]:
+    """Make seeds of one, one for each weight."""
+    return [seed * 31 + i for i in range(count)]

@@ -1,22 +1,32 @@
 """The Trainer's run_fn: the only part of this package that knows TFX."""
 
+import dataclasses
 import json
 import logging
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from schemas.contract import MODEL_ID, MODEL_INFO_FILE, PROGRESS_LOGGER
+from schemas.contract import MODEL_ID, MODEL_INFO_FILE, PROGRESS_LOGGER, STATE
+from schemas.errors import DataError
 from schemas.features import FeatureSpec
 from schemas.strict_config import from_json
+from trainer.catalogue import read_catalogue
 from trainer.config import TrainerConfig
 from trainer.export import export_towers
 from trainer.input import read_columns
+from trainer.state import write_state
 from trainer.strategy import configure_logical_devices, create_strategy
-from trainer.training import train
-from trainer.vocabularies import encoded_sizes, item_log_q
+from trainer.towers import Towers
+from trainer.training import TrainingData, TrainingResult, train
+from trainer.validation import build_recall
+from trainer.vocabularies import encoded_sizes, item_log_q, table_rows
+from trainer.warm_start import WarmStart, load_base, take_state
 
 if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs
@@ -27,42 +37,118 @@ def run_fn(fn_args: "FnArgs") -> None:
 
     Args:
         fn_args: `train_files`, patterns of gzip TFRecords of transformed tf.Examples;
-            `transform_graph_path`; `custom_config` with `feature_spec` and `trainer_config` as JSON.
-            The model goes into `serving_model_dir`: user_tower/, item_tower/ and model.json.
+            `transform_graph_path`; `custom_config` with what TowerTrainer puts there: `feature_spec` and
+            `trainer_config` as JSON, `catalogue`, `validation_files`, and as paths or URIs
+            `checkpoint_directory` and `serving_directory`, '' for none.
+            The model goes into `serving_model_dir`: user_tower/, item_tower/, state/ and model.json.
             TensorBoard's logs go into `model_run_dir`.
 
     Raises:
-        ConfigError: A setting does not fit the features or the batch.
-        DataError: There are no transformed examples.
+        ConfigError: A setting does not fit the features, the batch or the release that a warm start begins
+            from.
+        DataError: There are no transformed examples, or the catalogue cannot be used.
+        ReleaseError: The state of the last release cannot be read.
+        StorageError: A checkpoint or a release is in a store that cannot be reached or refuses.
         TrainingError: Training cannot start or cannot go on.
     """
-    spec = from_json(FeatureSpec, fn_args.custom_config["feature_spec"])
-    config = from_json(TrainerConfig, fn_args.custom_config["trainer_config"])
+    given = fn_args.custom_config
+    spec = from_json(FeatureSpec, given["feature_spec"])
+    config = from_json(TrainerConfig, given["trainer_config"])
     # First, before anything runs on TensorFlow.
     configure_logical_devices(config.training.replicas)
     strategy = create_strategy(config.training.replicas)
     transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
     sizes = encoded_sizes(spec, transform_output)
-    columns = read_columns(fn_args.train_files, transform_output.transformed_feature_spec())
+    rows = table_rows(spec, sizes, transform_output)
+    data = _read_data(
+        fn_args.train_files, given["validation_files"], given["catalogue"], spec, config, transform_output
+    )
+    base = (
+        load_base(given["serving_directory"], spec, config.model, rows)
+        if config.training.warm_start
+        else None
+    )
     result = train(
-        columns, spec, config, sizes, item_log_q(spec, transform_output), strategy, fn_args.model_run_dir
+        data,
+        spec,
+        config,
+        sizes,
+        item_log_q(spec, transform_output),
+        strategy,
+        log_directory=fn_args.model_run_dir,
+        checkpoint_directory=given["checkpoint_directory"] or None,
+        warm_start=base,
+        recall=_recall(data, spec, config),
     )
 
     model_id = uuid.uuid4().hex
     directory = fn_args.serving_model_dir
     export_towers(result.towers, transform_output, spec, directory, model_id)
-    info = {
-        MODEL_ID: model_id,
+    state = take_state(
+        result.towers, result.optimizer, model_id=model_id, spec=spec, config=config.model, rows=rows
+    )
+    write_state(Path(directory) / STATE, state)
+    with tf.io.gfile.GFile(f"{directory}/{MODEL_INFO_FILE}", "w") as file:
+        file.write(json.dumps({MODEL_ID: model_id, **_describe(result, config, base)}, indent=2))
+    if result.checkpoints is not None:
+        result.checkpoints.delete_all()
+    logging.getLogger(PROGRESS_LOGGER).info("Towers written to %s", directory)
+
+
+def _read_data(
+    train_files: Sequence[str],
+    validation_files: Sequence[str],
+    catalogue: str,
+    spec: FeatureSpec,
+    config: TrainerConfig,
+    transform_output: Any,
+) -> TrainingData:
+    parsing = transform_output.transformed_feature_spec()
+    validation: Mapping[str, np.ndarray] | None = None
+    if config.training.early_stopping is not None:
+        if not validation_files:
+            raise DataError(
+                "training.early_stopping: expected examples with a validation split. Received: none. Set "
+                "ingest.validation: true."
+            )
+        validation = read_columns(validation_files, parsing)
+    needs_catalogue = validation is not None or config.loss.uniform_negatives > 0
+    return TrainingData(
+        train=read_columns(train_files, parsing),
+        validation=validation,
+        catalogue=read_catalogue(catalogue, spec, transform_output) if needs_catalogue else None,
+    )
+
+
+def _recall(data: TrainingData, spec: FeatureSpec, config: TrainerConfig) -> Callable[[Towers], float] | None:
+    stopping = config.training.early_stopping
+    if stopping is None or data.validation is None or data.catalogue is None:
+        return None
+    return build_recall(spec, data.validation, data.train, data.catalogue, stopping.k)
+
+
+def _describe(result: TrainingResult, config: TrainerConfig, base: WarmStart | None) -> dict[str, Any]:
+    warm_start = None
+    if base is not None and result.warm_start is not None:
+        warm_start = {
+            "release": base.release,
+            MODEL_ID: base.base_id,
+            **dataclasses.asdict(result.warm_start),
+        }
+    return {
         "dim": config.model.dim,
         "temperature": config.loss.temperature,
         "steps": result.steps,
         "epochs": config.training.epochs,
+        "epochs_run": result.epochs_run,
+        "best_epoch": result.best_epoch,
+        "recall_by_epoch": list(result.recall_by_epoch),
+        "refitted": result.refitted,
+        "resumed_from_step": result.resumed_from_step,
+        "warm_start": warm_start,
         "train_rows": result.train_rows,
         "global_batch": result.global_batch,
         "rows_left_out_per_epoch": result.rows_left_out_per_epoch,
         "final_loss": result.final_loss,
         "examples_per_second": result.examples_per_second,
     }
-    with tf.io.gfile.GFile(f"{directory}/{MODEL_INFO_FILE}", "w") as file:
-        file.write(json.dumps(info, indent=2))
-    logging.getLogger(PROGRESS_LOGGER).info("Towers written to %s", directory)

@@ -1,27 +1,49 @@
 """The training loop."""
 
+import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 from tensorflow.core.framework import summary_pb2
 
-from schemas.contract import PROGRESS_LOGGER, WEIGHT
+from schemas import storage
+from schemas.contract import HISTORY_PADDING_KEY, PROGRESS_LOGGER, WEIGHT
 from schemas.errors import ConfigError, TrainingError
 from schemas.features import FeatureSpec
+from trainer.checkpoints import Checkpoints, Progress, training_key
 from trainer.config import TrainerConfig, TrainingConfig
-from trainer.input import make_dataset
-from trainer.losses import BatchKeys, build_loss
-from trainer.towers import Towers, build_towers, oov_rows
+from trainer.health import HealthMonitor
+from trainer.input import distribute_dataset
+from trainer.losses import BatchKeys
+from trainer.objective import Objective
+from trainer.optimizers import Optimizer, build_optimizer
+from trainer.towers import Towers, build_towers, columns_read
 from trainer.vocabularies import EncodedSize
+
+if TYPE_CHECKING:
+    from trainer.warm_start import WarmStart, WarmStartCounts
 
 _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
 _SECONDS_BETWEEN_LINES = 5.0
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Transformed columns by name, as `read_columns` returns them."""
+
+    train: Mapping[str, np.ndarray]
+    """The train rows: features of both towers, keys of both ids, and the row weights, if there are any."""
+    validation: Mapping[str, np.ndarray] | None = None
+    """The validation rows, which `early_stopping.refit` trains on in the end."""
+    catalogue: Mapping[str, np.ndarray] | None = None
+    """The item features of every item of the catalogue, which uniform negatives are drawn from."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +52,12 @@ class TrainingResult:
 
     towers: Towers
     """The trained towers."""
+    optimizer: Optimizer
+    """The optimiser after its last step."""
     steps: int
-    """Steps taken."""
-    epochs: int
-    """Passes over the train rows."""
+    """Steps behind the towers: of early stopping without a second training, those of the best epoch."""
+    epochs_run: int
+    """Passes over the train rows that were begun, the second training of early stopping not counted."""
     train_rows: int
     """Rows given, those left out of each epoch included."""
     global_batch: int
@@ -43,180 +67,488 @@ class TrainingResult:
     final_loss: float
     """Mean loss of the last epoch."""
     examples_per_second: float
-    """Rows trained on per second of the loop, tracing included."""
+    """Rows per second of the steps that this process took, tracing included; 0 if it took none."""
+    resumed_from_step: int | None
+    """Step of the checkpoint that this process went on from; None if it started anew."""
+    recall_by_epoch: tuple[float, ...]
+    """Recall on the validation split after each epoch; empty without early stopping."""
+    best_epoch: int | None
+    """The epoch with the best recall, from 1 on; None without early stopping."""
+    refitted: bool
+    """Whether the towers were trained again on train and validation."""
+    warm_start: "WarmStartCounts | None"
+    """What the base model gave; None for a cold start."""
+    checkpoints: Checkpoints | None
+    """The checkpoints that are left; `delete_all` once the towers are safe."""
 
 
 def train(
-    columns: Mapping[str, np.ndarray],
+    data: TrainingData,
     spec: FeatureSpec,
     config: TrainerConfig,
     sizes: Mapping[str, EncodedSize],
     item_log_q: np.ndarray,
     strategy: tf.distribute.Strategy,
+    *,
     log_directory: str,
+    checkpoint_directory: str | None = None,
+    warm_start: "WarmStart | None" = None,
+    recall: Callable[[Towers], float] | None = None,
 ) -> TrainingResult:
-    """Train both towers.
+    """Train both towers, from the newest checkpoint of this same training if there is one.
 
     The loss is the mean over the global batch: each replica divides the sum of its rows by the global
-    batch, and the gradients are summed over the replicas. Negatives come from the replica's own rows. With
-    row weights w the loss is sum_i w_i l_i / global batch, whatever the weights' sum.
+    batch, and the gradients are summed over the replicas. With row weights w the loss is
+    sum_i w_i l_i / global batch, whatever the weights' sum.
+
+    Every draw (the order of the rows, dropout, negatives) is a function of the seed, the step and the
+    replica, so that where training is interrupted, or pauses to log or to write a checkpoint, changes no
+    result.
 
     Args:
-        columns: Transformed features of the train rows by name, as `read_columns` returns them: those
-            of both towers and the keys of both ids, and the row weights, [rows] float32, if there are any.
+        data: The rows.
         spec: The features.
         config: Settings of the towers, the loss and the training.
         sizes: Rows of each feature with a vocabulary or buckets, by name.
         item_log_q: [in_vocabulary + oov_buckets] float32, log of each item's share of the train rows, by
             the row of its embedding.
         strategy: The replicas.
-        log_directory: Where TensorBoard finds the loss, the masked fraction and the examples per second.
+        log_directory: Where TensorBoard finds the loss and the figures of `trainer.health`.
+        checkpoint_directory: Folder of the checkpoints of all trainings, a path or URI; None for none.
+        warm_start: What the variables begin from; None for a cold start.
+        recall: Measures the towers on the validation split, for early stopping.
 
     Returns:
         The trained towers and the figures of the training.
 
     Raises:
         ConfigError: A setting does not fit the features or the batch.
-        TrainingError: There are fewer rows than one global batch, or the loss is no longer finite.
+        StorageError: A checkpoint cannot be read or written.
+        TrainingError: There are fewer rows than one global batch, early stopping lacks its data, or the loss
+            is no longer finite.
     """
-    settings = config.training
-    columns = {name: columns[name] for name in (*_columns_read(spec), *({WEIGHT} & columns.keys()))}
+    settings, stopping = config.training, config.training.early_stopping
+    replicas = strategy.num_replicas_in_sync
+    global_batch = settings.per_replica_batch * replicas
+    columns = _select_columns(data.train, spec)
     rows = len(columns[spec.item_id.name])
-    global_batch = settings.per_replica_batch * strategy.num_replicas_in_sync
+    _check(spec, config, rows, global_batch, data.validation, recall)
     steps_per_epoch, rows_left_out = divmod(rows, global_batch)
-    if steps_per_epoch == 0:
+    total_steps = settings.epochs * steps_per_epoch
+    _PROGRESS.info(
+        "Training on %d rows: %d epochs of %d steps, global batch %d; %d rows left out of each epoch",
+        rows, settings.epochs, steps_per_epoch, global_batch, rows_left_out,
+    )  # fmt: skip
+
+    checkpoints = saved = None
+    if checkpoint_directory is not None:
+        validation = _select_columns(data.validation, spec) if data.validation is not None else {}
+        splits = {"train": columns, "validation": validation, "catalogue": data.catalogue or {}}
+        base_id = warm_start.base_id if warm_start is not None else None
+        key = training_key(splits, spec, config, sizes, item_log_q, replicas=replicas, base_id=base_id)
+        checkpoints = Checkpoints(storage.join(checkpoint_directory, key), settings.checkpoint)
+        saved = checkpoints.find_newest()
+    progress = saved.progress if saved is not None else Progress()
+    resumed_from_step = saved.progress.step if saved is not None else None
+    speed = _Speed()
+
+    while True:
+        refitting = progress.phase == "refit"
+        last_step = total_steps
+        if refitting and data.validation is not None and progress.best_epoch is not None:
+            columns = _concatenate(columns, _select_columns(data.validation, spec))
+            last_step = progress.best_epoch * steps_per_epoch
+        # A second training takes the first steps of the first one's schedule.
+        model = _build_model(spec, config, sizes, item_log_q, strategy, total_steps, data.catalogue)
+        totals = _Totals()
+        best = _BestWeights(model.towers) if stopping is not None and not stopping.refit else None
+        base_counts = warm_start.apply(model.towers, model.optimizer) if warm_start is not None else None
+        state = [*model.variables, *totals.variables]
+        state += best.copies if best is not None else []
+        if saved is not None:
+            saved.restore(state)
+            _PROGRESS.info("Training resumed from step %d: %s", progress.step, saved.location)
+            saved = None
+
+        batches = distribute_dataset(strategy, columns, global_batch, settings.seed, first_step=progress.step)
+        phase = _Phase(
+            towers=model.towers,
+            state=state,
+            totals=totals,
+            best=best,
+            batches=iter(batches),
+            train_steps=_make_train_steps(model, totals, spec, settings, strategy),
+            monitor=HealthMonitor(
+                model.towers, columns, spec.item_id.name, config.loss.temperature, settings.seed
+            ),
+            learning_rate=model.optimizer.learning_rate,
+            recall=recall if stopping is not None and not refitting else None,
+            steps_per_epoch=len(columns[spec.item_id.name]) // global_batch,
+            last_step=last_step,
+            writer=tf.summary.create_file_writer(f"{log_directory}/refit" if refitting else log_directory),
+        )
+        with contextlib.closing(phase.writer):
+            progress = _run(phase, progress, config, global_batch, checkpoints, speed)
+        if stopping is None or not stopping.refit or refitting:
+            break
+        _PROGRESS.info(
+            "Training again, on train and validation, for the steps of %s epochs", progress.best_epoch
+        )
+        progress = Progress(phase="refit", recall_by_epoch=progress.recall_by_epoch)
+
+    final_loss = totals.mean_epoch_loss((progress.step - 1) % phase.steps_per_epoch + 1)
+    steps = progress.step
+    if best is not None and progress.best_epoch is not None:
+        best.restore()
+        steps = progress.best_epoch * steps_per_epoch
+    return TrainingResult(
+        towers=model.towers,
+        optimizer=model.optimizer,
+        steps=steps,
+        epochs_run=len(progress.recall_by_epoch) or settings.epochs,
+        train_rows=rows,
+        global_batch=global_batch,
+        rows_left_out_per_epoch=rows_left_out,
+        final_loss=final_loss,
+        examples_per_second=speed.rows_per_second,
+        resumed_from_step=resumed_from_step,
+        recall_by_epoch=progress.recall_by_epoch,
+        best_epoch=progress.best_epoch,
+        refitted=refitting,
+        warm_start=base_counts,
+        checkpoints=checkpoints,
+    )
+
+
+@dataclass(frozen=True)
+class _Model:
+    """Everything whose variables a step reads and changes."""
+
+    towers: Towers
+    optimizer: Optimizer
+    objective: Objective
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        return [*_weights(self.towers), *self.optimizer.variables, *self.objective.variables]
+
+
+def _build_model(
+    spec: FeatureSpec,
+    config: TrainerConfig,
+    sizes: Mapping[str, EncodedSize],
+    item_log_q: np.ndarray,
+    strategy: tf.distribute.Strategy,
+    total_steps: int,
+    catalogue: Mapping[str, np.ndarray] | None,
+) -> _Model:
+    settings = config.training
+    tf_keras.utils.set_random_seed(settings.seed)
+    with strategy.scope(), _precision(settings.mixed_precision):
+        towers = build_towers(spec, config.model, sizes, settings.seed)
+        optimizer = build_optimizer(
+            settings,
+            replicas=strategy.num_replicas_in_sync,
+            total_steps=total_steps,
+            tables=list(towers.tables.values()),
+            dense=towers.dense_variables,
+        )
+        objective = Objective(
+            config.loss,
+            per_replica_batch=settings.per_replica_batch,
+            dim=config.model.dim,
+            seed=settings.seed,
+            item_log_q=item_log_q,
+            item_size=sizes[spec.item_id.name],
+            item_feature=spec.item_id.name,
+            catalogue=catalogue,
+        )
+    return _Model(towers, optimizer, objective)
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """One training from its first step to its last: the only one, or the second one of early stopping."""
+
+    towers: Towers
+    state: Sequence[tf.Variable]
+    totals: "_Totals"
+    best: "_BestWeights | None"
+    batches: Iterator[Mapping[str, tf.Tensor]]
+    train_steps: "_TrainSteps"
+    monitor: HealthMonitor
+    learning_rate: Callable[[int], float]
+    recall: Callable[[Towers], float] | None
+    steps_per_epoch: int
+    last_step: int
+    writer: tf.summary.SummaryWriter
+
+
+def _run(
+    phase: _Phase,
+    progress: Progress,
+    config: TrainerConfig,
+    global_batch: int,
+    checkpoints: Checkpoints | None,
+    speed: "_Speed",
+) -> Progress:
+    settings, stopping = config.training, config.training.early_stopping
+    epochs = math.ceil(phase.last_step / phase.steps_per_epoch)
+    speed_logged, last_line = _Speed(), time.monotonic()
+    while progress.step < phase.last_step:
+        if phase.recall and stopping and progress.epochs_since_best >= stopping.patience_epochs:
+            break
+        epoch, step_in_epoch = divmod(progress.step, phase.steps_per_epoch)
+        epoch_begin = epoch * phase.steps_per_epoch
+        epoch_end = min(epoch_begin + phase.steps_per_epoch, phase.last_step)
+        logged = progress.step - step_in_epoch % settings.log_interval_steps
+        log_at = min(logged + settings.log_interval_steps, epoch_end)
+        pause = log_at
+        if checkpoints is not None:
+            pause = min(log_at, checkpoints.next_due(progress.step) or log_at)
+        if step_in_epoch == 0:
+            phase.totals.begin_epoch()
+
+        started = time.monotonic()
+        first, last = (tf.constant(step, tf.int64) for step in (progress.step + 1, pause))
+        broken_step = int(phase.train_steps(phase.batches, first, last))
+        for counter in (speed, speed_logged):
+            counter.add((pause - progress.step) * global_batch, time.monotonic() - started)
+        progress = replace(progress, step=pause)
+        if broken_step:
+            newest = checkpoints.newest if checkpoints is not None else None
+            raise TrainingError(
+                f"The loss is not finite at step {broken_step} (epoch {epoch + 1}). Lower "
+                f"training.learning_rate ({phase.learning_rate(broken_step):g} at this step) or raise "
+                f"loss.temperature ({config.loss.temperature}), and look for extreme values among the "
+                f"numeric features. Last checkpoint: {newest or 'none'}."
+            )
+
+        if progress.step == log_at:
+            loss, masked_fraction = phase.totals.take_interval(log_at - logged)
+            health = phase.monitor.measure()
+            scalars = {
+                "loss": loss,
+                "masked_fraction": masked_fraction,
+                "examples_per_second": speed_logged.rows_per_second,
+                "learning_rate": phase.learning_rate(progress.step),
+                **health.scalars(),
+            }
+            _write_scalars(phase.writer, progress.step, scalars)
+            if progress.step == epoch_end or time.monotonic() - last_line > _SECONDS_BETWEEN_LINES:
+                last_line = time.monotonic()
+                _PROGRESS.info(
+                    "Training: epoch %d/%d, step %d, %.0f examples/s, loss %.4f, %.2f %% of negatives "
+                    "masked, cosines %.3f +- %.3f",
+                    epoch + 1, epochs, progress.step, speed_logged.rows_per_second,
+                    phase.totals.mean_epoch_loss(progress.step - epoch_begin), 100 * masked_fraction,
+                    health.cosine_mean, health.cosine_deviation,
+                )  # fmt: skip
+            speed_logged = _Speed()
+            if progress.step == epoch_end:
+                phase.monitor.warn(health, config.model.dim)
+
+        if progress.step == epoch_end and phase.recall is not None and stopping is not None:
+            recall = phase.recall(phase.towers)
+            progress = replace(progress, recall_by_epoch=(*progress.recall_by_epoch, recall))
+            if progress.epochs_since_best == 0 and phase.best is not None:
+                phase.best.keep()
+            _write_scalars(phase.writer, progress.step, {"validation_recall": recall})
+            _PROGRESS.info(
+                "Validation: epoch %d, Recall@%d %.4f; best %.4f after epoch %d",
+                epoch + 1, stopping.k, recall, max(progress.recall_by_epoch), progress.best_epoch,
+            )  # fmt: skip
+        if checkpoints is not None and checkpoints.is_due(progress.step):
+            checkpoints.write(progress, phase.state)
+    return progress
+
+
+class _Totals:
+    """Sums over steps, added up step by step, so that a pause between two steps changes none of them."""
+
+    def __init__(self) -> None:
+        with tf.device("CPU"):
+            self._epoch_loss, self._interval_loss, self._interval_masked = (
+                tf.Variable(0.0, trainable=False, dtype=tf.float64) for _ in range(3)
+            )
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        return [self._epoch_loss, self._interval_loss, self._interval_masked]
+
+    def add(self, loss: tf.Tensor, masked_fraction: tf.Tensor) -> None:
+        loss = tf.cast(loss, tf.float64)
+        self._epoch_loss.assign_add(loss)
+        self._interval_loss.assign_add(loss)
+        self._interval_masked.assign_add(tf.cast(masked_fraction, tf.float64))
+
+    def begin_epoch(self) -> None:
+        self._epoch_loss.assign(0.0)
+
+    def take_interval(self, steps: int) -> tuple[float, float]:
+        loss, masked = float(self._interval_loss), float(self._interval_masked)
+        self._interval_loss.assign(0.0)
+        self._interval_masked.assign(0.0)
+        return loss / steps, masked / steps
+
+    def mean_epoch_loss(self, steps: int) -> float:
+        return float(self._epoch_loss) / steps
+
+
+class _BestWeights:
+    """The weights after the best epoch, in the host's memory."""
+
+    def __init__(self, towers: Towers) -> None:
+        self._weights = _weights(towers)
+        with tf.device("CPU"):
+            self.copies = [tf.Variable(weight.numpy(), trainable=False) for weight in self._weights]
+
+    def keep(self) -> None:
+        for copy, weight in zip(self.copies, self._weights, strict=True):
+            copy.assign(weight.numpy())
+
+    def restore(self) -> None:
+        for copy, weight in zip(self.copies, self._weights, strict=True):
+            weight.assign(copy.numpy())
+
+
+@dataclass
+class _Speed:
+    rows: int = 0
+    seconds: float = 0.0
+
+    def add(self, rows: int, seconds: float) -> None:
+        self.rows += rows
+        self.seconds += seconds
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.rows / self.seconds if self.rows else 0.0
+
+
+_TrainSteps = Callable[[Iterator[Mapping[str, tf.Tensor]], tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def _make_train_steps(
+    model: _Model,
+    totals: _Totals,
+    spec: FeatureSpec,
+    settings: TrainingConfig,
+    strategy: tf.distribute.Strategy,
+) -> _TrainSteps:
+    """Make a function that takes the steps from first to last, and returns the first broken one or 0."""
+    replicas = strategy.num_replicas_in_sync
+    global_batch = settings.per_replica_batch * replicas
+    towers = model.towers
+    variables = [*towers.tables.values(), *towers.dense_variables]
+
+    def train_step(batch: Mapping[str, tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        keys = BatchKeys(
+            users=batch[spec.user_id.name],
+            items=batch[spec.item_id.name],
+            histories=batch[spec.history.name] if spec.history is not None else None,
+        )
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        dropout_seed = tf.stack([settings.seed, step * replicas + tf.cast(replica, tf.int64)])
+
+        def embed_items(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+            return towers.item(features, training=True, seed=dropout_seed)
+
+        with tf.GradientTape() as tape:
+            users = towers.user(batch, training=True, seed=dropout_seed)
+            items = embed_items(batch)
+            result = model.objective(users, items, keys, batch.get(WEIGHT), step, embed_items)
+            loss_share = result.loss_sum / global_batch
+        model.optimizer.apply(tape.gradient(loss_share, variables))
+        return loss_share, result.masked_fraction
+
+    @tf.function
+    def train_steps(
+        batches: Iterator[Mapping[str, tf.Tensor]], first: tf.Tensor, last: tf.Tensor
+    ) -> tf.Tensor:
+        broken_step = tf.constant(0, tf.int64)
+        for step in tf.range(first, last + 1):
+            loss_share, masked_fraction = strategy.run(train_step, args=(next(batches), step))
+            loss = strategy.reduce("SUM", loss_share, axis=None)
+            totals.add(loss, strategy.reduce("MEAN", masked_fraction, axis=None))
+            if broken_step == 0 and not tf.math.is_finite(loss):
+                broken_step = step
+        return broken_step
+
+    return train_steps
+
+
+def _check(
+    spec: FeatureSpec,
+    config: TrainerConfig,
+    rows: int,
+    global_batch: int,
+    validation: Mapping[str, np.ndarray] | None,
+    recall: Callable[[Towers], float] | None,
+) -> None:
+    batch, stopping = config.training.per_replica_batch, config.training.early_stopping
+    if rows < global_batch:
         raise TrainingError(
             f"Expected at least one global batch of train rows: {global_batch} = training.per_replica_batch "
-            f"{settings.per_replica_batch} x {strategy.num_replicas_in_sync} replicas. Received: {rows} "
-            f"rows. Lower training.per_replica_batch."
+            f"{batch} x {global_batch // batch} replicas. Received: {rows} rows. Lower "
+            f"training.per_replica_batch."
         )
     if config.loss.logq and spec.item_id.encoding is None:
         raise ConfigError(
             f"loss.logq: the correction counts items by the vocabulary of the item id, and feature "
             f"{spec.item_id.name!r} has no encoding. Give it one, or set loss.logq to false."
         )
-    _PROGRESS.info(
-        "Training on %d rows: %d epochs of %d steps, global batch %d; %d rows left out of each epoch",
-        rows, settings.epochs, steps_per_epoch, global_batch, rows_left_out,
-    )  # fmt: skip
-
-    tf_keras.utils.set_random_seed(settings.seed)
-    learning_rate = scale_learning_rate(settings, strategy.num_replicas_in_sync)
-    loss = build_loss(config.loss, settings.per_replica_batch)
-    log_q_by_row = tf.constant(item_log_q, tf.float32)
-    with strategy.scope():
-        towers = build_towers(spec, config.model, sizes, settings.seed)
-        optimizer = tf_keras.optimizers.Adam(learning_rate, jit_compile=False)
-        optimizer.build(towers.trainable_variables)
-    batches = iter(
-        strategy.experimental_distribute_dataset(make_dataset(columns, global_batch, settings.seed))
-    )
-
-    def train_step(batch: Mapping[str, tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        item_keys = batch[spec.item_id.name]
-        keys = BatchKeys(
-            users=batch[spec.user_id.name],
-            items=item_keys,
-            histories=batch[spec.history.name] if spec.history is not None else None,
+    if stopping is not None and (recall is None or (stopping.refit and validation is None)):
+        raise TrainingError(
+            "training.early_stopping: expected a validation split. Received: none. Set ingest.validation to "
+            "true, or training.early_stopping to null."
         )
-        log_q = None
-        if config.loss.logq:
-            log_q = tf.gather(log_q_by_row, oov_rows(item_keys, sizes[spec.item_id.name]))
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        draw = step * strategy.num_replicas_in_sync + tf.cast(replica, tf.int64)
-        with tf.GradientTape() as tape:
-            users, items = towers.user(batch, training=True), towers.item(batch, training=True)
-            seed = tf.stack([settings.seed, draw])
-            result = loss(users, items, log_q, keys, seed, batch.get(WEIGHT))
-            loss_share = result.loss_sum / global_batch
-        variables = towers.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss_share, variables), variables, strict=True))
-        return loss_share, result.masked_fraction
-
-    @tf.function
-    def train_steps(
-        batches: Iterator[Mapping[str, tf.Tensor]], first: tf.Tensor, count: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        loss_sum, masked_sum, broken_step = tf.constant(0.0), tf.constant(0.0), tf.constant(0, tf.int64)
-        for step in tf.range(first, first + count):
-            loss_share, masked = strategy.run(train_step, args=(next(batches), step))
-            loss_now = strategy.reduce("SUM", loss_share, axis=None)
-            loss_sum += loss_now
-            masked_sum += strategy.reduce("MEAN", masked, axis=None)
-            if broken_step == 0 and not tf.math.is_finite(loss_now):
-                broken_step = step
-        return loss_sum, masked_sum, broken_step
-
-    writer = tf.summary.create_file_writer(log_directory)
-    step, last_line = 0, time.monotonic()
-    started = last_line
-    epoch_loss = 0.0
-    for epoch in range(1, settings.epochs + 1):
-        epoch_loss_sum, epoch_end = 0.0, epoch * steps_per_epoch
-        while step < epoch_end:
-            count = min(settings.log_interval_steps, epoch_end - step)
-            chunk_started = time.monotonic()
-            sums = train_steps(batches, tf.constant(step + 1, tf.int64), tf.constant(count, tf.int64))
-            loss_sum, masked_sum, broken_step = (value.numpy().item() for value in sums)
-            now = time.monotonic()
-            if broken_step:
-                raise TrainingError(
-                    f"The loss is not finite at step {broken_step} (epoch {epoch}). Lower "
-                    f"training.learning_rate ({learning_rate:g} with its scaling) or raise loss.temperature "
-                    f"({config.loss.temperature}), and look for extreme values among the numeric features."
-                )
-            step += count
-            epoch_loss_sum += loss_sum
-            rate = count * global_batch / (now - chunk_started)
-            with writer.as_default(step):
-                _write_scalar("loss", loss_sum / count)
-                _write_scalar("masked_fraction", masked_sum / count)
-                _write_scalar("examples_per_second", rate)
-            if step == epoch_end or now - last_line > _SECONDS_BETWEEN_LINES:
-                last_line = now
-                _PROGRESS.info(
-                    "Training: epoch %d/%d, step %d, %.0f examples/s, loss %.4f",
-                    epoch, settings.epochs, step, rate, epoch_loss_sum / (step - epoch_end + steps_per_epoch),
-                )  # fmt: skip
-        epoch_loss = epoch_loss_sum / steps_per_epoch
-    writer.close()
-    return TrainingResult(
-        towers=towers,
-        steps=step,
-        epochs=settings.epochs,
-        train_rows=rows,
-        global_batch=global_batch,
-        rows_left_out_per_epoch=rows_left_out,
-        final_loss=epoch_loss,
-        examples_per_second=step * global_batch / (time.monotonic() - started),
-    )
 
 
-def scale_learning_rate(settings: TrainingConfig, replicas: int) -> float:
-    """Adapt the learning rate to a global batch that grows with the replicas.
-
-    Args:
-        settings: `learning_rate`, that of one replica, and the rule `scale_learning_rate`.
-        replicas: Replicas in sync.
-
-    Returns:
-        `learning_rate` times 1 (`none`), `replicas` (`linear`; Goyal et al. 2017) or their square root
-        (`sqrt`; Krizhevsky 2014).
-    """
-    factors = {"none": 1.0, "linear": float(replicas), "sqrt": math.sqrt(replicas)}
-    return settings.learning_rate * factors[settings.scale_learning_rate]
+def _select_columns(columns: Mapping[str, np.ndarray], spec: FeatureSpec) -> dict[str, np.ndarray]:
+    return {name: columns[name] for name in (*columns_read(spec), *({WEIGHT} & columns.keys()))}
 
 
-def _write_scalar(name: str, value: float) -> None:
+def _concatenate(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Join the rows of two splits; a split's multi-valued features are as wide as its widest row."""
+
+    def widen(column: np.ndarray, width: int) -> np.ndarray:
+        padding = [(0, 0), (0, width - column.shape[1]), *[(0, 0)] * (column.ndim - 2)]
+        return np.pad(column, padding, constant_values=HISTORY_PADDING_KEY)
+
+    both = {}
+    for name in first:
+        parts = [first[name], second[name]]
+        if parts[0].ndim > 1:
+            width = max(part.shape[1] for part in parts)
+            parts = [widen(part, width) for part in parts]
+        both[name] = np.concatenate(parts)
+    return both
+
+
+def _weights(towers: Towers) -> list[tf.Variable]:
+    """List every variable of the two towers once, those that no gradient changes included."""
+    variables = [*towers.user.variables, *towers.item.variables]
+    return list({id(variable): variable for variable in variables}.values())
+
+
+@contextlib.contextmanager
+def _precision(mixed: bool) -> Iterator[None]:
+    """Let layers that are built meanwhile compute in bfloat16, with float32 weights."""
+    before = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16" if mixed else "float32")
+    try:
+        yield
+    finally:
+        tf_keras.mixed_precision.set_global_policy(before)
+
+
+def _write_scalars(writer: tf.summary.SummaryWriter, step: int, scalars: Mapping[str, float]) -> None:
     # tf.summary.scalar needs the tensorboard package, which only the one who looks at the logs has to have.
     metadata = tf.compat.v1.SummaryMetadata(
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
         data_class=summary_pb2.DATA_CLASS_SCALAR,
     )
-    tf.summary.write(name, tf.constant(value, tf.float32), metadata=metadata)
-
-
-def _columns_read(spec: FeatureSpec) -> list[str]:
-    features = (spec.user_id, spec.item_id, *spec.tower_features("user"), *spec.tower_features("item"))
-    histories = () if spec.history is None else (spec.history.name,)
-    return list(dict.fromkeys([*(feature.name for feature in features), *histories]))
+    with writer.as_default(step):
+        for name, value in scalars.items():
+            tf.summary.write(name, tf.constant(value, tf.float32), metadata=metadata)

@@ -1,7 +1,8 @@
 """What the Transform step learnt about each feature: sizes of the encodings, and item frequencies."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -31,8 +32,9 @@ def encoded_sizes(spec: FeatureSpec, transform_output: Any) -> dict[str, Encoded
         transform_output: The Transform step's `tft.TFTransformOutput`.
 
     Returns:
-        A size for each id and each feature with a vocabulary or buckets, by name. The history has
-        the item id's.
+        A size for each id and each feature with a vocabulary or buckets, by name, and for the history's time
+        gaps, by the name of their column. The history has the item id's, the columns of its items' features
+        have the features'.
     """
     sizes = {}
     for feature in spec.features:
@@ -50,7 +52,44 @@ def encoded_sizes(spec: FeatureSpec, transform_output: Any) -> dict[str, Encoded
                 sizes[feature.name] = EncodedSize(buckets, 0)
             case None if feature.role is not None:
                 sizes[feature.name] = EncodedSize(0, 1)
+    if spec.history is not None and spec.history.time_gap_buckets is not None:
+        sizes[spec.history.gap_column] = EncodedSize(spec.history.time_gap_buckets, 0)
     return sizes
+
+
+RowKind = Literal["token", "oov", "bucket"]
+
+
+def table_rows(
+    spec: FeatureSpec, sizes: Mapping[str, EncodedSize], transform_output: Any
+) -> dict[str, list[tuple[RowKind, bytes]]]:
+    """Name every row of every embedding table, so that it can be found again after another training.
+
+    Args:
+        spec: The features.
+        sizes: What `encoded_sizes` says.
+        transform_output: The Transform step's `tft.TFTransformOutput`.
+
+    Returns:
+        By the name of the table, in the order of its rows: `("token", value)` for an entry of a vocabulary,
+        `("oov", b"1/2")` for the second of two rows of values without an entry, and `("bucket", b"1/8")` for
+        the second of eight buckets of a hash or of quantiles. With another number of buckets each holds
+        other values, so the name says it. The boundaries of quantiles move between trainings: their
+        rows are the same by position alone.
+    """
+    rows: dict[str, list[tuple[RowKind, bytes]]] = {}
+    encoded = {feature.name: feature.encoding for feature in spec.features if feature.encoding is not None}
+    for name, size in sizes.items():
+        if isinstance(encoded.get(name), VocabularyEncoding):
+            tokens = transform_output.vocabulary_by_name(name + VOCABULARY_SUFFIX)
+            rows[name] = [("token", token) for token in tokens] + _count_rows("oov", size.oov_buckets)
+        elif name in encoded or (spec.history is not None and name == spec.history.gap_column):
+            rows[name] = _count_rows("bucket", size.in_vocabulary + size.oov_buckets)
+    return rows
+
+
+def _count_rows(kind: RowKind, count: int) -> list[tuple[RowKind, bytes]]:
+    return [(kind, b"%d/%d" % (position, count)) for position in range(count)]
 
 
 def item_log_q(spec: FeatureSpec, transform_output: Any) -> np.ndarray:

@@ -21,6 +21,7 @@ from components.interaction_ingest.counts import IngestCounts, merge_counts
 from components.interaction_ingest.dead_letters import DeadLetterWriter, Rejections, write_rejections
 from components.interaction_ingest.examples_file import write_examples
 from components.interaction_ingest.files import fingerprint_inputs
+from components.interaction_ingest.history import count_cut_values
 from components.interaction_ingest.report import build_report, check_counts
 from components.interaction_ingest.sources import Piece, list_columns, read_piece
 from components.interaction_ingest.spill import Spilled, read_spill, write_spill
@@ -32,6 +33,7 @@ from schemas.contract import (
     EVAL_SPLIT,
     INGEST_REPORT_FILE,
     TRAIN_SPLIT,
+    VALIDATION_SPLIT,
 )
 from schemas.errors import DataError, StorageError
 from schemas.features import FeatureSpec
@@ -39,7 +41,7 @@ from schemas.features import FeatureSpec
 WORK_FOLDER: Final = "ingest-work"
 """Folder beside the splits for unfinished files; removed at the end."""
 
-_SPLITS = {TRAIN_SPLIT: logic.TRAIN, EVAL_SPLIT: logic.EVAL}
+_SPLITS = {TRAIN_SPLIT: logic.TRAIN, VALIDATION_SPLIT: logic.VALIDATION, EVAL_SPLIT: logic.EVAL}
 _USERS_FILE = "users.parquet"
 _ITEMS_FILE = "items.parquet"
 _COUNTS_FILE = "counts.json"
@@ -51,7 +53,6 @@ _NEWEST_TAG = "newest"
 _REQUESTS_TAG = "requests"
 _SPILL_ROWS = 524_288
 _TABLE_ROWS = 131_072
-_ENCODE_ROWS = 8_192
 
 
 def run_ingest(
@@ -73,8 +74,9 @@ def run_ingest(
         spec: The features.
         config: The positive rule, the split, and what to do about missing metadata.
         data_directory: The folder of the tables: a path or URI.
-        examples_directory: Gets Split-train/ and Split-eval/ with gzip TFRecord files of tf.Example,
-            each file's rows in a random order that is the same in every run.
+        examples_directory: Gets Split-train/, Split-eval/ and, where the configuration asks for it,
+            Split-validation/ with gzip TFRecord files of tf.Example, each file's rows in a random order that
+            is the same in every run.
         catalogue_directory: Gets the catalogue.
         report_directory: Gets the report.
         window: The days to read; None: all.
@@ -93,9 +95,10 @@ def run_ingest(
     fingerprint = input_fingerprint or fingerprint_inputs(spec, data_directory, window)
     examples = Path(examples_directory)
     work = examples / WORK_FOLDER
-    split_folders = [examples / f"Split-{split}" for split in _SPLITS]
+    split_folders = [examples / f"Split-{split}" for split in split_names(config)]
+    for name in (WORK_FOLDER, *(f"Split-{split}" for split in _SPLITS)):
+        shutil.rmtree(examples / name, ignore_errors=True)
     for folder in (work, *split_folders):
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     try:
         if dead_letters_directory:
@@ -134,7 +137,8 @@ def run_ingest(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     catalogue = logic.build_catalogue(inputs.items.table, spec, counts.unknown_items, config.missing_metadata)
-    report = build_report(counts, inputs, len(catalogue), fingerprint)
+    cut = count_cut_values(inputs.items.table, spec)
+    report = build_report(counts, inputs, len(catalogue), fingerprint, cut)
     _replace(Path(catalogue_directory) / CATALOGUE_FILE, lambda path: pq.write_table(catalogue, path))
     if dead_letters_directory:
         # Always a file, since an orchestrator may drop an empty folder and then miss the output.
@@ -155,6 +159,18 @@ def run_ingest(
         Path(report_directory) / INGEST_REPORT_FILE, lambda path: path.write_text(text, encoding="utf-8")
     )
     return report
+
+
+def split_names(config: IngestConfig) -> list[str]:
+    """List the splits that the examples have.
+
+    Args:
+        config: Whether there is a validation split.
+
+    Returns:
+        Their names.
+    """
+    return [split for split in _SPLITS if split != VALIDATION_SPLIT or config.validation]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -447,9 +463,10 @@ class WriteBucket(beam.DoFn):
                 # In the order of the bucket, a training batch would hold few users.
                 rows = np.random.default_rng(number).permutation(rows)
                 name = f"examples-{number:05d}-of-{self._buckets:05d}.gz"
+                step = logic.rows_per_batch(items, self._spec.history)
                 batches_of_examples = (
-                    logic.example_batch(bucket, rows[start : start + _ENCODE_ROWS], users, items, self._spec)
-                    for start in range(0, len(rows), _ENCODE_ROWS)
+                    logic.example_batch(bucket, rows[start : start + step], users, items, self._spec)
+                    for start in range(0, len(rows), step)
                 )
                 _replace_from(
                     Path(self._examples_directory) / WORK_FOLDER / f"{uuid.uuid4().hex}.gz",
@@ -463,7 +480,8 @@ class WriteBucket(beam.DoFn):
     def _join_table(self, tower: Literal["user", "item"], table: pa.Table) -> logic.JoinTable:
         name = self._spec.user_id.name if tower == "user" else self._spec.item_id.name
         with_defaults = self._config.missing_metadata == "default"
-        return logic.join_table(table, name, self._spec.table_features(tower), with_defaults)
+        history = self._spec.history if tower == "item" else None
+        return logic.join_table(table, name, self._spec.table_features(tower), with_defaults, history)
 
 
 def _replace_from(unfinished: Path, path: Path, batches: Iterable[pa.RecordBatch]) -> None:

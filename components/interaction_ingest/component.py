@@ -14,11 +14,11 @@ from tfx.types import Channel, artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.artifacts import Catalogue, DeadLetters, Report
-from components.interaction_ingest.beam_steps import run_ingest
+from components.interaction_ingest.beam_steps import run_ingest, split_names
 from components.interaction_ingest.config import IngestConfig, WindowConfig
 from components.interaction_ingest.report import summarize
 from components.interaction_ingest.window import parse_window
-from schemas.contract import EVAL_SPLIT, PROGRESS_LOGGER, TRAIN_SPLIT
+from schemas.contract import PROGRESS_LOGGER
 from schemas.features import FeatureSpec
 from schemas.strict_config import from_json, to_json
 
@@ -68,7 +68,7 @@ class InteractionIngestExecutor(BaseBeamExecutor):
             input_fingerprint=exec_properties["input_fingerprint"] or "",
             dead_letters_directory=artifact_utils.get_single_uri(output_dict["dead_letters"]),
         )
-        examples.split_names = artifact_utils.encode_split_names([TRAIN_SPLIT, EVAL_SPLIT])
+        examples.split_names = artifact_utils.encode_split_names(split_names(config))
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(examples, "tfrecords_gzip")
         for [artifact] in output_dict.values():
@@ -116,12 +116,12 @@ class InteractionIngestSpec(ComponentSpec):
 
 
 class InteractionIngest(BaseBeamComponent):
-    """Joins the interactions with users and items and writes the examples of both splits.
+    """Joins the interactions with users and items and writes the examples of every split.
 
-    Outputs: `examples` with the splits train and eval, `catalogue` with every item once, and
-    `report` with the rows read, kept and dropped by reason, and `dead_letters` with the malformed rows. Each
-    has the custom properties `window_from` and `window_to`, the days that were read ('' for no limit),
-    `missing_days`, `input_files` and `input_fingerprint`.
+    Outputs: `examples` with the splits train, eval and, where the configuration asks for it, validation;
+    `catalogue` with every item once; `report` with the rows read, kept and dropped by reason; and
+    `dead_letters` with the malformed rows. Each has the custom properties `window_from` and `window_to`,
+    the days that were read ('' for no limit), `missing_days`, `input_files` and `input_fingerprint`.
     """
 
     SPEC_CLASS = InteractionIngestSpec

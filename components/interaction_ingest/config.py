@@ -163,8 +163,17 @@ class IngestConfig:
     outweighs the others; older ones are dropped and counted, after those repeated. Null: all."""
     split: Split = Field(default_factory=lambda: LatestPerUserSplit(kind="latest_per_user"))
     """What is held out for evaluation."""
+    validation: bool = False
+    """Whether the train split gives up its own last part as a third split, `validation`, for early stopping.
+    Of `latest_per_user` it is the positive before the held-out one, of users with three; of `cut_off` and
+    `last_days` the days before the cut-off, `validation_days` of them."""
+    validation_days: Annotated[int, Field(ge=1)] = 1
+    """Days of the validation split, under `cut_off` and `last_days`."""
     window: WindowConfig | None = None
     """Which days' interactions are read; null: all."""
+    latest_time: datetime.datetime | None = None
+    """The latest time that an interaction can have, UTC unless it has an offset; a later one is malformed,
+    and so moves neither the window nor the split. Null: a day after the start of the ingest."""
     maximum_rejected_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of a table's rows that may be malformed, and share of its bytes that may be unreadable. Such rows
     are counted by reason and written to the dead letters; with more of them the run stops."""

@@ -31,7 +31,7 @@ class IngestCounts:
     """What one batch or bucket counted; `merge_counts` adds them up."""
 
     rows: Counter[str] = dataclasses.field(default_factory=Counter)
-    """read, train, eval, skipped, users, users_with_one_positive, unknown_users."""
+    """read, train, validation, eval, skipped, users, users_with_one_positive, unknown_users."""
     dropped: Counter[str] = dataclasses.field(default_factory=Counter)
     """Interactions dropped, by reason."""
     filled: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -52,6 +52,11 @@ class IngestCounts:
     """Bytes of the files, as they are stored, that could not be read."""
     examples: dict[str, str] = dataclasses.field(default_factory=dict)
     """Where a malformed row is and what it says, by reason."""
+
+    @property
+    def kept(self) -> int:
+        """Number of interactions that were not dropped."""
+        return sum(self.rows[name] for name in ("train", "validation", "eval", "skipped"))
 
     @classmethod
     def of_read(cls, rows: int) -> "IngestCounts":

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -27,6 +27,8 @@ TOO_MANY_FIELDS: Final = "too_many_fields"
 """A CSV row has more fields than the header."""
 TOO_FEW_FIELDS: Final = "too_few_fields"
 """A CSV row has fewer fields than the header."""
+UNCLOSED_QUOTE: Final = "unclosed_quote"
+"""A quotation mark in a CSV row is not closed, or only lines later: it counts with the lines it swallows."""
 MALFORMED_JSON: Final = "malformed_json"
 """A line is no JSON object, or has a key twice."""
 MALFORMED_EXAMPLE: Final = "malformed_example"
@@ -45,6 +47,7 @@ REJECTED: Final = frozenset(
         UNREADABLE_REST,
         TOO_MANY_FIELDS,
         TOO_FEW_FIELDS,
+        UNCLOSED_QUOTE,
         MALFORMED_JSON,
         MALFORMED_EXAMPLE,
         INVALID_UTF8,
@@ -71,6 +74,7 @@ SCHEMA: Final = pa.schema(
 )
 """Columns of the dead letters."""
 
+_UNREADABLE = frozenset({UNREADABLE_FILE, UNREADABLE_ROW_GROUP, UNREADABLE_REST})
 _TEXT_LIMIT = 4_096
 _REASONS_SHOWN = 3
 
@@ -141,11 +145,13 @@ def make_rejections(table: str, letters: Iterable[DeadLetter], unread_bytes: int
     Returns:
         The rejections.
     """
-    rows = [
-        {"table": table, **dataclasses.asdict(letter), "text": letter.text[:_TEXT_LIMIT]}
-        for letter in letters
-    ]
-    return Rejections(pa.Table.from_pylist(rows, schema=SCHEMA), unread_bytes)
+    found = list(letters)
+    columns: dict[str, list[Any]] = {
+        field.name: [getattr(letter, field.name) for letter in found]
+        for field in dataclasses.fields(DeadLetter)
+    }
+    columns |= {"table": [table] * len(found), "text": [letter.text[:_TEXT_LIMIT] for letter in found]}
+    return Rejections(pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA), unread_bytes)
 
 
 def reject_rows(
@@ -168,21 +174,23 @@ def reject_rows(
         [rows] bool, whether to keep the row; and a dead letter for each other one.
     """
     keep = np.ones(batch.num_rows, bool)
-    letters = []
+    letters: list[DeadLetter] = []
     for reason, mask in reasons.items():
         rows = np.flatnonzero(keep & mask)
         keep &= ~mask
-        for row in rows:
-            text = json.dumps(
-                {
-                    name: _read_value(column, int(row))
-                    for name, column in zip(batch.schema.names, batch.columns, strict=True)
-                },
-                ensure_ascii=False,
-                default=_show,
-            )
-            letters.append(DeadLetter(reason, file, int(numbers[row]) + 1, row_group, 1, text))
+        if not len(rows):
+            continue
+        rejected = batch.take(pa.array(rows))
+        values = [_read_values(column) for column in rejected.columns]
+        letters += [
+            DeadLetter(reason, file, number, row_group, 1, _show_row(batch.schema.names, row))
+            for number, row in zip((numbers[rows] + 1).tolist(), zip(*values, strict=True), strict=True)
+        ]
     return keep, letters
+
+
+def _show_row(names: Sequence[str], values: Sequence[Any]) -> str:
+    return json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=False, default=_show)
 
 
 class DeadLetterWriter:
@@ -244,9 +252,13 @@ def refuse_too_many(table: str, counts: IngestCounts, total_bytes: int, maximum_
     of_bytes = counts.unread_bytes / total_bytes if total_bytes else 0.0
     if max(of_rows, of_bytes) <= maximum_fraction:
         return
+    ranked = rejected.most_common()
+    if of_bytes > maximum_fraction:
+        # What stands for one row may be most of a file.
+        ranked.sort(key=lambda pair: pair[0] not in _UNREADABLE)
     top = "; ".join(
         f"{reason}: {number:,} (such as {counts.examples.get(reason, 'unknown')})"
-        for reason, number in rejected.most_common(_REASONS_SHOWN)
+        for reason, number in ranked[:_REASONS_SHOWN]
     )
     percent = math.ceil(max(of_rows, of_bytes) * 10_000) / 100
     what = f"{count:,} of {read:,} rows are malformed"
@@ -275,15 +287,28 @@ def write_rejections(
             writer.write(part)
 
 
-def _read_value(column: pa.Array, row: int) -> Any:
+def _read_values(column: pa.Array) -> list[Any]:
+    """Give the values of a column, also text that is not UTF-8 and times beyond Python's calendar."""
     try:
-        return column[row].as_py()
+        return column.to_pylist()
     except (UnicodeDecodeError, ValueError, OverflowError):
-        # Text that is not UTF-8, or a time beyond Python's calendar.
-        storage_type = pa.int64() if pa.types.is_timestamp(column.type) else pa.binary()
-        value = column.slice(row, 1)
-        value = value.view(storage_type) if storage_type == pa.int64() else value.cast(storage_type)
-        return value[0].as_py()
+        if len(column) == 1:
+            return [_read_raw(column)]
+        return [value for row in range(len(column)) for value in _read_values(column.slice(row, 1))]
+
+
+def _read_raw(column: pa.Array) -> Any:
+    """Give the only value of a column as what it is stored as."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return column.view(pa.int64())[0].as_py()
+    if pa.types.is_dictionary(kind):
+        return _read_values(column.dictionary_decode())[0]
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _read_values(column.flatten())
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return column.cast(pa.binary())[0].as_py()
+    return f"a value of type {kind} that cannot be shown"
 
 
 def _show(value: Any) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import hashlib
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,7 @@ from typing import Final
 from components.interaction_ingest.config import WindowConfig
 from components.interaction_ingest.window import Window, resolve_window
 from schemas import storage
+from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec, Format, InteractionTable, ItemTable, UserTable
 
@@ -60,7 +62,7 @@ class DailyLogs:
     window: Window
     """From the first to the last day that is read."""
     missing: tuple[datetime.date, ...]
-    """Those among them without a file."""
+    """Those among them without a file, or with empty ones only."""
 
 
 def find_files(table: InteractionTable | UserTable | ItemTable, data_directory: str) -> tuple[DataFile, ...]:
@@ -100,6 +102,9 @@ def find_files(table: InteractionTable | UserTable | ItemTable, data_directory: 
         try:
             days = {_read_day(kind, text) for kind, text in zip(kinds, match.groups(), strict=True)}
         except (ValueError, OverflowError):
+            logging.getLogger(PROGRESS_LOGGER).warning(
+                "%s is not read: its name has no day of the calendar where %s has one.", relative, pattern
+            )
             continue
         if len(days) > 1:
             continue
@@ -126,14 +131,19 @@ def find_files(table: InteractionTable | UserTable | ItemTable, data_directory: 
 
 
 def choose_days(
-    files: Sequence[DataFile], window: WindowConfig, source: str
+    files: Sequence[DataFile],
+    window: WindowConfig,
+    source: str,
+    today: datetime.date | None = None,
 ) -> tuple[tuple[DataFile, ...], DailyLogs]:
     """Choose the daily logs of a window.
 
     Args:
         files: Files with a day.
-        window: The days that were asked for; `last_days` counts back from the newest file.
+        window: The days that were asked for; `last_days` counts back from the newest file, days to come left
+            out.
         source: The table's `file`, for messages.
+        today: The day of the run, in UTC; None: that of the clock.
 
     Returns:
         The files of those days, and the days.
@@ -142,12 +152,15 @@ def choose_days(
         DataError: More days than `maximum_missing_days` have no file, or none has one.
     """
     days = sorted({file.day for file in files if file.day is not None})
-    newest = ((days[-1] - _EPOCH).days + 1) * 86_400 - 1
+    # A folder that is named after a day to come says nothing about how far the logs reach.
+    today = today or datetime.datetime.now(datetime.UTC).date()
+    past = [day for day in days if day <= today + datetime.timedelta(days=1)] or days
+    newest = ((past[-1] - _EPOCH).days + 1) * 86_400 - 1
     resolved = resolve_window(window, lambda: newest)
     first, last = resolved.first or days[0], resolved.last or days[-1]
     chosen = tuple(file for file in files if file.day is not None and first <= file.day <= last)
     # Walked from the days themselves, since an asked-for window may reach back to year 1.
-    present = {file.day for file in chosen}
+    present = {file.day for file in chosen if file.size_bytes}
     number = max(0, (last - first).days + 1 - len(present))
     if number > window.maximum_missing_days or not chosen:
         shown = _show_days(_missing_days(first, last, present, limit=_FILES_SHOWN + 1), number)

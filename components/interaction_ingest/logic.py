@@ -26,10 +26,18 @@ from components.interaction_ingest.counts import (
     REPEATED_PAIR,
     IngestCounts,
 )
+from components.interaction_ingest.history import (
+    HistoryValues,
+    bytes_per_row,
+    feature_columns,
+    gap_column,
+    history_positions,
+    history_values,
+)
 from components.interaction_ingest.window import ALL_DAYS, Window
 from schemas.contract import HISTORY_PADDING, WEIGHT
 from schemas.errors import DataError
-from schemas.features import Feature, FeatureSpec
+from schemas.features import Feature, FeatureSpec, History
 
 FILE_COLUMN: Final = "#file"
 """Column of a cleaned batch: the index of the file that the row came from."""
@@ -37,6 +45,10 @@ FILE_COLUMN: Final = "#file"
 
 ROW_COLUMN: Final = "#row"
 """Column of a cleaned batch: the number of the row in its file."""
+
+
+MICROSECOND_COLUMN: Final = "#microsecond"
+"""Column of a cleaned interaction: what its timestamp has beyond whole seconds, for the order alone."""
 
 
 BUCKET_COLUMN: Final = "#bucket"
@@ -59,10 +71,26 @@ SKIPPED: Final = 2
 """Split code of a row that is newer than the held-out one and in no split."""
 
 
+VALIDATION: Final = 3
+"""Split code of a row that decides when training stops."""
+
+
 _ROWS_PER_BUCKET = 150_000
 
 
+_ROWS_PER_BATCH = 8_192
+
+
+_HISTORY_BYTES_PER_BATCH = 64 << 20
+
+
 _SECONDS_PER_DAY = 86_400
+
+
+_MICROSECONDS = 10**6
+
+
+_LARGEST_SECOND = 2**63 // _MICROSECONDS - 1
 
 
 _UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -76,18 +104,20 @@ class JoinTable:
     """[rows] string, each once."""
     features: dict[str, pa.Array]
     """Per feature [rows] binary, int64, float32 or list of binary; [rows + 1] if defaults follow."""
+    history: dict[str, HistoryValues] = dataclasses.field(default_factory=dict)
+    """Of an item table, the features that histories carry, with the same rows."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """Every positive of some users, in the order (user, timestamp, file, row)."""
+    """Every positive of some users, in the order (user, timestamp with its fraction, file, row)."""
 
     rows: pa.Table
     """Ids, timestamp and context features, [rows]."""
     starts: npt.NDArray[np.int64]
     """[rows] position of the first row of the same user."""
     splits: npt.NDArray[np.int8]
-    """[rows] TRAIN, EVAL or SKIPPED."""
+    """[rows] TRAIN, VALIDATION, EVAL or SKIPPED."""
     user_rows: npt.NDArray[np.int64]
     """[rows] the user's row in the user table, the number of its rows if it is not there."""
     item_rows: npt.NDArray[np.int64]
@@ -140,6 +170,24 @@ def cast_timestamp(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     ticks = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
     seconds = np.floor_divide(ticks, _UNITS_PER_SECOND[values.type.unit])
     return pa.array(seconds, mask=_to_mask(values.is_null()))
+
+
+def to_microseconds(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Bring a timestamp column to microseconds.
+
+    Args:
+        column: [rows] integer seconds since 1970, or an Arrow timestamp (UTC unless it has a zone).
+
+    Returns:
+        [rows] int64 microseconds since 1970, rounded down, nulls kept. What 64 bits cannot hold becomes the
+        largest whole seconds that they hold, which is beyond any calendar.
+    """
+    values = _plain(column)
+    units = _UNITS_PER_SECOND[values.type.unit] if pa.types.is_timestamp(values.type) else 1
+    ticks = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    seconds = np.clip(np.floor_divide(ticks, units), -_LARGEST_SECOND, _LARGEST_SECOND)
+    beyond = 0 if units == 1 else np.mod(ticks, units) * _MICROSECONDS // units
+    return pa.array(seconds * _MICROSECONDS + beyond, mask=_to_mask(values.is_null()))
 
 
 def fill_missing(values: pa.Array, feature: Feature) -> tuple[pa.Array, int]:
@@ -280,8 +328,8 @@ def clean_batch(
 
     Returns:
         The rows kept (ids as string, timestamp as int64 seconds, context features cast, FILE_COLUMN
-        int32, ROW_COLUMN int64, with a weight WEIGHT_COLUMN float32); and the counts, each dropped row
-        under the first reason that holds.
+        int32, ROW_COLUMN int64, with a weight WEIGHT_COLUMN float32, MICROSECOND_COLUMN as it came); and
+        the counts, each dropped row under the first reason that holds.
 
     Raises:
         DataError: A value does not fit its feature.
@@ -311,6 +359,8 @@ def clean_batch(
         columns[feature.name] = cast_column(batch.column(feature.name), feature, source)
     if weights is not None:
         columns[WEIGHT_COLUMN] = pa.array(weights)
+    if MICROSECOND_COLUMN in batch.schema.names:
+        columns[MICROSECOND_COLUMN] = batch.column(MICROSECOND_COLUMN)
     columns[FILE_COLUMN] = pa.array(np.full(batch.num_rows, file_index, np.int32))
     if ROW_COLUMN in batch.schema.names:
         columns[ROW_COLUMN] = batch.column(ROW_COLUMN)
@@ -428,7 +478,13 @@ def as_batch(table: pa.Table) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=table.schema)
 
 
-def join_table(table: pa.Table, id_name: str, features: Sequence[Feature], with_defaults: bool) -> JoinTable:
+def join_table(
+    table: pa.Table,
+    id_name: str,
+    features: Sequence[Feature],
+    with_defaults: bool,
+    history: History | None = None,
+) -> JoinTable:
     """Bring a user or item table to the form that examples are made from.
 
     Args:
@@ -436,11 +492,13 @@ def join_table(table: pa.Table, id_name: str, features: Sequence[Feature], with_
         id_name: Name of the id.
         features: The table's features.
         with_defaults: Whether a row of defaults follows, for ids that are not in the table.
+        history: Of an item table, the history, which may carry some of the features.
 
     Returns:
         The ids, and the features with rows + 1 values if `with_defaults`.
     """
-    columns = {}
+    columns: dict[str, pa.Array] = {}
+    in_history: dict[str, HistoryValues] = {}
     for feature in features:
         if feature.role is not None:
             continue
@@ -449,7 +507,23 @@ def join_table(table: pa.Table, id_name: str, features: Sequence[Feature], with_
             default = feature.default_value
             values = pa.concat_arrays([values, pa.array([default], values.type)])
         columns[feature.name] = _to_binary(values)
-    return JoinTable(table.column(id_name).combine_chunks(), columns)
+        if history is not None and feature.name in history.item_features:
+            in_history[feature.name] = history_values(columns[feature.name], feature, history)
+    return JoinTable(table.column(id_name).combine_chunks(), columns, in_history)
+
+
+def rows_per_batch(items: JoinTable, history: History | None) -> int:
+    """Choose how many examples are put together at once.
+
+    Args:
+        items: The item table.
+        history: The history.
+
+    Returns:
+        At least 1; fewer than usual where the item features of a history are large.
+    """
+    size = 0.0 if history is None else bytes_per_row(items.history, history)
+    return max(1, min(_ROWS_PER_BATCH, int(_HISTORY_BYTES_PER_BATCH / max(size, 1.0))))
 
 
 def build_bucket(
@@ -495,7 +569,8 @@ def build_bucket(
         newest = rows_after(starts) < config.max_positives_per_user
         dropped[OVER_USER_LIMIT] = int((~newest).sum())
         order, starts = order[newest], group_starts(starts[newest])
-    table = table.take(pa.array(order)).drop_columns([FILE_COLUMN, ROW_COLUMN])
+    order_columns = {FILE_COLUMN, ROW_COLUMN, MICROSECOND_COLUMN} & set(table.column_names)
+    table = table.drop_columns(sorted(order_columns)).take(pa.array(order))
 
     filled: Counter[str] = Counter()
     missing: Counter[str] = Counter()
@@ -505,10 +580,11 @@ def build_bucket(
         table = table.set_column(table.column_names.index(feature.name), feature.name, values)
 
     timestamps = table.column(spec.timestamp).to_numpy()
-    splits, single_users = assign_splits(starts, timestamps, config.split, newest_second)
+    splits, single_users = assign_splits(starts, timestamps, config, newest_second)
     counts = IngestCounts(
         rows=Counter(
             train=int((splits == TRAIN).sum()),
+            validation=int((splits == VALIDATION).sum()),
             eval=int((splits == EVAL).sum()),
             skipped=int((splits == SKIPPED).sum()),
             users=len(np.unique(starts)),
@@ -529,7 +605,7 @@ def build_bucket(
 def order_rows(
     table: pa.Table, keep: npt.NDArray[np.bool_], spec: FeatureSpec
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Find the order (user, timestamp, file, row).
+    """Find the order (user, timestamp with its fraction of a second, file, row).
 
     Args:
         table: Cleaned rows, [rows], in any order.
@@ -541,8 +617,11 @@ def order_rows(
         time; and [kept rows] int64 position of the first row of the same user.
     """
     order = np.flatnonzero(keep)
-    names = (ROW_COLUMN, FILE_COLUMN, spec.timestamp)
-    order = order[np.lexsort([table.column(name).to_numpy()[order] for name in names])]
+    keys = [table.column(name).to_numpy()[order] for name in (ROW_COLUMN, FILE_COLUMN, spec.timestamp)]
+    if MICROSECOND_COLUMN in table.column_names:
+        beyond = table.column(MICROSECOND_COLUMN).to_numpy()[order]
+        keys[2:2] = [beyond] if beyond.any() else []
+    order = order[np.lexsort(keys)]
     # Codes are given in order of appearance, so they do not depend on the order the rows came in.
     users = table.column(spec.user_id.name).take(pa.array(order)).combine_chunks().dictionary_encode()
     codes = users.indices.to_numpy()
@@ -621,55 +700,43 @@ def cut_off_second(split: Split, newest_second: int | None) -> int | None:
 def assign_splits(
     starts: npt.NDArray[np.int64],
     timestamps: npt.NDArray[np.int64],
-    split: Split,
+    config: IngestConfig,
     newest_second: int | None = None,
 ) -> tuple[npt.NDArray[np.int8], int]:
-    """Say which rows are trained on and which are held out.
+    """Say which rows are trained on, which decide when training stops, and which are held out.
 
     Under `latest_per_user`, holding out the latest row of every user with at least two is done
     skip_latest + 1 times: what the last time holds out is eval, what was held out before is skipped.
-    So each user keeps at least one train row.
+    So each user keeps at least one train row. With validation, it is done once more, and what that holds
+    out is validation. Under the other splits validation is the days before the first second of eval.
 
     Args:
         starts: [rows] int64 first position of the row's user, rows in time order within the user.
         timestamps: [rows] int64 seconds since 1970.
-        split: The rule.
+        config: The split, and whether there is validation.
         newest_second: Seconds since 1970 of the newest positive of all users, for `last_days`.
 
     Returns:
-        [rows] int8 TRAIN, EVAL or SKIPPED; and the number of users with a single row, those skipped
-        not counted, of which `latest_per_user` holds out none.
+        [rows] int8 TRAIN, VALIDATION, EVAL or SKIPPED; and the number of users with a single row, those
+        skipped not counted, of which `latest_per_user` holds out none.
     """
     rows = len(starts)
     firsts, sizes = np.unique(starts, return_counts=True)
     splits = np.full(rows, TRAIN, np.int8)
-    if split.kind != "latest_per_user":
-        cut_off = cut_off_second(split, newest_second)
+    if config.split.kind != "latest_per_user":
+        cut_off = cut_off_second(config.split, newest_second)
         if cut_off is not None:
+            if config.validation:
+                splits[timestamps >= cut_off - config.validation_days * _SECONDS_PER_DAY] = VALIDATION
             splits[timestamps >= cut_off] = EVAL
         return splits, int((sizes == 1).sum())
-    skipped = np.minimum(split.skip_latest, sizes - 1)
+    skipped = np.minimum(config.split.skip_latest, sizes - 1)
     left = sizes - skipped
     splits[rows_after(starts) < np.repeat(skipped, sizes)] = SKIPPED
     splits[(firsts + left - 1)[left >= 2]] = EVAL
+    if config.validation:
+        splits[(firsts + left - 2)[left >= 3]] = VALIDATION
     return splits, int((left == 1).sum())
-
-
-def history_positions(
-    starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], length: int
-) -> npt.NDArray[np.int64]:
-    """Find the positives just before some rows.
-
-    Args:
-        starts: [bucket rows] int64 first position of each row's user, rows in time order within the user.
-        rows: [rows] int64 positions to build a history for.
-        length: Number of positives, N.
-
-    Returns:
-        [rows, N] int64 positions in the bucket, the newest last, -1 for padding on the left.
-    """
-    positions = rows[:, np.newaxis] + np.arange(-length, 0)
-    return np.where(positions >= starts[rows][:, np.newaxis], positions, -1)
 
 
 def example_batch(
@@ -685,7 +752,8 @@ def example_batch(
         spec: The features.
 
     Returns:
-        [rows] with a list column per feature, timestamp, weight and history: binary, int64 or float32.
+        [rows] with a list column per feature, timestamp, weight and column of the history: binary, int64 or
+        float32.
     """
     selected = bucket.rows.take(pa.array(rows))
     columns: dict[str, pa.Array] = {}
@@ -705,11 +773,25 @@ def example_batch(
         weights = selected.column(WEIGHT_COLUMN).combine_chunks()
         columns[WEIGHT] = _list_array(np.ones(len(rows), np.int64), weights)
     if spec.history is not None:
-        positions = history_positions(bucket.starts, rows, spec.history.length)
-        found = pa.array(positions.ravel(), mask=positions.ravel() < 0)
-        ids = bucket.rows.column(spec.item_id.name).combine_chunks().take(found).fill_null(HISTORY_PADDING)
-        columns[spec.history.name] = _list_array(np.full(len(rows), spec.history.length), _to_binary(ids))
+        columns |= _history_columns(bucket, rows, items, spec, spec.history)
     return pa.record_batch(columns)
+
+
+def _history_columns(
+    bucket: Bucket, rows: npt.NDArray[np.int64], items: JoinTable, spec: FeatureSpec, history: History
+) -> dict[str, pa.Array]:
+    positions = history_positions(bucket.starts, rows, history.length)
+    present = positions >= 0
+    found = pa.array(positions.ravel(), mask=~present.ravel())
+    ids = bucket.rows.column(spec.item_id.name).combine_chunks().take(found).fill_null(HISTORY_PADDING)
+    columns = {history.name: _list_array(np.full(len(rows), history.length), _to_binary(ids))}
+    if history.item_features:
+        item_rows = np.where(present, bucket.item_rows[positions], -1)
+        columns |= feature_columns(item_rows, items.history, history)
+    if history.time_gap_buckets is not None:
+        seconds = bucket.rows.column(spec.timestamp).to_numpy()
+        columns[history.gap_column] = gap_column(seconds[rows], seconds[positions], present)
+    return columns
 
 
 def build_catalogue(

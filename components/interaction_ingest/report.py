@@ -36,7 +36,7 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
     source = spec.tables.interactions.file
     if counts.problems:
         raise DataError(" ".join(counts.problems))
-    kept = counts.rows["train"] + counts.rows["eval"] + counts.rows["skipped"]
+    kept = counts.kept
     dropped = {reason: count for reason, count in sorted(counts.dropped.items()) if count}
     read, lost = counts.rows["read"], sum(dropped.values())
     # Files that are none of their format stand for a row each, and are not among the rows of the others.
@@ -50,6 +50,8 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
     refuse_too_many(source, counts, size_bytes, config.maximum_rejected_fraction)
     if config.missing_metadata == "refuse" and dropped.get(MISSING_METADATA):
         raise DataError(_unknown_message(counts, spec))
+    if not read:
+        raise DataError(f"{source} is empty: expected at least one row, found 0. Write the table again.")
     if not kept:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
         rule = config.positives
@@ -69,7 +71,11 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
 
 
 def build_report(
-    counts: IngestCounts, inputs: Inputs, catalogue_items: int, input_fingerprint: str
+    counts: IngestCounts,
+    inputs: Inputs,
+    catalogue_items: int,
+    input_fingerprint: str,
+    history_values_cut: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Write down what was read, kept and dropped.
 
@@ -78,11 +84,13 @@ def build_report(
         inputs: What `check_inputs` found.
         catalogue_items: Number of items in the catalogue.
         input_fingerprint: What `fingerprint_inputs` gives.
+        history_values_cut: What `count_cut_values` gives.
 
     Returns:
         The report; `users` have at least one row kept, `items` are those of the catalogue, timestamps
         are seconds since 1970, and the window's ends are days, '' where there is no limit. Of the rows
-        dropped, those `rejected` are malformed and in the dead letters.
+        dropped, those `rejected` are malformed and in the dead letters. `history_values_cut` are values of
+        the catalogue's items that stand in no history, since an item has no place for more.
     """
     filled = {**inputs.users.filled, **inputs.items.filled}
     filled |= {name: count for name, count in counts.filled.items() if count}
@@ -90,9 +98,10 @@ def build_report(
     missing_days = () if inputs.daily is None else inputs.daily.missing
     return {
         "rows_read": counts.rows["read"],
-        "rows_kept": counts.rows["train"] + counts.rows["eval"] + counts.rows["skipped"],
+        "rows_kept": counts.kept,
         "dropped": {reason: count for reason, count in sorted(counts.dropped.items()) if count},
         "train_rows": counts.rows["train"],
+        "validation_rows": counts.rows["validation"],
         "eval_rows": counts.rows["eval"],
         "skipped_rows": counts.rows["skipped"],
         "users": counts.rows["users"],
@@ -101,6 +110,7 @@ def build_report(
         "unknown_users": counts.rows["unknown_users"],
         "unknown_items": len(counts.unknown_items),
         "filled_defaults": filled,
+        "history_values_cut": dict(history_values_cut or {}),
         "user_table_dropped": inputs.users.dropped,
         "item_table_dropped": inputs.items.dropped,
         "first_timestamp": int(counts.first_timestamp),
@@ -134,7 +144,8 @@ def summarize(report: Mapping[str, Any]) -> str:
         A line for the terminal.
     """
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in report["dropped"].items()) or "none"
-    splits = ", ".join(f"{report[f'{split}_rows']:,} {split}" for split in ("train", "eval", "skipped"))
+    names = ["train", *(["validation"] if report["validation_rows"] else []), "eval", "skipped"]
+    splits = ", ".join(f"{report[f'{split}_rows']:,} {split}" for split in names)
     line = (
         f"Ingest: {report['rows_read']:,} interactions read, {report['rows_kept']:,} kept ({splits}), "
         f"dropped: {dropped}; {report['users']:,} users, {report['items']:,} items in the catalogue"
@@ -149,6 +160,9 @@ def summarize(report: Mapping[str, Any]) -> str:
     if report["filled_defaults"]:
         fills = ", ".join(f"{name} {count:,}" for name, count in report["filled_defaults"].items())
         line += f"; defaults filled in: {fills}"
+    if report["history_values_cut"]:
+        cuts = ", ".join(f"{name} {count:,}" for name, count in report["history_values_cut"].items())
+        line += f"; values of items beyond history.values_per_item, in no history: {cuts}"
     return line
 
 
@@ -186,27 +200,43 @@ def _describe_rule(rule: PositiveRule) -> str:
 
 
 def _refuse_empty_split(counts: IngestCounts, source: str, config: IngestConfig) -> None:
-    empty = [name for name in ("train", "eval") if not counts.rows[name]]
+    names = ["train", "eval", *(["validation"] if config.validation else [])]
+    empty = [name for name in names if not counts.rows[name]]
     if not empty:
         return
-    kept = counts.rows["train"] + counts.rows["eval"] + counts.rows["skipped"]
+    raise DataError(f"{source}: the {empty[0]} split is empty. {_describe_split(counts, config, empty[0])}")
+
+
+def _describe_split(counts: IngestCounts, config: IngestConfig, empty: str) -> str:
+    kept, days = counts.kept, config.validation_days
     if config.split.kind == "cut_off":
         first, last = (
             np.datetime64(int(seconds), "s") for seconds in (counts.first_timestamp, counts.last_timestamp)
         )
-        remedy = (
+        moment = config.split.time.isoformat()
+        if config.validation:
+            return (
+                f"The {kept:,} positives are from {first} to {last} UTC; those from ingest.split.time "
+                f"{moment} on are eval, and those of the {days:,} days before it validation: choose a time "
+                "in between, or other ingest.validation_days."
+            )
+        return (
             f"The {kept:,} positives are from {first} to {last} UTC, and those from "
-            f"ingest.split.time {config.split.time.isoformat()} on are eval: choose a time in between."
+            f"ingest.split.time {moment} on are eval: choose a time in between."
         )
-    elif config.split.kind == "last_days":
-        remedy = (
+    if config.split.kind == "last_days":
+        if config.validation:
+            return (
+                f"The {kept:,} positives with metadata leave it none: the last {config.split.days:,} days "
+                f"are eval, the {days:,} before them validation. Change ingest.split.days or "
+                "ingest.validation_days, or give more data."
+            )
+        return (
             f"The {kept:,} positives with metadata leave nothing on one side of the last "
             f"{config.split.days:,} days: change ingest.split.days, or give more data."
         )
-    else:
-        remedy = (
-            f"The {kept:,} positives are of {counts.rows['users']:,} users, none with more than "
-            f"{config.split.skip_latest + 1}, and one more is needed: lower ingest.split.skip_latest, "
-            "relax ingest.positives, or give more data."
-        )
-    raise DataError(f"{source}: the {empty[0]} split is empty. {remedy}")
+    needed = config.split.skip_latest + (2 if empty == "validation" else 1)
+    return (
+        f"The {kept:,} positives are of {counts.rows['users']:,} users, none with more than {needed}, "
+        "and one more is needed: lower ingest.split.skip_latest, relax ingest.positives, or give more data."
+    )

@@ -1,11 +1,10 @@
 """Rows of Parquet, CSV, JSON Lines and TFRecord files, as RecordBatches of one form."""
 
-import csv
 import dataclasses
 import io
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -17,17 +16,26 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from components.interaction_ingest import dead_letters
+from components.interaction_ingest.casting import (
+    PLAUSIBLE,
+    cast_leniently,
+    split_lists,
+    to_number,
+    to_text,
+    to_time,
+)
 from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.csv_rows import read_blocks, split_header
 from components.interaction_ingest.dead_letters import DeadLetter, Rejections, make_rejections, reject_rows
 from components.interaction_ingest.files import DataFile
 from components.interaction_ingest.logic import (
+    MICROSECOND_COLUMN,
     ROW_COLUMN,
     bad_text_ids,
     cast_column,
-    cast_timestamp,
     interaction_columns,
 )
-from components.interaction_ingest.streams import CHUNK_BYTES, SourceStream
+from components.interaction_ingest.streams import SourceStream
 from schemas import storage
 from schemas.errors import DataError, StorageError
 from schemas.features import Feature, FeatureSpec, Format, TableSource
@@ -35,14 +43,15 @@ from schemas.features import Feature, FeatureSpec, Format, TableSource
 READ_ROWS: Final = 65_536
 """Rows of a batch, where the format lets one choose."""
 
-# The first and the last second of Python's calendar, years 1 to 9999.
+LAST_SECOND: Final = 253_402_300_799
+"""The last second of Python's calendar, at the end of the year 9999."""
+
 _FIRST_SECOND = -62_135_596_800
-_LAST_SECOND = 253_402_300_799
+_MICROSECONDS = 10**6
 
 _RECORDS_PER_BATCH = 8_192
 _LARGEST_RECORD_BYTES = 1 << 30
 _MASK_DELTA = 0xA282EAD8
-_COMPRESSION_GUESS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +93,8 @@ class Piece:
     """Number of rows; an estimate but for Parquet."""
     size_bytes: int
     """Bytes of the file, as it is stored, that belong to it."""
+    latest_second: int = LAST_SECOND
+    """Seconds since 1970 of the latest time that an interaction can have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +109,9 @@ class _RawPart:
     """What could not be read."""
     unread_bytes: int = 0
     """Bytes of the file that could not be read."""
+    records: int | None = None
+    """How many rows and dead letters there must be, counted apart from the parser; None where what could not
+    be read has no number of rows."""
 
 
 _NO_NUMBERS: Final = np.zeros(0, np.int64)
@@ -172,16 +186,17 @@ def open_table(location: str) -> pq.ParquetFile:
     return pq.ParquetFile(storage.open_input(location), pre_buffer=storage.is_remote(location))
 
 
-def is_calendar_time(second: int) -> bool:
+def is_possible_time(second: int, latest_second: int) -> bool:
     """Tell a time from a number that is none, such as milliseconds where seconds belong.
 
     Args:
         second: Seconds since 1970.
+        latest_second: The latest time that there can be.
 
     Returns:
-        Whether it lies in the years 1 to 9999.
+        Whether it lies in the years 1 to 9999, and is not later than that.
     """
-    return _FIRST_SECOND <= second <= _LAST_SECOND
+    return _FIRST_SECOND <= second <= min(latest_second, LAST_SECOND)
 
 
 def look_into(file: DataFile, source: TableSource) -> tuple[frozenset[str] | None, int]:
@@ -196,38 +211,45 @@ def look_into(file: DataFile, source: TableSource) -> tuple[frozenset[str] | Non
         there is no row; and an estimate of its number of rows.
 
     Raises:
+        DataError: The header of a CSV file has a name twice, or a quotation mark that is not closed.
         StorageError: The file cannot be opened.
     """
-    with SourceStream(file.path, whole_lines=file.format != "tfrecord") as stream:
-        chunk = next(stream.chunks(), b"")
-        factor = _COMPRESSION_GUESS if stream.is_compressed else 1
-    if not chunk:
-        return None, 0
-    names: set[str] = set()
-    if file.format == "csv":
-        header, _, _ = chunk.decode("utf-8-sig", errors="replace").partition("\n")
-        fields = next(csv.reader([header.rstrip("\r")], delimiter=source.delimiter), [])
-        repeated = sorted({name for name in fields if fields.count(name) > 1 and name})
-        if repeated:
-            raise DataError(
-                f"{file.path}: the header has {', '.join(repeated)} twice. Expected each once: rename them."
-            )
-        names, count = set(fields), chunk.count(b"\n")
-    elif file.format == "jsonl":
-        lines = chunk.splitlines()
-        for line in lines:
-            row = _parse_object(line)
-            names |= set(row or {})
-        count = len(lines)
-    else:
-        records = [record for record, good in _split_records(chunk) if good]
-        for _, table in _decode_examples(records):
-            names |= set() if table is None else set(table.schema.names)
-        count = len(records)
+    look = {"csv": _look_into_csv, "jsonl": _look_into_json_lines, "tfrecord": _look_into_tfrecord}
+    with SourceStream(file.path, whole_lines=file.format == "jsonl") as stream:
+        names, count = look[file.format](stream, file, source)
+        share = stream.stored_position() / max(1, file.size_bytes)
     if not names:
         return None, 0
-    rows = max(1, count) * max(1.0, file.size_bytes * factor / len(chunk))
-    return frozenset(names), int(rows)
+    return frozenset(names), int(max(1, count) / min(1.0, share))
+
+
+def _look_into_csv(stream: SourceStream, file: DataFile, source: TableSource) -> tuple[set[str], int]:
+    block = next(read_blocks(stream, source.delimiter), None)
+    if block is None:
+        return set(), 0
+    if block.unclosed and block.unclosed[0].number == 0:
+        raise DataError(
+            f"{file.path}: the header has a quotation mark that is not closed: "
+            f"{_show_bytes(block.unclosed[0].text[:200])}. Close it, or write the file again."
+        )
+    fields, block = split_header(block, source.delimiter)
+    repeated = sorted({name for name in fields if fields.count(name) > 1 and name})
+    if repeated:
+        raise DataError(
+            f"{file.path}: the header has {', '.join(repeated)} twice. Expected each once: rename them."
+        )
+    return set(fields), len(block.numbers)
+
+
+def _look_into_json_lines(stream: SourceStream, file: DataFile, source: TableSource) -> tuple[set[str], int]:
+    lines = next(stream.chunks(), b"").removeprefix(b"\xef\xbb\xbf").splitlines()
+    return set().union(*(_parse_object(line) or {} for line in lines)), len(lines)
+
+
+def _look_into_tfrecord(stream: SourceStream, file: DataFile, source: TableSource) -> tuple[set[str], int]:
+    records = [record for record, good in _split_records(next(stream.chunks(), b"")) if good]
+    tables = [table for _, table in _decode_examples(records) if table is not None]
+    return set().union(*(table.schema.names for table in tables)), len(records)
 
 
 def read_piece(
@@ -244,10 +266,11 @@ def read_piece(
 
     Yields:
         Rows in the order of the file: columns by their names in the schema file (features as
-        `cast_column` gives them, the timestamp int64 seconds), and ROW_COLUMN int64, the row's number
-        in its file from 0; and what was left out since the batch before.
+        `cast_column` gives them, the timestamp int64 seconds with MICROSECOND_COLUMN int32 beside it), and
+        ROW_COLUMN int64, the row's number in its file from 0; and what was left out since the batch before.
 
     Raises:
+        DataError: Rows have vanished between the file and its parser.
         StorageError: The store cannot be reached or refuses.
     """
     readers: dict[Format, Callable[..., Iterator[_RawPart]]] = {
@@ -258,13 +281,18 @@ def read_piece(
     }
     for part in readers[piece.format](piece, source, columns):
         letters = list(part.letters)
-        if part.batch is None:
-            empty, _ = _conform(
-                pa.record_batch({c.name: pa.nulls(0) for c in columns}), source, columns, id_names
+        given = len(letters) + (0 if part.batch is None else part.batch.num_rows)
+        if part.records not in (None, given):
+            raise DataError(
+                f"{piece.path}: {part.records:,} rows are in a part of the file, {given:,} were read or "
+                "rejected. Expected each row once: this is a defect of the reader, please report it."
             )
+        if part.batch is None:
+            nothing = pa.record_batch({c.name: pa.nulls(0) for c in columns})
+            empty, _ = _conform(nothing, source, columns, id_names, piece.latest_second)
             yield _number(empty, _NO_NUMBERS), make_rejections(table, letters, part.unread_bytes)
             continue
-        batch, reasons = _conform(part.batch, source, columns, id_names)
+        batch, reasons = _conform(part.batch, source, columns, id_names, piece.latest_second)
         numbers = part.numbers
         if any(mask.any() for mask in reasons.values()):
             group = piece.index if piece.format == "parquet" else None
@@ -281,12 +309,17 @@ def _number(batch: pa.RecordBatch, numbers: npt.NDArray[np.int64]) -> pa.RecordB
 def _read_parquet(piece: Piece, source: TableSource, columns: Sequence[Column]) -> Iterator[_RawPart]:
     done = 0
     try:
-        batches = open_table(piece.path).iter_batches(
-            batch_size=READ_ROWS, row_groups=[piece.index], columns=[column.source for column in columns]
-        )
+        table = open_table(piece.path)
+        present = {column.source for column in columns} & set(table.schema_arrow.names)
+        batches = table.iter_batches(batch_size=READ_ROWS, row_groups=[piece.index], columns=sorted(present))
         for batch in batches:
             numbers = np.arange(done, done + batch.num_rows, dtype=np.int64) + piece.first_row
-            named = {column.name: batch.column(column.source) for column in columns}
+            named = {
+                column.name: batch.column(column.source)
+                if column.source in present
+                else pa.nulls(batch.num_rows)
+                for column in columns
+            }
             yield _RawPart(pa.record_batch(named), numbers)
             done += batch.num_rows
     except (OSError, pa.ArrowException) as error:
@@ -300,67 +333,90 @@ def _read_parquet(piece: Piece, source: TableSource, columns: Sequence[Column]) 
 
 
 def _read_csv(piece: Piece, source: TableSource, columns: Sequence[Column]) -> Iterator[_RawPart]:
+    done = 0
+    names: list[str] = []
+    with SourceStream(piece.path, whole_lines=False) as stream:
+        for whole in read_blocks(stream, source.delimiter):
+            header, block = ([], whole) if names else split_header(whole, source.delimiter)
+            names = names or header
+            # The header is row 0.
+            numbers = block.numbers - 1
+            done += len(numbers) + len(block.unclosed)
+            letters = [
+                DeadLetter(
+                    dead_letters.UNCLOSED_QUOTE,
+                    piece.path,
+                    row.number,
+                    rows=row.lines,
+                    text=_show_bytes(row.text),
+                )
+                for row in block.unclosed
+            ]
+            records = len(numbers) + len(letters)
+            if not len(numbers):
+                yield _RawPart(None, _NO_NUMBERS, letters, records=records)
+                continue
+            batch, invalid = _parse_csv(block.content, names, source.delimiter, columns)
+            places = np.array([row.number - 1 for row in invalid], np.int64)
+            letters += _invalid_rows(invalid, numbers[places], piece.path)
+            yield _RawPart(batch, np.delete(numbers, places), letters, records=records)
+        rest, unread = _unreadable_rest(stream, piece, done)
+        if rest:
+            yield _RawPart(None, _NO_NUMBERS, rest, unread)
+
+
+def _parse_csv(
+    content: bytes, names: Sequence[str], delimiter: str, columns: Sequence[Column]
+) -> tuple[pa.RecordBatch, list[pa.csv.InvalidRow]]:
+    """Parse whole rows; what has too many or too few fields is left out, and numbered from 1."""
     invalid: list[pa.csv.InvalidRow] = []
 
     def skip(row: pa.csv.InvalidRow) -> str:
         invalid.append(row)
         return "skip"
 
-    names = [column.source for column in columns]
-    done, told = 0, 0
-    with SourceStream(piece.path, whole_lines=True) as stream:
-        problem = ""
-        try:
-            reader = pa.csv.open_csv(
-                stream,
-                # With threads the numbers of the rows are not known.
-                read_options=pa.csv.ReadOptions(use_threads=False, block_size=CHUNK_BYTES),
-                parse_options=pa.csv.ParseOptions(
-                    delimiter=source.delimiter, newlines_in_values=True, invalid_row_handler=skip
-                ),
-                # As bytes, since one text that is not UTF-8 would spoil a whole block.
-                convert_options=pa.csv.ConvertOptions(
-                    include_columns=names,
-                    include_missing_columns=True,
-                    column_types={name: pa.binary() for name in names},
-                    null_values=[""],
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                ),
-            )
-            for batch in reader:
-                # The parser reads ahead in a thread of its own.
-                found = list(invalid)
-                # The header is row 1 to it, and it counts no empty lines.
-                places = np.array([row.number - 2 for row in found], np.int64)
-                kept = np.arange(done, done + batch.num_rows, dtype=np.int64)
-                numbers = kept + np.searchsorted(places - np.arange(len(places)), kept, side="right")
-                done += batch.num_rows
-                letters, told = _invalid_rows(found[told:], piece.path), len(found)
-                named = dict(zip((column.name for column in columns), batch.columns, strict=True))
-                yield _RawPart(pa.record_batch(named), numbers, letters)
-        except pa.ArrowInvalid as error:
-            # A file without content, which has no rows.
-            problem = "" if "Empty CSV file" in str(error) else _first_line(error)
-        letters = _invalid_rows(invalid[told:], piece.path)
-        rest, unread = _unreadable_rest(stream, piece, done + len(invalid), problem)
-        if letters or rest:
-            yield _RawPart(None, _NO_NUMBERS, [*letters, *rest], unread)
+    wanted = [column.source for column in columns]
+    table = pa.csv.read_csv(
+        pa.BufferReader(content),
+        read_options=pa.csv.ReadOptions(
+            # With threads the numbers of the rows are not known.
+            use_threads=False,
+            block_size=len(content) + 1,
+            # The others may have no name, or one that stands there twice.
+            column_names=[name if name in wanted else f"#{place}" for place, name in enumerate(names)],
+        ),
+        parse_options=pa.csv.ParseOptions(
+            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip
+        ),
+        # As bytes, since one text that is not UTF-8 would spoil all of them.
+        convert_options=pa.csv.ConvertOptions(
+            include_columns=wanted,
+            include_missing_columns=True,
+            column_types={name: pa.binary() for name in wanted},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    values = [column.combine_chunks() for column in table.columns]
+    return pa.record_batch(values, names=[column.name for column in columns]), invalid
 
 
-def _invalid_rows(rows: Iterable[pa.csv.InvalidRow], path: str) -> list[DeadLetter]:
+def _invalid_rows(
+    rows: Sequence[pa.csv.InvalidRow], numbers: npt.NDArray[np.int64], path: str
+) -> list[DeadLetter]:
     return [
         DeadLetter(
             dead_letters.TOO_MANY_FIELDS
             if row.actual_columns > row.expected_columns
             else dead_letters.TOO_FEW_FIELDS,
             path,
-            row.number - 1,
-            # A quotation mark that is never closed swallows the lines after it.
+            int(number) + 1,
+            # A quotation mark that is closed too late swallows the lines after it.
             rows=row.text.count("\n") + 1,
             text=row.text,
         )
-        for row in rows
+        for row, number in zip(rows, numbers, strict=True)
     ]
 
 
@@ -373,7 +429,7 @@ def _unreadable_rest(
     text = stream.partial.decode("utf-8", errors="backslashreplace")
     message = f"{text} ({problem})" if text else problem
     letter = DeadLetter(dead_letters.UNREADABLE_REST, piece.path, rows_before + 1, text=message)
-    return [letter], max(0, piece.size_bytes - stream.stored_position())
+    return [letter], piece.size_bytes - (stream.trusted_bytes if stream.failure else stream.stored_position())
 
 
 def _read_json_lines(piece: Piece, source: TableSource, columns: Sequence[Column]) -> Iterator[_RawPart]:
@@ -389,11 +445,15 @@ def _read_json_lines(piece: Piece, source: TableSource, columns: Sequence[Column
             batches = [batch for batch, _, _ in parts if batch is not None]
             letters = [letter for _, _, letter in parts if letter is not None]
             if not batches:
-                yield _RawPart(None, _NO_NUMBERS, letters)
+                yield _RawPart(None, _NO_NUMBERS, letters, records=len(places))
                 continue
             table = pa.Table.from_batches(batches).combine_chunks()
             kept = np.concatenate([kept for batch, kept, _ in parts if batch is not None])
-            yield _RawPart(table.to_batches()[0] if len(table) else batches[0], kept, letters)
+            if (np.diff(kept) < 0).any():
+                order = np.argsort(kept)
+                table, kept = table.take(pa.array(order)), kept[order]
+            whole = table.to_batches()[0] if len(table) else batches[0]
+            yield _RawPart(whole, kept, letters, records=len(places))
         rest, unread = _unreadable_rest(stream, piece, done)
         if rest:
             yield _RawPart(None, _NO_NUMBERS, rest, unread)
@@ -402,28 +462,49 @@ def _read_json_lines(piece: Piece, source: TableSource, columns: Sequence[Column
 def _parse_lines(
     lines: Sequence[bytes], numbers: npt.NDArray[np.int64], columns: Sequence[Column], path: str
 ) -> Iterator[tuple[pa.RecordBatch | None, npt.NDArray[np.int64], DeadLetter | None]]:
-    """Parse lines at once if all are good, else halve them until the bad ones stand alone."""
-    if not lines:
+    """Parse lines at once if all are good and alike, else sort out the bad ones, and parse each kind."""
+    batch = _parse_block(lines, columns) if lines else None
+    if batch is not None:
+        yield batch, numbers, None
         return
-    batch = _parse_block(b"\n".join(lines), len(lines), lines[0], columns)
+    alike: dict[tuple[pa.DataType, ...], list[int]] = {}
+    for place, line in enumerate(lines):
+        kinds = _json_kinds(line, columns)
+        if isinstance(kinds, str):
+            letter = DeadLetter(kinds, path, int(numbers[place]) + 1, text=_show_bytes(line))
+            yield None, _NO_NUMBERS, letter
+        else:
+            alike.setdefault(kinds, []).append(place)
+    for places in alike.values():
+        yield from _halve_lines([lines[place] for place in places], numbers[places], columns, path)
+
+
+def _halve_lines(
+    lines: Sequence[bytes], numbers: npt.NDArray[np.int64], columns: Sequence[Column], path: str
+) -> Iterator[tuple[pa.RecordBatch | None, npt.NDArray[np.int64], DeadLetter | None]]:
+    """Parse lines at once if Arrow takes them, else halve them until those it does not take stand alone."""
+    batch = _parse_block(lines, columns)
     if batch is not None:
         yield batch, numbers, None
     elif len(lines) == 1:
-        [line], [number] = lines, numbers
-        yield None, _NO_NUMBERS, DeadLetter(_json_reason(line), path, int(number) + 1, text=_show_bytes(line))
+        letter = DeadLetter(
+            dead_letters.MALFORMED_JSON, path, int(numbers[0]) + 1, text=_show_bytes(lines[0])
+        )
+        yield None, _NO_NUMBERS, letter
     else:
         half = len(lines) // 2
-        yield from _parse_lines(lines[:half], numbers[:half], columns, path)
-        yield from _parse_lines(lines[half:], numbers[half:], columns, path)
+        yield from _halve_lines(lines[:half], numbers[:half], columns, path)
+        yield from _halve_lines(lines[half:], numbers[half:], columns, path)
 
 
-def _parse_block(
-    block: bytes, rows: int, first_line: bytes, columns: Sequence[Column]
-) -> pa.RecordBatch | None:
-    first = _parse_object(first_line)
+def _parse_block(lines: Sequence[bytes], columns: Sequence[Column]) -> pa.RecordBatch | None:
+    first = _parse_object(lines[0])
     if first is None:
         return None
-    schema = pa.schema([(c.source, _json_type(c, first.get(c.source))) for c in columns])
+    block = b"\n".join(lines)
+    shown = [column for column in columns if column.kind == "any"]
+    typed = [column for column in columns if column.kind != "any"]
+    schema = pa.schema([(c.source, _json_type(c, first.get(c.source))) for c in typed])
     try:
         block.decode("utf-8")
         table = pa.json.read_json(
@@ -433,15 +514,24 @@ def _parse_block(
         )
     except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
-    if len(table) != rows:
+    if len(table) != len(lines):
         return None
-    named = {}
-    for column in columns:
+    named = _show_objects(lines, shown) if shown else {}
+    for column in typed:
         values = table.column(column.source).combine_chunks()
         # A number in one block and a text in the next are the same id.
         is_flexible = pa.types.is_int64(values.type) and _is_flexible(column)
         named[column.name] = values.cast(pa.string()) if is_flexible else values
-    return pa.record_batch(named)
+    return pa.record_batch({column.name: named[column.name] for column in columns})
+
+
+def _show_objects(lines: Sequence[bytes], columns: Sequence[Column]) -> dict[str, pa.Array]:
+    """Take values of any type, even of a different one in each row, as texts to be shown."""
+    rows = [json.loads(line) for line in lines]
+    return {
+        column.name: pa.array([_show_json(row.get(column.source)) for row in rows], pa.string())
+        for column in columns
+    }
 
 
 def _is_flexible(column: Column) -> bool:
@@ -459,20 +549,50 @@ def _json_type(column: Column, value: Any) -> pa.DataType:
     return {"string": pa.string(), "int": pa.int64(), "float": pa.float64()}[feature.dtype]
 
 
-def _json_reason(line: bytes) -> str:
+def _json_kinds(line: bytes, columns: Sequence[Column]) -> tuple[pa.DataType, ...] | str:
+    """Give the types that the columns of a line need, or the reason why it cannot be used."""
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:
         return dead_letters.INVALID_UTF8
-    row = _parse_object(line, unique=True)
-    return dead_letters.MALFORMED_JSON if row is None else dead_letters.WRONG_TYPE
+    row = _parse_object(line, once={column.source for column in columns})
+    if row is None:
+        return dead_letters.MALFORMED_JSON
+    kinds = []
+    for column in columns:
+        if column.kind == "any":
+            continue
+        value = row.get(column.source)
+        kind = _json_type(column, value)
+        if not _is_of_type(value, kind):
+            return dead_letters.WRONG_TYPE
+        kinds.append(kind)
+    return tuple(kinds)
 
 
-def _parse_object(line: bytes, unique: bool = False) -> dict[str, Any] | None:
+def _is_of_type(value: Any, kind: pa.DataType) -> bool:
+    if value is None:
+        return True
+    if pa.types.is_list(kind):
+        return isinstance(value, list) and all(_is_of_type(element, kind.value_type) for element in value)
+    if pa.types.is_string(kind):
+        return isinstance(value, str)
+    if isinstance(value, bool):
+        return False
+    if pa.types.is_int64(kind):
+        return isinstance(value, int) and -(2**63) <= value < 2**63
+    return isinstance(value, int | float)
+
+
+def _parse_object(line: bytes, once: Container[str] = ()) -> dict[str, Any] | None:
+    """Parse a line; None where it is no object, or a key that must stand there once is repeated."""
+
     def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         row = dict(pairs)
-        if unique and len(row) < len(pairs):
-            raise ValueError("a key stands there twice")
+        if len(row) < len(pairs):
+            names = [name for name, _ in pairs if name in once]
+            if len(set(names)) < len(names):
+                raise ValueError("a key stands there twice")
         return row
 
     try:
@@ -508,12 +628,16 @@ def _read_tfrecord(piece: Piece, source: TableSource, columns: Sequence[Column])
                     number = int(numbers[places[0]]) + 1
                     letters.append(DeadLetter(dead_letters.MALFORMED_EXAMPLE, piece.path, number, text=text))
                     continue
-                yield _RawPart(_name_examples(batch, columns), numbers[places])
+                keep, rejected = _reject_several_values(batch, numbers[places], columns, piece.path)
+                named = _name_examples(batch.filter(pa.array(keep)), columns)
+                yield _RawPart(named, numbers[places][keep], rejected, records=count)
             if letters:
-                yield _RawPart(None, _NO_NUMBERS, letters)
+                yield _RawPart(None, _NO_NUMBERS, letters, records=len(letters))
             if framed.problem:
                 rest, unread = _unreadable_rest(stream, piece, done, framed.problem)
-                yield _RawPart(None, _NO_NUMBERS, rest, unread + framed.left_bytes)
+                # Nothing tells how much follows what was cut off.
+                unread = piece.size_bytes if framed.is_cut_off else unread + framed.left_bytes
+                yield _RawPart(None, _NO_NUMBERS, rest, min(unread, piece.size_bytes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -522,6 +646,7 @@ class _Framed:
     is_good: list[bool]
     problem: str = ""
     left_bytes: int = 0
+    is_cut_off: bool = False
 
 
 def _group_records(stream: SourceStream) -> Iterator[_Framed]:
@@ -545,9 +670,10 @@ def _group_records(stream: SourceStream) -> Iterator[_Framed]:
         left = content[end:]
         if records:
             yield _Framed(records, is_good)
-    problem = stream.failure or ("the file ends in the middle of a record" if left else "")
-    if problem:
-        yield _Framed([], [], problem)
+    if stream.failure:
+        yield _Framed([], [], stream.failure)
+    elif left:
+        yield _Framed([], [], "the file ends in the middle of a record", is_cut_off=True)
 
 
 def _split_records(content: bytes) -> list[tuple[bytes, bool]]:
@@ -599,6 +725,26 @@ def _decode_examples(records: Sequence[bytes]) -> Iterator[tuple[int, pa.RecordB
     yield from decode(records)
 
 
+def _reject_several_values(
+    batch: pa.RecordBatch, numbers: npt.NDArray[np.int64], columns: Sequence[Column], path: str
+) -> tuple[npt.NDArray[np.bool_], list[DeadLetter]]:
+    """Reject the rows with several values where a single one belongs."""
+    several = np.zeros(batch.num_rows, bool)
+    for column in columns:
+        index = batch.schema.get_field_index(column.source)
+        is_single = column.kind != "any" and (column.feature is None or not column.feature.is_list)
+        if is_single and index >= 0 and not pa.types.is_null(batch.column(index).type):
+            several |= _value_counts(batch.column(index)) > 1
+    if not several.any():
+        return ~several, []
+    sources = [column.source for column in columns if column.source in batch.schema.names]
+    return reject_rows(batch.select(sources), {dead_letters.WRONG_TYPE: several}, numbers, path)
+
+
+def _value_counts(lists: pa.Array) -> npt.NDArray[np.int64]:
+    return np.asarray(pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False), np.int64)
+
+
 def _name_examples(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.RecordBatch:
     named: dict[str, pa.Array] = {}
     for column in columns:
@@ -608,17 +754,44 @@ def _name_examples(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.Recor
             continue
         values = batch.column(index)
         if column.feature is None or not column.feature.is_list:
-            # Several values where one belongs stay a list, which no single column can be.
-            lengths = pc.list_value_length(values).fill_null(0).to_numpy(zero_copy_only=False)
-            if not len(lengths) or lengths.max() <= 1:
+            lengths = _value_counts(values)
+            if lengths.max(initial=0) <= 1:
                 places = pa.array(np.cumsum(lengths) - 1, mask=lengths == 0)
                 values = values.flatten().take(places)
+            else:
+                values = to_text_column(values)
         named[column.name] = values
     return pa.record_batch(named)
 
 
+def to_text_column(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Make texts of a column that is only shown.
+
+    Args:
+        values: [rows] of any type.
+
+    Returns:
+        [rows] string, what is no text as JSON, nulls kept.
+    """
+    return pa.array([_show_json(value) for value in values.to_pylist()], pa.string())
+
+
+def _show_json(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=_show)
+
+
+def _show(value: Any) -> str:
+    return _show_bytes(value) if isinstance(value, bytes) else str(value)
+
+
 def _conform(
-    batch: pa.RecordBatch, source: TableSource, columns: Sequence[Column], id_names: Sequence[str]
+    batch: pa.RecordBatch,
+    source: TableSource,
+    columns: Sequence[Column],
+    id_names: Sequence[str],
+    latest_second: int,
 ) -> tuple[pa.RecordBatch, dict[str, npt.NDArray[np.bool_]]]:
     """Bring columns to their types, and find the rows that cannot be used, by reason."""
     rows = batch.num_rows
@@ -626,15 +799,22 @@ def _conform(
     null_time, out_of_range = np.zeros(rows, bool), np.zeros(rows, bool)
     typed: dict[str, pa.Array] = {}
     for column in columns:
-        values, bad_text = _to_text(batch.column(column.name))
+        values, bad_text = to_text(batch.column(column.name))
         not_utf8 |= bad_text
         if column.kind == "timestamp":
-            typed[column.name], bad = _leniently(values, _to_seconds)
-            seconds = typed[column.name].fill_null(0).to_numpy(zero_copy_only=False)
-            out_of_range = (seconds < _FIRST_SECOND) | (seconds > _LAST_SECOND)
-            null_time = typed[column.name].is_null().to_numpy(zero_copy_only=False)
+            times, bad = cast_leniently(values, to_time, PLAUSIBLE["timestamp"])
+            null_time = times.is_null().to_numpy(zero_copy_only=False)
+            ticks = times.fill_null(0).to_numpy(zero_copy_only=False)
+            seconds = np.floor_divide(ticks, _MICROSECONDS)
+            out_of_range = (seconds < _FIRST_SECOND) | (seconds > min(latest_second, LAST_SECOND))
+            typed[column.name] = pa.array(seconds, mask=null_time)
+            typed[MICROSECOND_COLUMN] = pa.array((ticks - seconds * _MICROSECONDS).astype(np.int32))
         else:
-            typed[column.name], bad = _leniently(values, _caster(column, source))
+            is_number = column.kind == "number" or (
+                column.feature is not None and column.feature.dtype != "string" and not column.feature.is_list
+            )
+            plausible = PLAUSIBLE["number"] if is_number else ""
+            typed[column.name], bad = cast_leniently(values, _caster(column, source), plausible)
         wrong_type |= bad
     reasons = {dead_letters.INVALID_UTF8: not_utf8, dead_letters.WRONG_TYPE: wrong_type}
     if id_names:
@@ -645,21 +825,6 @@ def _conform(
     return pa.record_batch(typed), reasons
 
 
-def _to_text(column: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
-    """Make bytes and all kinds of texts strings, null where they are not UTF-8; other types stay."""
-    values = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-    if is_text or pa.types.is_string_view(values.type):
-        try:
-            values.validate(full=True)
-            return values.cast(pa.string()), np.zeros(len(values), bool)
-        except pa.ArrowInvalid:
-            values = values.cast(pa.binary())
-    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
-        return _leniently(values, lambda part: part.cast(pa.string()))
-    return values, np.zeros(len(values), bool)
-
-
 def _caster(column: Column, source: TableSource) -> Callable[[pa.Array], pa.Array]:
     feature = column.feature
     if column.kind == "any":
@@ -667,67 +832,20 @@ def _caster(column: Column, source: TableSource) -> Callable[[pa.Array], pa.Arra
     if feature is None:
         if column.kind == "text":
             return lambda values: values.cast(pa.string())
-        return _to_number
+        return to_number
 
     def cast(values: pa.Array) -> pa.Array:
         if feature.role is not None and pa.types.is_floating(values.type):
             raise DataError("an id is a text or an integer")
         if pa.types.is_string(values.type):
             if feature.is_list:
-                values = _split_lists(values, source.list_separator)
+                values = split_lists(values, source.list_separator)
             elif feature.dtype != "string":
                 number = pa.int64() if feature.dtype == "int" else pa.float64()
                 values = pc.utf8_trim_whitespace(values).cast(number)
         return cast_column(values, feature, "")
 
     return cast
-
-
-def _split_lists(values: pa.Array, separator: str) -> pa.Array:
-    lists = pc.split_pattern(values, separator)
-    is_empty = pc.equal(values, "").fill_null(False)
-    return pc.if_else(is_empty, pa.scalar([], lists.type), lists)
-
-
-def _to_number(values: pa.Array) -> pa.Array:
-    if pa.types.is_string(values.type):
-        return pc.utf8_trim_whitespace(values).cast(pa.float64())
-    if pa.types.is_list(values.type):
-        raise DataError("expected a single number")
-    return values.cast(pa.float64()) if pa.types.is_null(values.type) else values
-
-
-def _to_seconds(values: pa.Array) -> pa.Array:
-    if pa.types.is_null(values.type):
-        return pa.nulls(len(values), pa.int64())
-    if not pa.types.is_string(values.type):
-        if not (pa.types.is_integer(values.type) or pa.types.is_timestamp(values.type)):
-            raise DataError("expected integer seconds or a timestamp")
-        return cast_timestamp(values)
-    texts = pc.utf8_trim_whitespace(values)
-    numbers = pc.match_substring_regex(texts, r"^[+-]?\d+$").fill_null(False)
-    zoned = pc.match_substring_regex(texts, r"\d(Z|[+-]\d\d:?\d\d)$").fill_null(False)
-    # Of a plain date, the last part looks like an offset.
-    zoned = pc.and_(zoned, pc.match_substring(texts, ":").fill_null(False))
-    nothing = pa.scalar(None, pa.string())
-    plain = pc.if_else(pc.or_(numbers, zoned), nothing, texts).cast(pa.timestamp("us"))
-    with_zone = pc.if_else(pc.and_(zoned, pc.invert(numbers)), texts, nothing).cast(pa.timestamp("us", "UTC"))
-    seconds = pc.if_else(numbers, texts, nothing).cast(pa.int64())
-    return pc.coalesce(seconds, cast_timestamp(plain), cast_timestamp(with_zone))
-
-
-def _leniently(
-    values: pa.Array, cast: Callable[[pa.Array], pa.Array]
-) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
-    """Cast at once if all values fit, else halve them until those that do not stand alone, as null."""
-    try:
-        return cast(values), np.zeros(len(values), bool)
-    except (pa.ArrowException, DataError):
-        if len(values) <= 1:
-            return cast(pa.nulls(len(values), pa.string())), np.ones(len(values), bool)
-    half = len(values) // 2
-    parts = [_leniently(part, cast) for part in (values[:half], values[half:])]
-    return pa.concat_arrays([part for part, _ in parts]), np.concatenate([bad for _, bad in parts])
 
 
 def _first_line(error: Exception) -> str:

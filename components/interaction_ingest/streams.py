@@ -4,7 +4,8 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 import pyarrow as pa
 
@@ -12,16 +13,21 @@ from schemas import storage
 from schemas.errors import StorageError
 
 CHUNK_BYTES: Final = 1 << 20
-"""Size of a piece of a file, stored and decompressed."""
+"""Size of a piece of a file, decompressed."""
+
+SLICE_BYTES: Final = 1 << 14
+"""Size of what a decompressor is given at once: damage in it costs the whole of it."""
 
 # A frame of zstd that is damaged takes with it what was asked for at once.
 _ZSTD_BYTES = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _NETWORK = re.compile(r"AWS Error|HTTP|NETWORK|UNAVAILABLE|curl|google|[Tt]imeout|timed out")
+# What tells that something is wrong, but not where: a checksum, or an end that comes too soon.
+_NOWHERE = re.compile(r"incorrect (data|length) check|checksum|[Tt]runcated|ends in the middle")
 
 
-class SourceStream(io.RawIOBase):
+class SourceStream:
     """The decompressed content of a file, whole lines only where asked for.
 
     What cannot be read ends the stream, and `failure` then says why.
@@ -37,19 +43,26 @@ class SourceStream(io.RawIOBase):
         Raises:
             StorageError: It cannot be opened.
         """
-        super().__init__()
         self.failure = ""
         """Why the file could not be read to its end; '' where it was."""
+        self.trusted_bytes = 0
+        """Bytes of the file, as it is stored, before the damage; 0 where nothing tells how much is damaged or
+        missing, as in a file that is cut off. Set with `failure`."""
         self.partial = b""
         """The start of the line at which the reading stopped."""
-        self.is_compressed = False
-        """Whether it is gzip or zstd; known after the first chunk."""
         self._location = location
         self._stored = storage.open_stream(location)
+        self._slice_start = 0
         self._position = 0
         self._whole_lines = whole_lines
-        self._chunks = self.chunks()
-        self._left = memoryview(b"")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stored.close()
 
     def chunks(self) -> Iterator[bytes]:
         """Read on to the end.
@@ -61,22 +74,29 @@ class SourceStream(io.RawIOBase):
             StorageError: The store cannot be reached any more.
         """
         parts: list[bytes] = []
+        waiting_bytes = 0
         try:
-            for chunk in self._decompressed():
-                cut = chunk.rfind(b"\n") + 1 if self._whole_lines else len(chunk)
-                if not cut:
-                    parts.append(chunk)
+            for content in self._decompressed():
+                parts.append(content)
+                waiting_bytes += len(content)
+                if waiting_bytes < CHUNK_BYTES:
                     continue
-                yield b"".join([*parts, chunk[:cut]])
-                parts = [chunk[cut:]] if cut < len(chunk) else []
+                chunk = b"".join(parts)
+                cut = chunk.rfind(b"\n") + 1 if self._whole_lines else len(chunk)
+                if cut:
+                    yield chunk[:cut]
+                # Counted anew also without a cut, or a long line would be looked through at every slice.
+                parts, waiting_bytes = [chunk[cut:]], 0
         except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
             if storage.is_remote(self._location) and _NETWORK.search(str(error)):
                 raise StorageError(f"Cannot read {self._location}: {error}") from error
             self.failure = str(error) or type(error).__name__
-            self.partial = b"".join(parts)
-            return
-        if parts:
-            yield b"".join(parts)
+            self.trusted_bytes = 0 if _NOWHERE.search(self.failure) else self._slice_start
+        rest = b"".join(parts)
+        cut = rest.rfind(b"\n") + 1 if self.failure and self._whole_lines else len(rest)
+        self.partial = rest[cut:]
+        if cut:
+            yield rest[:cut]
 
     def stored_position(self) -> int:
         """Tell how far the reading has come.
@@ -86,44 +106,14 @@ class SourceStream(io.RawIOBase):
         """
         return self._position
 
-    def readable(self) -> bool:
-        """Tell that this is a stream to read from.
-
-        Returns:
-            True.
-        """
-        return True
-
-    def readinto(self, buffer: "memoryview[int] | bytearray") -> int:  # type: ignore[override]
-        """Read on.
-
-        Args:
-            buffer: What to fill, [bytes].
-
-        Returns:
-            Number of bytes read; 0 at the end.
-        """
-        if not self._left:
-            self._left = memoryview(next(self._chunks, b""))
-        count = min(len(buffer), len(self._left))
-        buffer[:count] = self._left[:count]
-        self._left = self._left[count:]
-        return count
-
-    def close(self) -> None:
-        """Close the file."""
-        if not self.closed:
-            self._stored.close()
-        super().close()
-
     def _read_stored(self, size: int) -> bytes:
+        self._slice_start = self._position
         content = bytes(self._stored.read(size))
         self._position += len(content)
         return content
 
     def _decompressed(self) -> Iterator[bytes]:
-        first = self._read_stored(CHUNK_BYTES)
-        self.is_compressed = first[:2] == _GZIP_MAGIC or first[:4] == _ZSTD_MAGIC
+        first = self._read_stored(SLICE_BYTES)
         if first[:2] == _GZIP_MAGIC:
             yield from self._gunzip(first)
         elif first[:4] == _ZSTD_MAGIC:
@@ -145,17 +135,17 @@ class SourceStream(io.RawIOBase):
             stored = member.unused_data if member.eof else member.unconsumed_tail
             if member.eof:
                 # A file can be several such files one after the other, and end with zeros.
-                stored = (stored or self._read_stored(CHUNK_BYTES)).lstrip(b"\0")
+                stored = (stored or self._read_stored(SLICE_BYTES)).lstrip(b"\0")
                 if stored:
                     member = zlib.decompressobj(wbits=31)
             elif not stored:
-                stored = self._read_stored(CHUNK_BYTES)
+                stored = self._read_stored(SLICE_BYTES)
         if not member.eof:
             raise EOFError("the file ends in the middle of its compressed content")
 
 
 class _Rejoined(io.RawIOBase):
-    """What was read of a stream already, and the rest."""
+    """What was read of a stream already, and the rest, a slice at a time."""
 
     def __init__(self, first: bytes, rest: Callable[[int], bytes]) -> None:
         super().__init__()
@@ -167,7 +157,7 @@ class _Rejoined(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         if not self._first:
-            return self._rest(size if size >= 0 else CHUNK_BYTES)
+            return self._rest(min(size, SLICE_BYTES) if size >= 0 else SLICE_BYTES)
         taken = self._first[:size] if size >= 0 else self._first
         self._first = self._first[len(taken) :]
         return taken

@@ -2,8 +2,10 @@
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,18 +27,20 @@ from components.interaction_ingest.dead_letters import (
     refuse_too_many,
 )
 from components.interaction_ingest.files import DailyLogs, DataFile, choose_days, find_files
-from components.interaction_ingest.logic import cast_timestamp, fill_missing
+from components.interaction_ingest.logic import cast_timestamp, fill_missing, interaction_columns
 from components.interaction_ingest.sources import (
+    LAST_SECOND,
     Column,
     Piece,
-    is_calendar_time,
+    is_possible_time,
     list_columns,
     list_entity_columns,
     look_into,
     open_table,
     read_piece,
+    to_text_column,
 )
-from components.interaction_ingest.window import Window, resolve_window
+from components.interaction_ingest.window import Window, find_latest_second, resolve_window
 from schemas.errors import ConfigError, DataError
 from schemas.features import Feature, FeatureSpec, InteractionTable, ItemTable, TableSource, UserTable
 
@@ -177,6 +181,32 @@ def check_inputs(
     )
 
 
+def check_mapped_names(spec: FeatureSpec, config: IngestConfig) -> None:
+    """Refuse a name under `columns` of a table that is no column of it, as a misspelt one is.
+
+    Args:
+        spec: The tables, and their features.
+        config: The rules that read columns of their own.
+
+    Raises:
+        ConfigError: There is such a name.
+    """
+    tables = spec.tables
+    items = [feature.name for feature in spec.table_features("item")]
+    for table, source, names in (
+        ("interactions", tables.interactions, interaction_columns(spec, config)),
+        ("users", tables.users, [feature.name for feature in spec.table_features("user")]),
+        ("items", tables.items, [*items, *tables.items.display]),
+    ):
+        for name in source.columns:
+            if name not in names:
+                nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+                raise ConfigError(
+                    f"tables.{table}.columns: expected names of columns that are read: {', '.join(names)}. "
+                    f"Received: {name!r}. Did you mean {nearest[0]!r}?"
+                )
+
+
 @dataclasses.dataclass(frozen=True)
 class InteractionFiles:
     """The interactions that an ingest reads, opened but not read."""
@@ -204,10 +234,12 @@ def open_interactions(
         The files' pieces and the days.
 
     Raises:
+        ConfigError: A name under `columns` of a table is none of its columns.
         DataError: A file is missing or all are unreadable, a column is missing or has the wrong type,
             or too many days are missing.
         StorageError: The files' store cannot be reached or refuses.
     """
+    check_mapped_names(spec, config)
     log = spec.tables.interactions
     asked = window or WindowConfig()
     columns = list_columns(spec, config)
@@ -217,7 +249,7 @@ def open_interactions(
     files, daily = find_files(log, data_directory), None
     if files[0].day is not None:
         files, daily = choose_days(files, asked, log.file)
-    looked = look_into_files(log, "interactions", files, columns)
+    looked = look_into_files(log, "interactions", files, columns, find_latest_second(config.latest_time))
     if daily is not None:
         return InteractionFiles(looked, daily, daily.asked)
     resolved = resolve_window(asked, lambda: find_newest_second(looked, log, columns))
@@ -229,6 +261,7 @@ def look_into_files(
     name: str,
     files: Sequence[DataFile],
     columns: Sequence[Column],
+    latest_second: int = LAST_SECOND,
 ) -> TableFiles:
     """Check the columns of a table's files, and cut them into pieces.
 
@@ -237,42 +270,36 @@ def look_into_files(
         name: `interactions`, `users` or `items`.
         files: The files.
         columns: The columns that are needed.
+        latest_second: Seconds since 1970 of the latest time that an interaction can have.
 
     Returns:
-        The pieces; of a file that cannot be opened, a rejection.
+        The pieces; of a file that cannot be opened, or whose columns are not those needed, a rejection.
 
     Raises:
-        DataError: A column is missing or has the wrong type, or no file can be used.
+        DataError: No file can be used, or a column is in none.
         StorageError: The store cannot be reached or refuses.
     """
     pieces: list[Piece] = []
     letters: list[DeadLetter] = []
     unread_bytes = 0
     problem: DataError | None = None
+    present: frozenset[str] = frozenset()
+    first_names: tuple[str, frozenset[str]] | None = None
     for index, file in enumerate(files):
-        if file.format != "parquet":
-            names, rows = look_into(file, table)
-            if names is not None:
-                _check_names(_name_of(file.path), names, columns, every=file.format == "csv")
-            if file.size_bytes:
-                pieces.append(Piece(file.path, file.format, index, 0, 0, rows, file.size_bytes))
-            continue
         try:
-            parquet = _open_parquet(file)
+            found, names = _look_into_file(file, index, table, columns)
         except DataError as error:
             problem = problem or error
             letters.append(DeadLetter(UNREADABLE_FILE, file.path, text=str(error)))
             unread_bytes += file.size_bytes
             continue
-        _check_columns(_name_of(file.path), parquet.schema_arrow, columns)
-        first_row = 0
-        for group in range(parquet.num_row_groups):
-            metadata = parquet.metadata.row_group(group)
-            size = sum(metadata.column(i).total_compressed_size for i in range(metadata.num_columns))
-            rows = metadata.num_rows
-            if rows:
-                pieces.append(Piece(file.path, "parquet", index, group, first_row, rows, size))
-            first_row += rows
+        pieces += [dataclasses.replace(piece, latest_second=latest_second) for piece in found]
+        if names is not None:
+            first_names = first_names or (_name_of(file.path), names)
+            present |= names
+    if first_names is not None and files[0].format == "parquet":
+        # What has a default may be missing in a file of many, but where it is in none, its name is wrong.
+        _check_names(*first_names, [c for c in columns if c.source not in present], every=True)
     if problem is not None and not pieces:
         raise problem
     if not pieces:
@@ -281,6 +308,30 @@ def look_into_files(
             ". Write the table again."
         )
     return TableFiles(tuple(files), tuple(pieces), make_rejections(name, letters, unread_bytes))
+
+
+def _look_into_file(
+    file: DataFile, index: int, table: TableSource, columns: Sequence[Column]
+) -> tuple[list[Piece], frozenset[str] | None]:
+    """Check the columns of a file; gives its pieces and its columns' names, None if it has no row."""
+    if file.format != "parquet":
+        names, rows = look_into(file, table)
+        if names is not None:
+            _check_names(_name_of(file.path), names, columns, every=file.format == "csv")
+        whole = Piece(file.path, file.format, index, 0, 0, rows, file.size_bytes)
+        return [whole] if file.size_bytes else [], names
+    parquet = _open_parquet(file)
+    _check_columns(_name_of(file.path), parquet.schema_arrow, columns)
+    pieces: list[Piece] = []
+    first_row = 0
+    for group in range(parquet.num_row_groups):
+        metadata = parquet.metadata.row_group(group)
+        size = sum(metadata.column(i).total_compressed_size for i in range(metadata.num_columns))
+        rows = metadata.num_rows
+        if rows:
+            pieces.append(Piece(file.path, "parquet", index, group, first_row, rows, size))
+        first_row += rows
+    return pieces, frozenset(parquet.schema_arrow.names)
 
 
 def load_entity_table(
@@ -322,6 +373,7 @@ def load_entity_table(
             batches.append(_decode_dictionaries(batch))
             rejections.append(rejected)
     parts = [pa.Table.from_batches([batch]) for batch in batches if batch.num_rows]
+    parts = _unify_shown(parts, [column.name for column in columns if column.kind == "any"])
     raw = pa.concat_tables(parts, promote_options="permissive") if parts else None
     kept = 0 if raw is None else len(raw)
     counts = merge_counts([*(part.count() for part in rejections), IngestCounts.of_read(kept)])
@@ -351,7 +403,7 @@ def load_entity_table(
 
 
 def find_newest_second(looked: TableFiles, source: TableSource, columns: Sequence[Column]) -> int | None:
-    """Find the time of the newest interaction, from the files' statistics where they have them.
+    """Find the time of the newest interaction that is not malformed.
 
     Args:
         looked: The interactions.
@@ -359,25 +411,56 @@ def find_newest_second(looked: TableFiles, source: TableSource, columns: Sequenc
         columns: Their columns.
 
     Returns:
-        Seconds since 1970; None if no row has a time of the calendar.
+        Seconds since 1970; None if no row has a usable time and usable ids.
 
     Raises:
         StorageError: The store cannot be reached or refuses.
     """
     [column] = [column for column in columns if column.kind == "timestamp"]
-    newest: list[int] = []
-    for piece in looked.pieces:
-        found = _newest_of_statistics(piece, column.source) if piece.format == "parquet" else None
-        if found is None:
-            # Ids do not matter here; what cannot be read is met again, and counted then.
-            batches = read_piece(piece, source, "interactions", [column], [])
-            seconds = [pc.max(batch.column(column.name)).as_py() for batch, _ in batches]
-            found = max((second for second in seconds if second is not None), default=None)
-        newest += [] if found is None else [found]
-    return max(newest, default=None)
+    ids = [column for column in columns if column.feature is not None and column.feature.role is not None]
+    # What the statistics of a row group say is a bound: its newest row may be malformed. So the row groups
+    # are read from the highest bound down, of a log in order only the last one.
+    bounds = [
+        (_newest_of_statistics(piece, column.source) if piece.format == "parquet" else None, piece)
+        for piece in looked.pieces
+    ]
+    newest: int | None = None
+    for bound, piece in sorted(
+        bounds, key=lambda pair: LAST_SECOND if pair[0] is None else pair[0], reverse=True
+    ):
+        if newest is not None and bound is not None and bound <= newest:
+            break
+        # What cannot be read is met again, and counted then.
+        for batch, _ in read_piece(piece, source, "interactions", [*ids, column], [c.name for c in ids]):
+            second = pc.max(batch.column(column.name)).as_py()
+            newest = second if newest is None or (second is not None and second > newest) else newest
+    return newest
 
 
-def _newest_of_statistics(piece: Piece, column: str) -> int | None:
+def can_hold(piece: Piece, column: Column, text: str) -> bool:
+    """Tell from the statistics of a row group whether an id may stand in it.
+
+    Args:
+        piece: The row group, or a file of another format.
+        column: The id.
+        text: The id's text, also where the file has numbers.
+
+    Returns:
+        False if it stands in no row; True otherwise, also where that is not known.
+    """
+    bounds = _read_bounds(piece, column.source)
+    if bounds is None:
+        return True
+    low, high, _ = bounds
+    if isinstance(low, int) and isinstance(high, int):
+        return bool(re.fullmatch(r"0|-?[1-9][0-9]{0,18}", text)) and low <= int(text) <= high
+    return not (isinstance(low, str) and isinstance(high, str)) or low <= text <= high
+
+
+def _read_bounds(piece: Piece, column: str) -> tuple[Any, Any, pa.DataType] | None:
+    """Give the smallest and the largest value of a row group's column, and its type, where they are known."""
+    if piece.format != "parquet":
+        return None
     try:
         table = open_table(piece.path)
         kind = table.schema_arrow.field(column).type
@@ -388,11 +471,22 @@ def _newest_of_statistics(piece: Piece, column: str) -> int | None:
         statistics = chunk.statistics
         if statistics is None or not statistics.has_min_max:
             return None
-        second = cast_timestamp(pa.array([statistics.max], kind))[0].as_py()
-    except (OSError, OverflowError, pa.ArrowException):
+        return statistics.min, statistics.max, kind
+    except (OSError, KeyError, UnicodeDecodeError, OverflowError, pa.ArrowException):
         return None
-    # With such a time in it, the row group has to be read.
-    return second if is_calendar_time(second) else None
+
+
+def _newest_of_statistics(piece: Piece, column: str) -> int | None:
+    bounds = _read_bounds(piece, column)
+    if bounds is None:
+        return None
+    _, latest, kind = bounds
+    try:
+        second = cast_timestamp(pa.array([latest], kind))[0].as_py()
+    except (OverflowError, pa.ArrowException):
+        return None
+    # With an impossible time in it, the row group has to be read.
+    return second if is_possible_time(second, piece.latest_second) else None
 
 
 def _name_of(location: str) -> str:
@@ -409,6 +503,18 @@ def _open_parquet(file: DataFile) -> pq.ParquetFile:
         raise DataError(
             f"{file.path}: expected a Parquet file. It cannot be read as one: {error} {remedy}"
         ) from error
+
+
+def _unify_shown(parts: list[pa.Table], names: Sequence[str]) -> list[pa.Table]:
+    """Make texts of columns that are only shown where they are of one type here and of another there."""
+    for name in names:
+        kinds = {part.schema.field(name).type for part in parts}
+        if len({kind for kind in kinds if not pa.types.is_null(kind)}) > 1:
+            parts = [
+                part.set_column(part.column_names.index(name), name, to_text_column(part.column(name)))
+                for part in parts
+            ]
+    return parts
 
 
 def _decode_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -463,6 +569,8 @@ def _require_column(file: str, schema: pa.Schema, name: str, what: str) -> pa.Da
 
 def _check_columns(file: str, schema: pa.Schema, columns: Iterable[Column]) -> None:
     for column in columns:
+        if not column.is_required and column.source not in schema.names:
+            continue
         found = _require_column(file, schema, column.source, _purpose(column))
         name = repr(column.source)
         if column.kind == "timestamp":

@@ -2,6 +2,8 @@
 
 import dataclasses
 import datetime
+import math
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -50,6 +52,21 @@ class Window:
 
 ALL_DAYS: Final = Window()
 """The window that leaves nothing out."""
+
+
+def find_latest_second(latest_time: datetime.datetime | None) -> int:
+    """Find the latest time that an interaction can have.
+
+    Args:
+        latest_time: `ingest.latest_time`.
+
+    Returns:
+        Seconds since 1970: that time, by default a day from now, for clocks that are set wrong.
+    """
+    if latest_time is None:
+        return int(time.time()) + _SECONDS_PER_DAY
+    moment = latest_time if latest_time.tzinfo else latest_time.replace(tzinfo=datetime.UTC)
+    return math.floor(moment.timestamp())
 
 
 def parse_window(window_from: str, window_to: str, window_last_days: int) -> WindowConfig:

@@ -15,7 +15,7 @@ from tfx.utils import path_utils
 from components.artifacts import CandidateIndex, Report
 from components.retrieval_evaluator.config import EvaluationConfig
 from components.retrieval_evaluator.logic import evaluate_model, write_blessing, write_report
-from schemas.contract import EVAL_SPLIT, TRAIN_SPLIT, USER_TOWER
+from schemas.contract import EVAL_SPLIT, TRAIN_SPLIT, USER_TOWER, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
 from schemas.strict_config import from_json, to_json
 
@@ -55,9 +55,15 @@ class RetrievalEvaluatorExecutor(BaseExecutor):
             exec_properties: `feature_spec` and `evaluation_config`, as JSON.
         """
         model = artifact_utils.get_single_instance(input_dict["model"])
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        splits = {
+            name: Path(artifact_utils.get_split_uri([examples], name))
+            for name in artifact_utils.decode_split_names(examples.split_names)
+        }
         report = evaluate_model(
-            train=Path(artifact_utils.get_split_uri(input_dict["examples"], TRAIN_SPLIT)),
-            evaluation=Path(artifact_utils.get_split_uri(input_dict["examples"], EVAL_SPLIT)),
+            train=splits[TRAIN_SPLIT],
+            evaluation=splits[EVAL_SPLIT],
+            validation=splits.get(VALIDATION_SPLIT),
             user_tower=Path(path_utils.serving_model_dir(model.uri)) / USER_TOWER,
             index=Path(artifact_utils.get_single_uri(input_dict["index"])),
             features=from_json(FeatureSpec, exec_properties["feature_spec"]),
@@ -86,7 +92,8 @@ class RetrievalEvaluator(BaseComponent):
         """Declare the step.
 
         Args:
-            examples: InteractionIngest's `examples`, with the train and the eval split.
+            examples: InteractionIngest's `examples`, with the train and the eval split, and the validation
+                split where there is one.
             model: The Trainer's `model`.
             index: CandidateIndexer's `index`.
             feature_spec: The features.

@@ -1,7 +1,9 @@
 """Exact evaluation of retrieval over the whole catalogue.
 
 Every user of the eval split is one query. All catalogue items are ranked, except those that the
-user has in the train split; an item that is held out stays in even then. The rank of a held-out
+user has in the train or the validation split; an item that is held out stays in even then. The
+baseline ranks by popularity in the same splits, all that was known before eval, whether or not the
+model was trained again on both. The rank of a held-out
 item is one more than the number of other ranked items whose score is at least its own, so a tie is
 never an advantage.
 
@@ -18,6 +20,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,9 @@ from schemas.contract import (
     EVALUATION_REPORT_FILE,
     NOT_BLESSED_FILE,
     PROGRESS_LOGGER,
+    TRAIN_SPLIT,
     USER_TOWER,
+    VALIDATION_SPLIT,
 )
 from schemas.errors import DataError, ReleaseError
 from schemas.features import FeatureSpec
@@ -249,7 +254,7 @@ def read_examples(
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """The eval split as queries and targets, with what the train split says about them."""
+    """The eval split as queries and targets, with what the splits before it say about them."""
 
     user_ids: pa.Array
     """[users] large_binary, in the order in which the users first appear in the eval split."""
@@ -260,21 +265,25 @@ class EvaluationData:
     unreachable: np.ndarray
     """[users] int64: the number of distinct held-out items outside the catalogue."""
     seen: ItemSets
-    """The items that the users have in the train split."""
+    """The items that the users have in the splits before."""
     popularity: np.ndarray
-    """[items] float32: the number of train rows with each item."""
+    """[items] float32: the number of rows with each item in the splits before."""
 
 
 def read_evaluation_data(
-    train: Path, evaluation: Path, catalogue_ids: pa.Array, features: FeatureSpec, tower_inputs: Sequence[str]
+    known: Sequence[Path],
+    evaluation: Path,
+    catalogue_ids: pa.Array,
+    features: FeatureSpec,
+    tower_inputs: Sequence[str],
 ) -> EvaluationData:
-    """Turn the two splits into queries, targets, masks and popularity.
+    """Turn the splits into queries, targets, masks and popularity.
 
-    Both are read in batches: of the train split only ids are decoded and only the eval users' items kept,
-    and of the eval split only the first rows' features.
+    All are read in batches: of the splits before eval only ids are decoded and only the eval users' items
+    kept, and of the eval split only the first rows' features.
 
     Args:
-        train: Folder of the train split.
+        known: Folders of the splits before eval: train and, where there is one, validation.
         evaluation: Folder of the eval split.
         catalogue_ids: [items] string ids in the order of the index.
         features: The features.
@@ -302,8 +311,8 @@ def read_evaluation_data(
     user_ids, users = encoded.dictionary, encoded.indices.to_numpy()
     items = _look_up(rows[item].combine_chunks(), catalogue_ids)
 
-    known = items >= 0
-    missing = pa.table({"user": users[~known], "item": rows[item].filter(pa.array(~known))})
+    listed = items >= 0
+    missing = pa.table({"user": users[~listed], "item": rows[item].filter(pa.array(~listed))})
     missing_users = missing.group_by(["user", "item"]).aggregate([])["user"].to_numpy()
 
     by_time = np.lexsort((np.arange(len(users)), rows[timestamp].to_numpy(), users))
@@ -311,7 +320,9 @@ def read_evaluation_data(
 
     seen_users, seen_items = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     popularity = np.zeros(len(catalogue_ids), np.int64)
-    for batch in read_examples(train, {user: "string", item: "string"}):
+    for batch in chain.from_iterable(
+        read_examples(split, {user: "string", item: "string"}) for split in known
+    ):
         batch_users = _look_up(batch.column(user), user_ids)
         batch_items = _look_up(batch.column(item), catalogue_ids)
         popularity += np.bincount(batch_items[batch_items >= 0], minlength=len(catalogue_ids))
@@ -323,7 +334,7 @@ def read_evaluation_data(
     return EvaluationData(
         user_ids=user_ids,
         queries=_read_queries(evaluation, earliest, features, tower_inputs),
-        targets=ItemSets.from_pairs(users[known], items[known], user_count),
+        targets=ItemSets.from_pairs(users[listed], items[listed], user_count),
         unreachable=np.bincount(missing_users, minlength=user_count),
         seen=ItemSets.from_pairs(np.concatenate(seen_users), np.concatenate(seen_items), user_count),
         popularity=popularity.astype(np.float32),
@@ -337,6 +348,7 @@ def evaluate_model(
     index: Path,
     features: FeatureSpec,
     config: EvaluationConfig,
+    validation: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a user tower against an index and the popularity baseline, and decide on the blessing.
 
@@ -347,11 +359,13 @@ def evaluate_model(
         index: The candidate index.
         features: The features.
         config: The cut-offs and the blessing's rule.
+        validation: Folder of the validation split of the raw examples; None where there is none.
 
     Returns:
         The report: `metrics`, `popularity` (the same keys), `users`, `held_out`,
-        `held_out_not_in_catalogue`, `catalogue_items`, `model_id`, `blessed` and `blessing`. The model
-        is blessed where the metric is above popularity's and at least the minimum.
+        `held_out_not_in_catalogue`, `catalogue_items`, `seen_splits` (those whose items are left out of the
+        ranking and count for popularity), `model_id`, `blessed` and `blessing`. The model is blessed where
+        the metric is above popularity's and at least the minimum.
 
     Raises:
         DataError: A split has no rows.
@@ -361,8 +375,9 @@ def evaluate_model(
     tower = load_tower(user_tower, USER_TOWER)
     candidates = read_index(index, columns=[features.item_id.name])
     _refuse_mixed(tower, candidates)
+    known = {TRAIN_SPLIT: train} | ({} if validation is None else {VALIDATION_SPLIT: validation})
     data = read_evaluation_data(
-        train,
+        list(known.values()),
         evaluation,
         candidates.catalogue[features.item_id.name].combine_chunks(),
         features,
@@ -389,6 +404,7 @@ def evaluate_model(
         "held_out": len(data.targets.items) + not_in_catalogue,
         "held_out_not_in_catalogue": not_in_catalogue,
         "catalogue_items": item_count,
+        "seen_splits": list(known),
         "model_id": tower.model_id,
         "blessed": blessed,
         "blessing": {
@@ -445,8 +461,12 @@ def _read_queries(
     types = {feature.name: feature.dtype for feature in features.features}
     list_names = [feature.name for feature in features.features if feature.is_list]
     if features.history is not None:
-        types[features.history.name] = "string"
-        list_names.append(features.history.name)
+        history = features.history
+        types[history.name] = "string"
+        types |= {history.feature_column(one.name): one.dtype for one in features.history_features}
+        if history.gap_column in history.columns:
+            types[history.gap_column] = "int"
+        list_names += history.columns
     unknown = sorted(set(tower_inputs) - set(types))
     if unknown:
         raise ReleaseError(
@@ -484,6 +504,10 @@ def _log(report: dict[str, Any]) -> None:
             for name, value in report["metrics"].items()
         ),
     )
+    if VALIDATION_SPLIT in report["seen_splits"]:
+        progress.info(
+            "What the users have in %s is left out of the ranking.", " and ".join(report["seen_splits"])
+        )
     if report["held_out_not_in_catalogue"]:
         progress.info(
             "%s held-out items are not in the catalogue and count as missed.",

@@ -43,6 +43,7 @@ from schemas.contract import (
     STATISTICS_FILE,
     TRAIN_SPLIT,
     TRAIN_STATISTICS_FILE,
+    TRAINING_STATE_FILE,
     USER_TOWER,
 )
 from schemas.errors import ConfigError, ReleaseError
@@ -64,6 +65,8 @@ from schemas.strict_config import parse
 _LOCK_FILE: Final = ".lock"
 _CLAIM_FILE: Final = ".claim"
 _TEMPORARY_PREFIX: Final = ".tmp-"
+_VOCABULARIES: Final = "vocabularies"
+_TRANSFORM_ASSETS: Final = "transform_fn/assets"
 _LOCK_TIMEOUT_SECONDS: Final = 120.0
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
@@ -74,7 +77,7 @@ class PushInputs:
     """The folders that a release is made from."""
 
     model: Path
-    """The Trainer's serving model: user_tower/, item_tower/ and model.json."""
+    """The Trainer's serving model: user_tower/, item_tower/, state/ and model.json."""
     index: Path
     """The candidate index."""
     report: Path
@@ -264,7 +267,17 @@ def _locate_sources(inputs: PushInputs) -> dict[str, Path]:
 
 
 def _compose_state(inputs: PushInputs, model_id: str, folder: Path) -> Path:
-    folder.mkdir()
+    trained = _read_json(inputs.model / STATE / TRAINING_STATE_FILE, (MODEL_ID,))
+    if trained[MODEL_ID] != model_id:
+        raise ReleaseError(
+            f"{inputs.model / STATE} comes from another training than its model: expected model id "
+            f"{model_id!r}. Received: {trained[MODEL_ID]!r}. Train again."
+        )
+    shutil.copytree(inputs.model / STATE, folder)
+    vocabularies = inputs.transform_graph / _TRANSFORM_ASSETS
+    # A transform graph without a vocabulary has no such folder in a pod.
+    if vocabularies.is_dir():
+        shutil.copytree(vocabularies, folder / _VOCABULARIES)
     source = inputs.statistics / f"Split-{TRAIN_SPLIT}" / STATISTICS_FILE
     try:
         shutil.copyfile(source, folder / TRAIN_STATISTICS_FILE)
@@ -277,7 +290,7 @@ def _compose_state(inputs: PushInputs, model_id: str, folder: Path) -> Path:
 
 
 def _describe(inputs: PushInputs, sources: dict[str, Path]) -> dict[str, Any]:
-    model = _read_json(inputs.model / MODEL_INFO_FILE, (MODEL_ID, "dim", "temperature"))
+    model = _read_json(inputs.model / MODEL_INFO_FILE, (MODEL_ID, "dim", "temperature", "warm_start"))
     report = _read_json(inputs.report / EVALUATION_REPORT_FILE, (MODEL_ID, "metrics", "popularity"))
     index = _read_json(inputs.index / PART_FILE, ("dim", "items"))
     for part in PARTS:
@@ -300,6 +313,7 @@ def _describe(inputs: PushInputs, sources: dict[str, Path]) -> dict[str, Any]:
         "transform_sha256": hash_folder(inputs.transform_graph),
         "metrics": report["metrics"],
         "popularity": report["popularity"],
+        "warm_start": model["warm_start"],
     }
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfx.components.trainer.executor import GenericExecutor
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
-from tfx.types import standard_artifacts
+from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.artifact import Artifact
 from tfx.types.channel import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import io_utils
 
-from components.tower_trainer.logic import compose_custom_config, drop_epochs
+from components.artifacts import Catalogue
+from components.tower_trainer.logic import compose_custom_config, drop_run_parameters
+from schemas.contract import TRAIN_SPLIT, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
 from schemas.strict_config import to_json
 
@@ -30,11 +34,14 @@ class TowerTrainerSpec(ComponentSpec):
         "feature_spec": ExecutionParameter(type=str),
         "trainer_config": ExecutionParameter(type=str),
         "epochs": ExecutionParameter(type=int),
+        "checkpoint_directory": ExecutionParameter(type=str),
+        "serving_directory": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
         "schema": ChannelParameter(type=standard_artifacts.Schema),
+        "catalogue": ChannelParameter(type=Catalogue),
     }
     OUTPUTS: ClassVar = {
         "model": ChannelParameter(type=standard_artifacts.Model),
@@ -54,22 +61,36 @@ class TowerTrainerExecutor(GenericExecutor):
         """Call the run_fn.
 
         Args:
-            input_dict: `examples`, `transform_graph` and `schema`.
+            input_dict: `examples`, `transform_graph`, `schema` and `catalogue`. Of the examples the train
+                split is read, and the validation split where there is one.
             output_dict: `model` and `model_run`.
-            exec_properties: `run_fn`, `feature_spec`, `trainer_config` and `epochs`.
+            exec_properties: `run_fn`, `feature_spec`, `trainer_config`, `epochs`, `checkpoint_directory` and
+                `serving_directory`.
 
         Raises:
             ConfigError: The epochs are no whole number from 1 on.
             DssmError: As the run_fn says.
         """
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        validation_files = []
+        if VALIDATION_SPLIT in artifact_utils.decode_split_names(examples.split_names):
+            uri = artifact_utils.get_split_uri([examples], VALIDATION_SPLIT)
+            validation_files.append(io_utils.all_files_pattern(uri))
         properties = {
             "run_fn": exec_properties["run_fn"],
             "custom_config": compose_custom_config(
-                exec_properties["feature_spec"], exec_properties["trainer_config"], exec_properties["epochs"]
+                exec_properties["feature_spec"],
+                exec_properties["trainer_config"],
+                epochs=exec_properties["epochs"],
+                checkpoint_directory=exec_properties["checkpoint_directory"] or "",
+                serving_directory=exec_properties["serving_directory"] or "",
+                catalogue=artifact_utils.get_single_uri(input_dict["catalogue"]),
+                validation_files=validation_files,
             ),
             # TFX reads both; the epochs above say how long.
             "train_args": "{}",
-            "eval_args": "{}",
+            # By default TFX would hand over the eval split, which no training may see.
+            "eval_args": json.dumps({"splits": [TRAIN_SPLIT]}),
         }
         super().Do(input_dict, output_dict, properties)
 
@@ -78,7 +99,7 @@ class TowerTrainer(BaseComponent):
     """Trains both towers.
 
     TFX's Trainer takes settings as one JSON text, in which a run parameter would silently be a
-    constant; here the epochs are an execution property of their own. The node's id is Trainer.
+    constant; here each is an execution property of its own. The node's id is Trainer.
     """
 
     SPEC_CLASS = TowerTrainerSpec
@@ -89,10 +110,13 @@ class TowerTrainer(BaseComponent):
         examples: BaseChannel,
         transform_graph: BaseChannel,
         schema: BaseChannel,
+        catalogue: BaseChannel,
         run_fn: str,
         feature_spec: FeatureSpec,
         trainer_config: Any,
         epochs: int | RuntimeParameter,
+        checkpoint_directory: str | RuntimeParameter,
+        serving_directory: str | RuntimeParameter,
     ) -> None:
         """Declare the step.
 
@@ -100,21 +124,28 @@ class TowerTrainer(BaseComponent):
             examples: Transform's `transformed_examples`.
             transform_graph: Transform's `transform_graph`.
             schema: FeatureSchema's `schema`.
-            run_fn: Dotted path of the function that trains; it finds both of the following as JSON in
-                its custom_config.
+            catalogue: InteractionIngest's `catalogue`.
+            run_fn: Dotted path of the function that trains; it finds what follows in its
+                custom_config.
             feature_spec: The features.
-            trainer_config: A `TrainerConfig`, whose own epochs are not used.
+            trainer_config: A `TrainerConfig`, whose own epochs and checkpoint directory are not used.
             epochs: Passes over the train split; may be a RuntimeParameter.
+            checkpoint_directory: Folder of the checkpoints of all trainings, a path or URI; '' for none.
+            serving_directory: Where the releases are that a warm start begins from, a path or URI; '' where
+                none is wanted.
         """
         super().__init__(
             spec=TowerTrainerSpec(
                 examples=examples,
                 transform_graph=transform_graph,
                 schema=schema,
+                catalogue=catalogue,
                 run_fn=run_fn,
                 feature_spec=to_json(feature_spec),
-                trainer_config=drop_epochs(to_json(trainer_config)),
+                trainer_config=drop_run_parameters(to_json(trainer_config)),
                 epochs=epochs,
+                checkpoint_directory=checkpoint_directory,
+                serving_directory=serving_directory,
                 model=Channel(type=standard_artifacts.Model),
                 model_run=Channel(type=standard_artifacts.ModelRun),
             )

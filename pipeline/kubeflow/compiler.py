@@ -37,6 +37,10 @@ _DESCRIPTIONS: Final = {
     "window_last_days": "Days of interactions that are read, back from the newest one; 0 for no limit.",
     "epochs": "Passes over the train split.",
     "serving_directory": "Where releases go: a URI, or a path that the pods see.",
+    "checkpoint_directory": (
+        "Where a training that is killed finds its checkpoints again: a URI, or a path that the pods see; "
+        "empty for none."
+    ),
 }
 
 # A pod that waits for a free node is not yet on its deadline.

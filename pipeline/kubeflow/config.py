@@ -162,6 +162,9 @@ class KubeflowConfig:
     """Default of the run parameter data_directory. Null: data.directory."""
     serving_directory: str | None = None
     """Default of the run parameter serving_directory. Null: serving.directory."""
+    checkpoint_directory: str | None = None
+    """Default of the run parameter checkpoint_directory. Null: training.checkpoint.directory, and where that
+    is null too, no checkpoints."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When a node fetches the image."""
     image_pull_secrets: tuple[KubernetesName, ...] = ()

@@ -55,7 +55,14 @@ def prepare_config(config: PipelineConfig, target: Target = "kubeflow") -> Pipel
         serving=dataclasses.replace(
             config.serving, directory=kubeflow.serving_directory or config.serving.directory
         ),
-        training=dataclasses.replace(config.training, replicas=_replicas(config)),
+        training=dataclasses.replace(
+            config.training,
+            replicas=_replicas(config),
+            checkpoint=dataclasses.replace(
+                config.training.checkpoint,
+                directory=kubeflow.checkpoint_directory or config.training.checkpoint.directory,
+            ),
+        ),
     )
 
 
@@ -72,6 +79,9 @@ def relative_locations(config: PipelineConfig) -> list[str]:
         "data_directory": ("data.directory", config.data.directory),
         "serving_directory": ("serving.directory", config.serving.directory),
     }
+    checkpoints = config.training.checkpoint.directory
+    if checkpoints is not None:
+        locations["checkpoint_directory"] = ("training.checkpoint.directory", checkpoints)
     return [
         f"{key} {value!r} is relative, and each pod has files of its own: set kubeflow.{parameter} to a "
         f"URI or to a path below a volume, or give the run parameter {parameter} with each run."

@@ -17,10 +17,10 @@ import yaml
 from pipeline.kubeflow.client import Kubeflow, KubeflowError
 from pipeline.kubeflow.lint import REMOTE_URI
 from pipeline.kubeflow.preparation import is_relative
+from pipeline.parameters import LOCATIONS, OPTIONAL_LOCATIONS
 from schemas.contract import PROGRESS_LOGGER
 
 _CONFLICT: Final = 409
-_LOCATIONS: Final = ("data_directory", "serving_directory")
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
 
@@ -133,8 +133,10 @@ def read_parameters(texts: Sequence[str], compiled: CompiledPipeline) -> dict[st
     ]
     if missing:
         raise KubeflowError(f"Expected a value of {', '.join(missing)}: give --parameter {missing[0]}=VALUE.")
-    for name in _LOCATIONS:
+    for name in LOCATIONS:
         location = values.get(name, compiled.parameters.get(name, {}).get("defaultValue"))
+        if name in OPTIONAL_LOCATIONS and location == "":
+            continue
         if isinstance(location, str) and is_relative(location):
             raise KubeflowError(
                 f"{name}: expected a URI, or a path below a volume: a relative path is in the pod's own"

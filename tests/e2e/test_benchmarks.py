@@ -60,3 +60,60 @@ def test_ingest_runs_and_makes_the_arrow_programs_examples(repository, tmp_path)
     assert {"bytes_per_interaction_1m", "latest_per_user_with_history_10m"} <= set(document["figures"])
     assert all(figure["value"] > 0.0 for figure in document["figures"].values())
     assert {len(runs) for runs in document["raw"].values()} == {1}
+
+
+def test_warm_start_runs_and_beats_a_cold_start(repository, tmp_path):
+    completed = subprocess.run(
+        [
+            sys.executable,
+            repository / "benchmarks/warm_start.py",
+            "--quick",
+            "--json",
+            tmp_path / "warm_start.json",
+        ],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    document = json.loads((tmp_path / "warm_start.json").read_text())
+    figures = document["figures"]
+    assert set(figures) == {"warm_start_recall_gain", "recall_at_50_warm", "recall_at_50_cold"}
+    assert figures["warm_start_recall_gain"]["bar"] == 0.0
+    assert figures["warm_start_recall_gain"]["value"] > 0.0
+    # The vocabulary of the next day is another one.
+    assert document["raw"]["items_new"][0] > 0
+
+
+def test_training_runs_beside_tensorflow_recommenders(repository, tmp_path):
+    completed = subprocess.run(
+        [
+            sys.executable,
+            repository / "benchmarks/training.py",
+            "--quick",
+            "--json",
+            tmp_path / "training.json",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    document = json.loads((tmp_path / "training.json").read_text())
+    bars = {name: figure["bar"] for name, figure in document["figures"].items() if figure["bar"] is not None}
+    assert bars == {
+        "speed_vs_tfrs_512": 1.3,
+        "speed_vs_tfrs_4096": 1.5,
+        "memory_vs_tfrs_16384": 0.25,
+        "big_table_adagrad": 0.85,
+        "big_table_lazy_adam": 0.85,
+        "files_vs_memory": 0.85,
+    }
+    assert document["figures"]["memory_vs_tfrs_16384"]["at_most"]
+    assert 0.0 < document["figures"]["share_of_matmul_rate"]["value"] < 1.0
+    assert all(figure["value"] > 0.0 for figure in document["figures"].values())
+    assert document["versions"]["tensorflow-recommenders"] == "0.7.7"

@@ -41,6 +41,7 @@ EDGES = {
     ("Transform", "transformed_examples", "Trainer", "examples"),
     ("Transform", "transform_graph", "Trainer", "transform_graph"),
     ("FeatureSchema", "schema", "Trainer", "schema"),
+    ("InteractionIngest", "catalogue", "Trainer", "catalogue"),
     ("Trainer", "model", "CandidateIndexer", "model"),
     ("InteractionIngest", "catalogue", "CandidateIndexer", "catalogue"),
     ("InteractionIngest", "examples", "RetrievalEvaluator", "examples"),
@@ -59,6 +60,8 @@ RICH = (
     "run.directory=/host/only/runs",
     "data.directory=s3://bucket/tables",
     "kubeflow.serving_directory=s3://bucket/serving",
+    "kubeflow.checkpoint_directory=s3://bucket/checkpoints",
+    "training.warm_start=true",
     "ingest.window.last_days=28",
     "training.epochs=7",
     "kubeflow.image=registry.example/dssm:1",
@@ -254,6 +257,7 @@ def test_run_parameters_have_types_and_defaults(rich) -> None:
         "window_last_days": ("NUMBER_INTEGER", 28),
         "epochs": ("NUMBER_INTEGER", 7),
         "serving_directory": ("STRING", "s3://bucket/serving"),
+        "checkpoint_directory": ("STRING", "s3://bucket/checkpoints"),
     }
 
 
@@ -271,6 +275,8 @@ def test_each_run_parameter_is_an_input_of_its_own_and_nowhere_a_constant(rich) 
         ("InteractionIngest", "window_to"): "window_to",
         ("InteractionIngest", "window_last_days"): "window_last_days",
         ("Trainer", "epochs"): "epochs",
+        ("Trainer", "checkpoint_directory"): "checkpoint_directory",
+        ("Trainer", "serving_directory"): "serving_directory",
         ("AnomalyGate", "serving_directory"): "serving_directory",
         ("TowerPusher", "serving_directory"): "serving_directory",
     }
@@ -279,6 +285,7 @@ def test_each_run_parameter_is_an_input_of_its_own_and_nowhere_a_constant(rich) 
     # The default is the only place with the value.
     assert text.count("s3://bucket/tables") == 1
     assert text.count("s3://bucket/serving") == 1
+    assert text.count("s3://bucket/checkpoints") == 1
 
 
 def test_a_step_gets_its_own_section_only(compiler) -> None:

@@ -78,7 +78,8 @@ def push(base: Path, statistics) -> Path:
     files = {
         "model/user_tower/assets.extra/dssm_part.json": {"part": "user_tower"},
         "model/item_tower/assets.extra/dssm_part.json": {"part": "item_tower"},
-        "model/model.json": {"dim": 2, "temperature": 0.1},
+        "model/model.json": {"dim": 2, "temperature": 0.1, "warm_start": None},
+        "model/state/training_state.json": {},
         "index/dssm_part.json": {"part": "index", "dim": 2, "items": 3},
         "report/evaluation_report.json": {"metrics": {"recall_at_10": 0.5}, "popularity": {}},
         "schema/schema.json": {},

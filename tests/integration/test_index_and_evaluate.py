@@ -1,7 +1,9 @@
 """CandidateIndexer and RetrievalEvaluator through their executors, on real artifacts."""
 
 import json
+import logging
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -156,9 +158,31 @@ def test_report_and_blessing_of_a_good_model(artifacts, tmp_path):
     assert report["popularity"]["recall_at_2"] == 0
     assert (report["users"], report["held_out"], report["held_out_not_in_catalogue"]) == (USERS, USERS + 1, 1)
     assert (report["catalogue_items"], report["model_id"], report["blessed"]) == (ITEMS, "m1", True)
+    assert report["seen_splits"] == ["train"]
     assert report["blessing"] == {"metric": "recall_at_1", "value": 1.0, "popularity": 0.0, "minimum": 0.9}
     assert blessing.get_int_custom_property("blessed") == 1
     assert [file.name for file in (tmp_path / "blessing").iterdir()] == ["BLESSED"]
+
+
+def test_what_users_have_in_validation_is_no_candidate(artifacts, tmp_path, caplog):
+    examples = standard_artifacts.Examples()
+    examples.uri = str(tmp_path / "examples")
+    examples.split_names = artifact_utils.encode_split_names(["train", "validation", "eval"])
+    earlier = Path(artifacts["examples"][0].uri)
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "Split-train").symlink_to(earlier / "Split-train")
+    held_out = [(f"u{u}", f"{u + 2}", 2, ["", f"{u}"]) for u in range(USERS)]
+    write_examples(tmp_path / "examples" / "Split-eval", held_out)
+    between = [(f"u{u}", f"{u + 1}", 2, ["", f"{u}"]) for u in range(USERS)]
+    write_examples(tmp_path / "examples" / "Split-validation", between)
+    with caplog.at_level(logging.INFO, logger="dssm.progress"):
+        report, _ = evaluate(
+            {**artifacts, "examples": [examples]}, tmp_path, ks=(1,), blessing_metric="recall_at_1"
+        )
+    # Nearest to u + 0.75 are u + 1 and u, both known; then u + 2.
+    assert report["metrics"]["recall_at_1"] == 1
+    assert report["seen_splits"] == ["train", "validation"]
+    assert "What the users have in train and validation is left out of the ranking." in caplog.text
 
 
 @pytest.mark.parametrize(

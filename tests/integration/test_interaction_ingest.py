@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from apache_beam.runners.portability.fn_api_runner import fn_runner
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.orchestration.data_types import RuntimeParameter
@@ -120,9 +121,11 @@ def ingest(
     properties = {**component.exec_properties}
     assert json.loads(properties["feature_spec"]) == json.loads(to_json(SPEC))
     InteractionIngestExecutor(context).Do({}, {k: [v] for k, v in artifacts.items()}, properties)
-    assert artifact_utils.decode_split_names(artifacts["examples"].split_names) == ["train", "eval"]
+    splits = ["train", "validation", "eval"] if config.validation else ["train", "eval"]
+    assert artifact_utils.decode_split_names(artifacts["examples"].split_names) == splits
     assert examples_utils.get_payload_format_string(artifacts["examples"]) == "FORMAT_TF_EXAMPLE"
-    assert sorted(path.name for path in (tmp_path / "examples").iterdir()) == ["Split-eval", "Split-train"]
+    folders = sorted(path.name for path in (tmp_path / "examples").iterdir())
+    assert folders == sorted(f"Split-{split}" for split in splits)
     assert [path.name for path in (tmp_path / "catalogue").iterdir()] == ["catalogue.parquet"]
     assert [path.name for path in (tmp_path / "report").iterdir()] == ["ingest_report.json"]
     report = json.loads((tmp_path / "report" / "ingest_report.json").read_text("utf-8"))
@@ -130,7 +133,9 @@ def ingest(
         for name in ("window_from", "window_to", "input_fingerprint"):
             assert artifact.get_string_custom_property(name) == report[name]
     assert report["rows_read"] == report["rows_kept"] + sum(report["dropped"].values())
-    assert report["rows_kept"] == report["train_rows"] + report["eval_rows"] + report["skipped_rows"]
+    assert report["rows_kept"] == sum(
+        report[f"{split}_rows"] for split in ("train", "validation", "eval", "skipped")
+    )
     return report
 
 
@@ -193,6 +198,7 @@ def test_examples_catalogue_and_report_of_a_small_shop(tmp_path, caplog):
         "rows_kept": 5,
         "dropped": {"below_positive_rule": 2, "line_break_in_id": 1, "null_id": 1},
         "train_rows": 4,
+        "validation_rows": 0,
         "eval_rows": 1,
         "skipped_rows": 0,
         "users": 2,
@@ -201,6 +207,7 @@ def test_examples_catalogue_and_report_of_a_small_shop(tmp_path, caplog):
         "unknown_users": 0,
         "unknown_items": 0,
         "filled_defaults": {"age": 1, "price": 1, "tags": 1, "device": 1},
+        "history_values_cut": {},
         "user_table_dropped": {"line_break_in_id": 1},
         "item_table_dropped": {},
         "first_timestamp": 10,
@@ -259,8 +266,16 @@ def test_every_runner_writes_the_same_rows_once(tmp_path, monkeypatch, options):
     found = []
     for name, beam_options in (("plain", ()), ("other", options)):
         folder = tmp_path / name
-        write_tables(folder / "data", many_rows(), many_users(), row_group_size=100)
+        log = many_rows()
+        # Without a user, one in each row group.
+        for row in range(0, 400, 101):
+            log.insert(row, (None, 1, 1, 5, "tv"))
+        write_tables(folder / "data", log, many_users(), row_group_size=100)
         report = ingest(folder, config, ("--runner=FnApiRunner", *beam_options))
+        rejected = sorted((folder / "dead_letters").glob("*.parquet"))
+        letters = [row for path in rejected for row in pq.read_table(path).to_pylist()]
+        assert [(row["reason"], row["row_group"]) for row in letters] == [("null_id", n) for n in range(4)]
+        assert report["rejected"] == {"null_id": 4}
         paths = sorted((folder / "examples").rglob("*.gz"))
         files = {str(path.relative_to(folder / "examples")): read_examples(path) for path in paths}
         # 30 users, each with a newest row that is skipped and one that is held out.
@@ -291,6 +306,11 @@ def test_both_joins_write_the_same_rows(tmp_path, monkeypatch, options):
     log = [(user, 1 + n % 6, time, *rest) for n, (user, _, time, *rest) in enumerate(many_rows())]
     users = {"user": [f"user {i}" for i in range(20)], "age": [*range(20)]}
     found = []
+    partitioned: list[int] = []
+    expand = beam_steps.PartitionTable.expand
+    monkeypatch.setattr(
+        beam_steps.PartitionTable, "expand", lambda *args: partitioned.append(1) or expand(*args)
+    )
     for join, beam_options in (("broadcast", ()), ("shuffle", options)):
         folder = tmp_path / join
         write_tables(folder / "data", log, users, row_group_size=100)
@@ -299,9 +319,85 @@ def test_both_joins_write_the_same_rows(tmp_path, monkeypatch, options):
         assert (report["unknown_users"], report["unknown_items"], report["rows_kept"]) == (10, 2, 400)
         files = sorted((folder / "examples").rglob("*.gz"))
         found.append((report, {path.name: read_examples(path) for path in files}))
+        # Both tables are partitioned, or none is.
+        assert len(partitioned) == (2 if join == "shuffle" else 0)
     ages = {row["user"][0]: row["age"][0] for rows in found[1][1].values() for row in rows}
     assert ages == {f"user {i}": i if i < 20 else 40 for i in range(30)}
     assert found[0] == found[1]
+
+
+def test_bundles_that_the_runner_runs_again_change_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(logic, "bucket_count", lambda rows: 3)
+    config = IngestConfig(join="shuffle")
+    write_tables(tmp_path / "data", [*many_rows(), (None, 1, 1, 5, "tv")], many_users(), row_group_size=100)
+
+    def run():
+        report = ingest(tmp_path, config)
+        paths = sorted(path for path in (tmp_path / "examples").rglob("*.gz"))
+        letters = [
+            pq.read_table(path).to_pylist() for path in sorted((tmp_path / "dead_letters").glob("*.parquet"))
+        ]
+        return report, [(path.name, read_examples(path)) for path in paths], letters
+
+    expected = run()
+    lost: list[str] = []
+
+    def lose_once(kind):
+        process = kind.process
+
+        def fail_after_two(self, *args, **options):
+            for count, element in enumerate(process(self, *args, **options)):
+                if count == 2 and kind.__name__ not in lost:
+                    lost.append(kind.__name__)
+                    raise RuntimeError("lost worker")
+                yield element
+            if kind.__name__ not in lost:
+                lost.append(kind.__name__)
+                raise RuntimeError("lost worker")
+
+        monkeypatch.setattr(kind, "process", fail_after_two)
+
+    retried = []
+
+    def retry(kind):
+        process_bundle = kind.process_bundle
+
+        def run_again(self, *args, **options):
+            try:
+                return process_bundle(self, *args, **options)
+            except RuntimeError as error:
+                if "lost worker" not in str(error):
+                    raise
+                retried.append(1)
+                return process_bundle(self, *args, **options)
+
+        monkeypatch.setattr(kind, "process_bundle", run_again)
+
+    for step in (beam_steps.ReadAndClean, beam_steps.AnswerRequests, beam_steps.WriteBucket):
+        lose_once(step)
+    for manager in (fn_runner.BundleManager, *fn_runner.BundleManager.__subclasses__()):
+        if "process_bundle" in vars(manager):
+            retry(manager)
+    assert run() == expected
+    assert sorted(lost) == ["AnswerRequests", "ReadAndClean", "WriteBucket"]
+    assert len(retried) >= len(lost)
+
+
+def test_a_user_with_100_000_interactions_and_a_planted_future_item(tmp_path):
+    log = [("robot", 1 + n % 2, n, 5, "tv") for n in range(100_000)]
+    # The item 3 is the robot's newest, item 4 the newest but one.
+    log += [("robot", 4, 200_000, 5, "tv"), ("robot", 3, 200_001, 5, "tv"), ("bob", 1, 5, 5, "tv")]
+    log += [("bob", 2, 6, 5, "tv"), ("bob", 1, 7, 5, "tv")]
+    write_tables(tmp_path / "data", log, {"user": ["robot", "bob"], "age": [1, 2]}, row_group_size=20_000)
+    report = ingest(tmp_path, IngestConfig(max_positives_per_user=20))
+    assert report["dropped"] == {"over_user_limit": 100_002 - 20}
+    assert (report["train_rows"], report["eval_rows"]) == (19 + 2, 2)
+    train, held_out = read_split(tmp_path, "train"), read_split(tmp_path, "eval")
+    assert all("3" not in row["history"] and "4" not in row["history"] for row in train)
+    assert [(row["user"], row["item"], row["history"]) for row in held_out] == [
+        (["bob"], ["1"], ["1", "2"]),
+        (["robot"], ["3"], ["2", "4"]),
+    ]
 
 
 def test_a_bundle_that_fails_once_and_is_run_again_writes_nothing_twice(tmp_path, monkeypatch):
@@ -406,6 +502,96 @@ def test_a_window_drops_the_other_days_and_is_recorded(tmp_path):
     )
     with pytest.raises(ConfigError, match=r"The run's window .* Received: '2\. January'"):
         ingest(tmp_path, config, window_from="2. January")
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        # Ann's four in order: 4 and 1 and 2 and 3; Bob's two: 2 and 1.
+        (
+            LatestPerUserSplit(kind="latest_per_user"),
+            {"train": ["4", "1", "2"], "validation": ["2"], "eval": ["3", "1"]},
+        ),
+        (
+            CutOffSplit(kind="cut_off", time=datetime.datetime(1970, 1, 4)),
+            {"train": ["4", "1"], "validation": ["2"], "eval": ["3", "2", "1"]},
+        ),
+    ],
+)
+def test_a_third_split_between_train_and_eval(tmp_path, caplog, split, expected):
+    day = 86_400
+    ann, bob = EVAL_OF_ODD_USER, "bob"
+    log = [
+        (ann, 4, 0, 5, "tv"),
+        (ann, 1, 2 * day - 1, 5, "tv"),
+        (ann, 2, 2 * day, 5, "tv"),
+        (ann, 3, 3 * day, 5, "tv"),
+        (bob, 2, 3 * day, 5, "tv"),
+        (bob, 1, 4 * day, 5, "tv"),
+    ]
+    write_tables(tmp_path / "data", log)
+    config = IngestConfig(split=split, validation=True)
+    with caplog.at_level(logging.INFO, logger="dssm.progress"):
+        report = ingest(tmp_path, config)
+    found = {name: [row["item"][0] for row in read_split(tmp_path, name)] for name in expected}
+    assert found == expected
+    [row] = read_split(tmp_path, "validation")
+    assert (row["user"], row["history"]) == ([ann], ["4", "1"])
+    assert report["validation_rows"] == 1
+    assert ", 1 validation, " in caplog.text
+    # Without it, nothing of an earlier run is left.
+    ingest(tmp_path, dataclasses.replace(config, validation=False))
+    assert not (tmp_path / "examples" / "Split-validation").exists()
+
+
+def test_both_joins_write_the_same_item_features_and_gaps(tmp_path, monkeypatch):
+    monkeypatch.setattr(logic, "bucket_count", lambda rows: 3)
+    features = [
+        json.loads(to_json(feature)) | ({"encoding": VOCABULARY} if feature.name == "tags" else {})
+        for feature in SPEC.features
+    ]
+    for feature in features:
+        if feature["name"] == "price":
+            feature["encoding"] = {"kind": "z_score"}
+    history = {
+        "length": 2,
+        "item_features": ["price", "tags"],
+        "values_per_item": 1,
+        "time_gap_buckets": 4,
+    }
+    data = {**json.loads(to_json(SPEC)), "features": features, "history": history}
+    monkeypatch.setitem(globals(), "SPEC", parse(FeatureSpec, data, source="test"))
+    # Items 5 and 6 are in no table.
+    log = [(user, 1 + n % 6, time, *rest) for n, (user, _, time, *rest) in enumerate(many_rows())]
+    found = []
+    for join in ("broadcast", "shuffle"):
+        folder = tmp_path / join
+        write_tables(folder / "data", log, many_users(), row_group_size=100)
+        report = ingest(folder, IngestConfig(join=join, missing_metadata="default"))
+        assert report["history_values_cut"] == {"tags": 1}
+        files = sorted((folder / "examples").rglob("*.gz"))
+        found.append((report, {path.name: read_examples(path) for path in files}))
+    assert found[0] == found[1]
+
+    # From the tables as they were written, and the log in the order (time, row).
+    prices = {"": 0.0, "4": 4.0, "3": 3.0, "2": 9.5, "1": 1.0, "5": 9.5, "6": 9.5}
+    tags = {"": "", "4": "x", "3": "", "2": "z", "1": "none", "5": "none", "6": "none"}
+    past: dict[str, list] = {}
+    expected = []
+    for user, item, second, _, _ in sorted(log, key=lambda row: row[2]):
+        before = past.setdefault(user, [])
+        ids = ["", "", *(one for one, _ in before)][-2:]
+        gaps = [-1, -1, *(second - other for _, other in before)][-2:]
+        expected.append(
+            (user, str(item), second, ids, [prices[i] for i in ids], [tags[i] for i in ids], gaps)
+        )
+        before.append((str(item), second))
+    rows = [row for split in ("train", "eval") for row in read_split(tmp_path / "shuffle", split)]
+    columns = ("history", "history_price", "history_tags", "history_gap_seconds")
+    assert sorted(
+        (row["user"][0], row["item"][0], row["timestamp"][0], *(row[name] for name in columns))
+        for row in rows
+    ) == sorted(expected)
 
 
 def test_each_run_parameter_is_a_property_of_its_own():

@@ -35,6 +35,7 @@ root:
       epochs: {parameterType: NUMBER_INTEGER, defaultValue: 3.0}
       data_directory: {parameterType: STRING, defaultValue: s3://bucket/data}
       serving_directory: {parameterType: STRING, defaultValue: /mnt/releases}
+      checkpoint_directory: {parameterType: STRING, defaultValue: /mnt/checkpoints}
       share: {parameterType: NUMBER_DOUBLE, defaultValue: 0.5}
 ---
 platforms:
@@ -216,7 +217,7 @@ class Handler(BaseHTTPRequestHandler):
         if key in ("run_id", "recurring_run_id"):
             self.find(state.versions, "pipeline_version_id", reference["pipeline_version_id"])
             assert set(reference) == {"pipeline_id", "pipeline_version_id"}
-            known = {"epochs", "data_directory", "serving_directory", "share"}
+            known = {"epochs", "data_directory", "serving_directory", "checkpoint_directory", "share"}
             if not set(content["runtime_config"].get("parameters", {})) <= known:
                 raise RefusedError(400, "unknown parameter")
         if key == "recurring_run_id":
@@ -487,7 +488,7 @@ def test_a_root_in_no_object_store_is_refused_before_any_call(
 
 
 @pytest.mark.parametrize("command", [submit, schedule])
-@pytest.mark.parametrize("name", ["data_directory", "serving_directory"])
+@pytest.mark.parametrize("name", ["data_directory", "serving_directory", "checkpoint_directory"])
 def test_a_relative_directory_is_refused_before_any_call(
     api: Api, spec: Path, command: Callable[..., Result], name: str
 ) -> None:
@@ -495,12 +496,25 @@ def test_a_relative_directory_is_refused_before_any_call(
     assert f"--parameter {name}=" in given
     assert f"kubeflow.{name}" in given
     assert "'some/folder'" in given
-    text = SPEC.replace("s3://bucket/data" if name == "data_directory" else "/mnt/releases", "folder")
-    spec.write_text(text, encoding="utf-8")
+    defaults = {
+        "data_directory": "s3://bucket/data",
+        "serving_directory": "/mnt/releases",
+        "checkpoint_directory": "/mnt/checkpoints",
+    }
+    spec.write_text(SPEC.replace(defaults[name], "folder"), encoding="utf-8")
     assert f"kubeflow.{name}" in error_of(command(api, spec))
     assert api.state.calls == []
     more = ("--no-wait",) if command is submit else ()
     assert command(api, spec, "--parameter", f"{name}=/mnt/folder", *more).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "is_optional"),
+    [("data_directory", False), ("serving_directory", False), ("checkpoint_directory", True)],
+)
+def test_checkpoints_alone_may_have_no_directory(api: Api, spec: Path, name: str, is_optional: bool) -> None:
+    result = submit(api, spec, "--parameter", f"{name}=", "--no-wait")
+    assert (result.exit_code == 0) is is_optional
 
 
 # Credentials

@@ -58,7 +58,8 @@ def write_inputs(base: Path, model_id: str) -> PushInputs:
     parts = {
         base / "model" / "user_tower" / "assets.extra" / "dssm_part.json": {"part": "user_tower"},
         base / "model" / "item_tower" / "assets.extra" / "dssm_part.json": {"part": "item_tower"},
-        base / "model" / "model.json": {"dim": 2, "temperature": 0.1},
+        base / "model" / "model.json": {"dim": 2, "temperature": 0.1, "warm_start": None},
+        base / "model" / "state" / "training_state.json": {},
         base / "index" / "dssm_part.json": {"part": "index", "dim": 2, "items": 3},
         base / "report" / "evaluation_report.json": {"metrics": {"recall_at_10": 0.5}, "popularity": {}},
     }

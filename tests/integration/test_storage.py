@@ -27,7 +27,7 @@ from components.tower_pusher import object_store
 from components.tower_pusher.logic import PushInputs, check_writable, push_if_blessed, push_release
 from schemas import storage
 from schemas.errors import DataError, ReleaseError, StorageError
-from schemas.release import find_latest_release, read_latest_release, read_release
+from schemas.release import copy_latest_state, find_latest_release, read_latest_release, read_release
 
 pytestmark = pytest.mark.integration
 
@@ -103,7 +103,8 @@ def write_inputs(base: Path, model_id: str) -> PushInputs:
     parts = {
         base / "model" / "user_tower" / "assets.extra" / "dssm_part.json": {"part": "user_tower"},
         base / "model" / "item_tower" / "assets.extra" / "dssm_part.json": {"part": "item_tower"},
-        base / "model" / "model.json": {"dim": 2, "temperature": 0.1},
+        base / "model" / "model.json": {"dim": 2, "temperature": 0.1, "warm_start": None},
+        base / "model" / "state" / "training_state.json": {},
         base / "index" / "dssm_part.json": {"part": "index", "dim": 2, "items": 3},
         base / "report" / "evaluation_report.json": {"metrics": {"recall_at_10": 0.5}, "popularity": {}},
     }
@@ -285,6 +286,23 @@ def test_a_release_is_pushed_found_and_copied_once(bucket: Bucket, tmp_path: Pat
     storage.delete_file(f"{serving}/index/2/marker.txt")
     with pytest.raises(ReleaseError, match=r"Release 2 in s3://.* is incomplete: .*marker\.txt is missing"):
         read_latest_release(serving, cache)
+
+
+def test_the_state_is_copied_for_the_next_training_alone(bucket: Bucket, tmp_path: Path) -> None:
+    serving = f"{bucket.uri}/serving"
+    assert copy_latest_state(serving, tmp_path / "state") is None
+    for model_id in ("a", "b"):
+        push_release(write_inputs(tmp_path / model_id, model_id), serving, run_id="r")
+
+    read_latest_release(serving, tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("state"))
+
+    released = copy_latest_state(serving, tmp_path / "state")
+    assert (released.version, released.location) == (2, f"{serving}/state/2")
+    assert json.loads((tmp_path / "state" / "training_state.json").read_text())["model_id"] == "b"
+    storage.write_bytes(f"{serving}/state/2/training_state.json", b"{}")
+    with pytest.raises(ReleaseError, match=r"training_state\.json has 2 bytes instead of"):
+        copy_latest_state(serving, tmp_path / "again")
 
 
 def test_the_same_model_is_pushed_once(bucket: Bucket, tmp_path: Path) -> None:

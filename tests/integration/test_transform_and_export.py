@@ -14,19 +14,20 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
+import tf_keras
 import yaml
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 
 from schemas.features import FeatureSpec
 from schemas.metadata import build_schema
 from schemas.strict_config import parse, to_json
-from trainer.config import TrainerConfig
+from trainer.config import ModelConfig, TrainerConfig
 from trainer.export import export_towers
 from trainer.input import read_columns
 from trainer.preprocessing import preprocessing_fn
 from trainer.run_fn import run_fn
 from trainer.towers import build_towers
-from trainer.vocabularies import EncodedSize, encoded_sizes, item_log_q
+from trainer.vocabularies import EncodedSize, encoded_sizes, item_log_q, table_rows
 
 pytestmark = pytest.mark.integration
 
@@ -76,6 +77,28 @@ features:
      encoding: {kind: vocabulary, top_k: 1, oov_buckets: 2}}
 """
 
+# A history with every kind of item feature beside its ids, and the time since each.
+HISTORY = """
+name: history
+history:
+  name: history
+  length: 3
+  item_features: [genres, year, era, brand, price, look, title]
+  values_per_item: 2
+  time_gap_buckets: 2
+features:
+  - {name: user_id, dtype: string, tower: user, role: user_id}
+  - {name: income, dtype: float, tower: user, encoding: {kind: z_score}}
+  - {name: item_id, dtype: string, tower: item, role: item_id, encoding: {kind: vocabulary, oov_buckets: 2}}
+  - {name: genres, dtype: string, tower: item, multi_valued: true, encoding: {kind: vocabulary}}
+  - {name: year, dtype: int, tower: item, encoding: {kind: bucketize, buckets: 2}}
+  - {name: era, dtype: int, tower: item, encoding: {kind: vocabulary}}
+  - {name: brand, dtype: string, tower: item, encoding: {kind: hashed, buckets: 1000}}
+  - {name: price, dtype: float, tower: item, encoding: {kind: z_score}}
+  - {name: look, dtype: float, length: 2, tower: item, encoding: {kind: vector}}
+  - {name: title, dtype: string, tower: item, encoding: {kind: text, ngrams: 2, buckets: 1000}, default: ''}
+"""
+
 # user, item, job, year, genres, history, zip code, device
 LOG = [
     ("1", "a b", "clerk", 1990, [], ["", "", ""], "123", "phone"),
@@ -97,6 +120,33 @@ TITLES = ["Red, WOOL socks", "red wool socks!", "", " -- ", "Élan 2", "socks", 
 WORDS = ["Hello", "TensorFlow", "2.x", "Hello", "Hello", "TensorFlow", "2.x", "2.x"]
 for i, row in enumerate(ROWS):
     row |= {"title": TITLES[i], "word": WORDS[i], "taste": [i / 2, -1.0, 0.25], "weight": 0.5 * i}
+# What the item table says of each item.
+CATALOGUE = {
+    "a b": {"genres": [], "year": 1990, "brand": "b", "price": 1.0, "look": [1.0, 0.5], "title": "Red socks"},
+    "🎬": {"genres": ["drama"], "year": 2000, "brand": "b2", "price": 3.0, "look": [0.0, 2.0], "title": ""},
+    'x, "y"': {
+        "genres": ["sci fi", "drama"], "year": -5, "brand": "", "price": 5.0, "look": [3.0, 3.0], "title": "A"
+    },
+    " lead": {
+        "genres": ["drama"], "year": 2000, "brand": "b2", "price": 2.0, "look": [0.0, 0.0], "title": "one two"
+    },
+    "not seen": {
+        "genres": ["opera"], "year": 1, "brand": "b9", "price": 9.0, "look": [9.0, 9.0], "title": "Élan"
+    },
+}  # fmt: skip
+NO_ITEM = {"genres": [], "year": 0, "brand": "", "price": 0.0, "look": [0.0, 0.0], "title": ""}
+for i, row in enumerate(ROWS):
+    past = [CATALOGUE.get(item, NO_ITEM) for item in row["history"]]
+    item = CATALOGUE[row["item_id"]]
+    row |= {"era": item["year"] // 10, **{name: item[name] for name in ("brand", "price", "look")}}
+    row |= {
+        f"history_{name}": [each[name] for each in past]
+        for name in ("year", "brand", "price", "look", "title")
+    }
+    row["history_era"] = [each["year"] // 10 for each in past]
+    row["history_genres"] = [(each["genres"] + ["", ""])[:2] for each in past]
+    # Seconds since each: position p of row i is 100 i + p ago.
+    row["history_gap_seconds"] = [100 * i + p if name else -1 for p, name in enumerate(row["history"])]
 # Neither the ids nor the words were seen in training.
 NEW_ROW = {
     "user_id": "stranger",
@@ -173,7 +223,7 @@ def transform(schema_text, directory, has_weights=False):
 def to_example(row, names):
     example = tf.train.Example()
     for name in names:
-        values = row[name] if isinstance(row[name], list) else [row[name]]
+        values = np.ravel(np.array(row[name], object)).tolist()
         feature = example.features.feature[name]
         if isinstance(values[0] if values else "", str):
             feature.bytes_list.value.extend(value.encode() for value in values)
@@ -192,12 +242,30 @@ def to_columns(rows):
 
 
 def served_names(spec, side):
-    history = [spec.history.name] if side == "user" else []
-    return [feature.name for feature in spec.tower_features(side)] + history
+    history = spec.history.columns if side == "user" else ()
+    return [*(feature.name for feature in spec.tower_features(side)), *history]
 
 
 def files_in(directory):
     return sorted(path.name for path in directory.iterdir())
+
+
+def make_fn_args(data, directory):
+    """What TFX gives to run_fn."""
+    return SimpleNamespace(
+        custom_config={
+            "feature_spec": to_json(data.spec),
+            "trainer_config": to_json(parse(TrainerConfig, TRAINER_CONFIG, "test")),
+            "catalogue": "",
+            "validation_files": [],
+            "checkpoint_directory": "",
+            "serving_directory": "",
+        },
+        train_files=data.files,
+        transform_graph_path=data.graph,
+        serving_model_dir=str(directory / "serving"),
+        model_run_dir=str(directory / "run"),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -209,17 +277,7 @@ def shop(tmp_path_factory):
 def trained(shop, tmp_path_factory):
     """run_fn on the transformed examples, as TFX calls it."""
     directory = tmp_path_factory.mktemp("model")
-    fn_args = SimpleNamespace(
-        custom_config={
-            "feature_spec": to_json(shop.spec),
-            "trainer_config": to_json(parse(TrainerConfig, TRAINER_CONFIG, "test")),
-        },
-        train_files=shop.files,
-        transform_graph_path=shop.graph,
-        serving_model_dir=str(directory / "serving"),
-        model_run_dir=str(directory / "run"),
-    )
-    run_fn(fn_args)
+    run_fn(make_fn_args(shop, directory))
     return directory
 
 
@@ -401,18 +459,8 @@ def test_ids_beyond_a_cut_off_keep_their_identity_and_share_their_mean_probabili
 
 
 def test_the_kinds_without_a_vocabulary_train_and_serve_in_a_fresh_process(kinds, tmp_path):
-    fn_args = SimpleNamespace(
-        custom_config={
-            "feature_spec": to_json(kinds.spec),
-            "trainer_config": to_json(parse(TrainerConfig, TRAINER_CONFIG, "test")),
-        },
-        train_files=kinds.files,
-        transform_graph_path=kinds.graph,
-        serving_model_dir=str(tmp_path / "trained"),
-        model_run_dir=str(tmp_path / "run"),
-    )
-    run_fn(fn_args)
-    info = json.loads((tmp_path / "trained" / "model.json").read_text())
+    run_fn(make_fn_args(kinds, tmp_path))
+    info = json.loads((tmp_path / "serving" / "model.json").read_text())
     assert math.isfinite(info["final_loss"])
 
     config = parse(TrainerConfig, TRAINER_CONFIG, "test").model
@@ -435,6 +483,168 @@ def test_the_kinds_without_a_vocabulary_train_and_serve_in_a_fresh_process(kinds
     lacking = to_example(ROWS[0], [name for name in names if name != "taste"])
     left, right = served["serving_examples"](examples=tf.constant([given, lacking]))["embedding"].numpy()
     np.testing.assert_allclose(left, right, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory):
+    return transform(HISTORY, tmp_path_factory.mktemp("past"))
+
+
+def test_features_of_the_history_are_encoded_as_the_items_own(past):
+    columns = past.columns
+    # Rows per era: 199 4, 200 3, -1 1; that of the item not seen, 0, is the one behind them.
+    np.testing.assert_array_equal(columns["history_era"][5], [-1, 0, 0])
+    np.testing.assert_array_equal(columns["history_era"][7], [1, 2, 3])
+    prices = np.array([1.0] * 4 + [3.0] * 2 + [5.0, 2.0])
+    expected = (np.array([3.0, 5.0, 9.0]) - prices.mean()) / prices.std()
+    np.testing.assert_allclose(columns["history_price"][7], expected, rtol=1e-5)
+    np.testing.assert_array_equal(columns["history_brand"][7], fast_hash(["b2", "", "b9"], 1000))
+    # What an item has in a row of its own, it has in a history.
+    for name in ("year", "era", "brand", "price", "look"):
+        own = dict(zip([row[1] for row in LOG], columns[name], strict=True))
+        for row, history in enumerate(row[5] for row in LOG):
+            for position, item in enumerate(history):
+                if item in own:
+                    np.testing.assert_array_equal(columns[f"history_{name}"][row, position], own[item])
+
+
+def test_lists_in_the_history_have_places_for_each_item(past):
+    columns = past.columns
+    # drama in 4 rows, sci fi in 1, opera in none.
+    np.testing.assert_array_equal(columns["history_genres"][7], [[0, -1], [1, 0], [2, -1]])
+    np.testing.assert_array_equal(columns["history_genres"][5], [[-1, -1], [-1, -1], [-1, -1]])
+    red, socks, a, elan = fast_hash(["red", "socks", "a", "élan"], 1000)
+    # The pair "red socks" has no place left.
+    np.testing.assert_array_equal(columns["history_title"][5], [[-1, -1], [red, socks], [red, socks]])
+    np.testing.assert_array_equal(columns["history_title"][7], [[-1, -1], [a, -1], [elan, -1]])
+    np.testing.assert_array_equal(columns["history_look"][7], [[0.0, 2.0], [3.0, 3.0], [9.0, 9.0]])
+
+
+def test_the_history_has_padding_where_there_is_no_item(past):
+    for name in ("genres", "year", "era", "brand", "title"):
+        assert (past.columns[f"history_{name}"][0] == -1).all(), name
+    for name in ("price", "look"):
+        assert (past.columns[f"history_{name}"][0] == 0.0).all(), name
+
+
+def test_gaps_are_quantiles_of_those_that_are_there(past):
+    gaps = past.columns["history_gap_seconds"]
+    # 202, 402, 501, 502, 700, 701 and 702 seconds in two buckets. With the padding all were in the upper one.
+    np.testing.assert_array_equal(gaps[[0, 2, 4, 7]], [[-1, -1, -1], [-1, -1, 0], [-1, -1, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(gaps[5, :2], [-1, 0])
+
+
+def test_history_columns_are_parsed_with_a_fixed_shape(past):
+    parsed = past.output.transformed_feature_spec()
+    shapes = {name: tuple(parsed[name].shape) for name in past.spec.history.columns}
+    assert shapes == {
+        "history": (3,),
+        "history_genres": (3, 2),
+        "history_year": (3,),
+        "history_era": (3,),
+        "history_brand": (3,),
+        "history_price": (3,),
+        "history_look": (3, 2),
+        "history_title": (3, 2),
+        "history_gap_seconds": (3,),
+    }
+
+
+def test_rows_of_the_tables_are_named_by_what_they_stand_for(past):
+    rows = table_rows(past.spec, encoded_sizes(past.spec, past.output), past.output)
+    assert [value.decode() for kind, value in rows["item_id"] if kind == "token"] == [
+        "a b", "🎬", 'x, "y"', " lead"
+    ]  # fmt: skip
+    assert rows["item_id"][4:] == [("oov", b"0/2"), ("oov", b"1/2")]
+    assert rows["history_gap_seconds"] == [("bucket", b"0/2"), ("bucket", b"1/2")]
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_every_history_encoder_serves_in_a_fresh_process(past, policy, tmp_path):
+    config = ModelConfig(
+        dim=4,
+        user_layers=(3,),
+        item_layers=(3,),
+        history_encoders=("mean", "position_weighted", "last", "attention", "gru"),
+    )
+    sizes = encoded_sizes(past.spec, past.output)
+    tf_keras.mixed_precision.set_global_policy(policy)
+    try:
+        towers = build_towers(past.spec, config, sizes, seed=3)
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
+    rows = table_rows(past.spec, sizes, past.output)
+    assert {name: table.shape[0] for name, table in towers.tables.items()} == {
+        name: len(rows[name]) for name in towers.tables
+    }
+    export_towers(towers, past.output, past.spec, str(tmp_path), "model-9")
+    assert files_in(tmp_path / "user_tower" / "assets") == [
+        "era_vocabulary", "genres_vocabulary", "item_id_vocabulary"
+    ]  # fmt: skip
+    answer = serve_in_a_fresh_process(past, tmp_path, tmp_path)
+    columns = {name: tf.constant(column) for name, column in past.columns.items()}
+    tolerance = 1e-6 if policy == "float32" else 1e-2
+    for side, tower in (("user", towers.user), ("item", towers.item)):
+        expected = tower(columns, training=False)
+        assert expected.dtype == tf.float32
+        for signature in ("serving_default", "serving_examples"):
+            np.testing.assert_allclose(answer[side][signature], expected, atol=tolerance)
+
+    signatures = tf.saved_model.load(str(tmp_path / "user_tower")).signatures
+    names = served_names(past.spec, "user")
+    # Without any of the history's columns an example counts as one of an empty history.
+    lacking = to_example(ROWS[0], [name for name in names if not name.startswith("history")])
+    pair = tf.constant([to_example(ROWS[0], names), lacking])
+    given, bare = signatures["serving_examples"](examples=pair)["embedding"].numpy()
+    np.testing.assert_allclose(given, bare, atol=tolerance)
+    # Every column of the history reaches the embedding.
+    inputs = signatures["serving_default"].structured_input_signature[1]
+    row = to_columns([ROWS[7]])
+    raw = {name: tf.constant(row[name], spec.dtype) for name, spec in inputs.items()}
+    plain = signatures["serving_default"](**raw)["embedding"].numpy()
+    other = to_columns([ROWS[5]])
+    for name in past.spec.history.columns:
+        changed = raw | {name: tf.constant(other[name], inputs[name].dtype)}
+        assert np.abs(signatures["serving_default"](**changed)["embedding"] - plain).max() > 1e-5, name
+
+
+OWN_TOWER = """
+import tensorflow as tf
+import tf_keras
+
+
+class OwnTower(tf_keras.layers.Layer):
+    def __init__(self, inputs):
+        super().__init__()
+        self._history = inputs.history_embedding
+        self._encoders = inputs.build_history_encoders()
+        self._last = tf_keras.layers.Dense(inputs.config.dim, bias_initializer="ones")
+
+    def call(self, features, training=False):
+        embedded, mask = self._history(features)
+        vectors = [encoder(embedded, mask) for encoder in self._encoders]
+        outputs = self._last(tf.concat([features["income"][:, None], *vectors], axis=1))
+        return tf.math.l2_normalize(outputs, axis=1, epsilon=1e-12)
+
+
+build = OwnTower
+"""
+
+
+def test_own_user_tower_serves_in_a_fresh_process(past, tmp_path, monkeypatch):
+    (tmp_path / "an_own_tower.py").write_text(OWN_TOWER)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = ModelConfig(dim=4, item_layers=(3,), history_encoders=("gru",), user_tower="an_own_tower.build")
+    towers = build_towers(past.spec, config, encoded_sizes(past.spec, past.output), seed=3)
+    export_towers(towers, past.output, past.spec, str(tmp_path), "model-10")
+    # Not where the fresh process could import it from.
+    (tmp_path / "an_own_tower.py").unlink()
+    answer = serve_in_a_fresh_process(past, tmp_path, tmp_path)
+    columns = {name: tf.constant(column) for name, column in past.columns.items()}
+    expected = towers.user(columns, training=False)
+    assert np.ptp(expected, axis=0).max() > 1e-2
+    for signature in ("serving_default", "serving_examples"):
+        np.testing.assert_allclose(answer["user"][signature], expected, atol=1e-6)
 
 
 def serve_in_a_fresh_process(shop, directory, tmp_path):

@@ -17,6 +17,8 @@ SMALL = (
     "training.per_replica_batch=128",
     "training.epochs=9",
     "training.log_interval_steps=20",
+    "training.warm_start=true",
+    "training.checkpoint.interval_steps=60",
     "model.dim=16",
     "model.user_layers=[16]",
     "model.item_layers=[16]",
@@ -42,6 +44,7 @@ def finished(kfp, compiled, workspace, tmp_path_factory):
     serving = tmp_path_factory.mktemp("first") / "serving"
     parameters = {
         "data_directory": str(workspace.directory / "data"), "serving_directory": str(serving), "epochs": 4,
+        "window_last_days": 18, "checkpoint_directory": str(serving.parent / "checkpoints"),
     }  # fmt: skip
     return kfp.run(
         compiled,
@@ -53,8 +56,10 @@ def finished(kfp, compiled, workspace, tmp_path_factory):
 
 
 def read_manifest(run):
-    [manifest] = Path(run.values["serving_directory"]).glob("releases/*/manifest.json")
-    return json.loads(manifest.read_text())
+    """Read the newest release's manifest."""
+    releases = Path(run.values["serving_directory"]) / "releases"
+    newest = max(int(manifest.parent.name) for manifest in releases.glob("*/manifest.json"))
+    return json.loads((releases / str(newest) / "manifest.json").read_text())
 
 
 def read_model(run, kfp):
@@ -74,6 +79,14 @@ def test_every_task_runs_alone_to_a_pushed_release(finished, kfp):
 def test_run_parameters_reach_the_tasks(finished, kfp):
     assert read_model(finished, kfp)["epochs"] == 4
     assert "epoch 4/4" in finished.records["Trainer"].log
+    # 20 days from 2024-01-01 on, of which the last 18.
+    assert finished.artifacts["InteractionIngest", "examples"]["metadata"]["window_from"] == "2024-01-03"
+
+
+def test_checkpoints_are_written_where_the_run_says_and_go_with_the_training(finished):
+    checkpoints = Path(finished.values["checkpoint_directory"])
+    assert checkpoints.is_dir()
+    assert not [path for path in checkpoints.rglob("*") if path.is_file()]
 
 
 def test_task_killed_in_its_first_attempt_is_retried(finished):
@@ -89,15 +102,22 @@ def test_logs_show_progress_and_no_traceback(finished):
         assert "Traceback" not in record.log, name
 
 
-def test_same_spec_with_other_parameters(finished, kfp, compiled, tmp_path):
+def test_same_spec_with_other_parameters(finished, kfp, compiled):
+    first = read_manifest(finished)
     taken_over = {key: value for key, value in finished.artifacts.items() if key[0] not in AFFECTED}
-    parameters = {**finished.parameters, "epochs": 2, "serving_directory": str(tmp_path / "other")}
+    parameters = {**finished.parameters, "epochs": 2, "checkpoint_directory": ""}
     run = kfp.run(compiled, "run-2", parameters, artifacts=taken_over)
     assert set(run.records) == set(AFFECTED)
     assert read_model(run, kfp)["epochs"] == 2
     manifest = read_manifest(run)
-    assert (manifest["run_id"], manifest["version"]) == ("run-2", 1)
-    assert manifest["model_id"] != read_manifest(finished)["model_id"]
+    assert (manifest["run_id"], manifest["version"]) == ("run-2", 2)
+    assert manifest["model_id"] != first["model_id"]
+    # In a pod of its own, from the state of the release that the first run pushed.
+    assert (manifest["warm_start"]["release"], manifest["warm_start"]["model_id"]) == (1, first["model_id"])
+    items = manifest["warm_start"]["tables"]["item_id"]
+    assert (items["new"], items["dropped"]) == (0, 0)
+    assert items["kept"] > 100
+    assert first["warm_start"] is None
 
 
 def test_data_that_do_not_exist_fail_with_one_line(kfp, compiled, tmp_path):

@@ -15,14 +15,15 @@ def test_two_replicas_share_the_mean_over_the_global_batch(tmp_path):
         import sys
         import numpy as np
         import tensorflow as tf
-        import tf_keras
         from trainer.strategy import configure_logical_devices, create_strategy
         configure_logical_devices(2)
         from schemas.features import Feature, FeatureSpec, History, VocabularyEncoding
-        from trainer import training
-        from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
+        from trainer.config import (
+            CheckpointConfig, LossConfig, ModelConfig, OptimizerConfig, TrainerConfig, TrainingConfig,
+        )
         from trainer.input import make_dataset
         from trainer.towers import build_towers
+        from trainer.training import TrainingData, train
         from trainer.vocabularies import EncodedSize
 
         vocabulary = VocabularyEncoding(kind="vocabulary")
@@ -43,13 +44,19 @@ def test_two_replicas_share_the_mean_over_the_global_batch(tmp_path):
         config = TrainerConfig(
             model=model,
             loss=LossConfig(logq=False, temperature=0.5, **masks),
-            training=TrainingConfig(per_replica_batch=8, epochs=1, seed=3),
-        )
-        training.tf_keras.optimizers.Adam = lambda rate, jit_compile: tf_keras.optimizers.SGD(
-            1.0, jit_compile=jit_compile
+            training=TrainingConfig(
+                per_replica_batch=8, epochs=1, seed=3, learning_rate=1.0, scale_learning_rate="none",
+                optimizer=OptimizerConfig(tables="sgd", dense="sgd"),
+                checkpoint=CheckpointConfig(interval_steps=1),
+            ),
         )
         strategy = create_strategy(2)
-        result = training.train(columns, spec, config, sizes, np.zeros(11, np.float32), strategy, sys.argv[1])
+        def run():
+            return train(
+                TrainingData(columns), spec, config, sizes, np.zeros(11, np.float32), strategy,
+                log_directory=sys.argv[1], checkpoint_directory=sys.argv[1] + "/checkpoints",
+            )
+        result = run()
         assert strategy.num_replicas_in_sync == 2
         assert (result.steps, result.global_batch, result.rows_left_out_per_epoch) == (1, 16, 3)
 
@@ -70,6 +77,14 @@ def test_two_replicas_share_the_mean_over_the_global_batch(tmp_path):
             np.testing.assert_allclose(
                 trained.numpy(), start - tf.convert_to_tensor(gradient), 1e-4, 1e-6, err_msg=start.name
             )
+        resumed = run()
+        assert resumed.resumed_from_step == 1
+        assert resumed.final_loss == result.final_loss
+        for trained, again in zip(
+            result.towers.trainable_variables, resumed.towers.trainable_variables, strict=True
+        ):
+            for local, restored in zip(trained.values, again.values, strict=True):
+                np.testing.assert_array_equal(local.numpy(), restored.numpy())
         print("equal")
         """
     )

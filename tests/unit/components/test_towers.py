@@ -95,6 +95,49 @@ def test_lists_of_numbers(tmp_path):
         tower.embed(pa.table({"look": pa.array([[1.0]], pa.list_(pa.float32()))}))
 
 
+def test_lists_of_lists_are_read_row_after_row(tmp_path):
+    import tensorflow as tf
+
+    def call(words, numbers, looks):
+        return {
+            "embedding": tf.stack(
+                [
+                    tf.cast(tf.strings.length(words[:, 1, 0]), tf.float32),
+                    tf.cast(numbers[:, 1], tf.float32),
+                    looks[:, 1, 2],
+                ],
+                axis=1,
+            )
+        }
+
+    module = tf.Module()
+    module.call = tf.function(
+        call,
+        input_signature=[
+            tf.TensorSpec([None, 2, 2], tf.string, "words"),
+            tf.TensorSpec([None, 2], tf.int64, "numbers"),
+            tf.TensorSpec([None, 2, 3], tf.float32, "looks"),
+        ],
+    )
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.call})
+    (tmp_path / "assets.extra").mkdir()
+    part = {"model_id": "m1", "part": "user_tower"}
+    (tmp_path / "assets.extra" / "dssm_part.json").write_text(json.dumps(part))
+    table = pa.table(
+        {
+            "words": [["", "", "abc", ""], ["x", "", "z", "zz"], ["", "", "", ""]],
+            "numbers": [[0, 2**24], [3, 4], [5, 6]],
+            "looks": pa.array([[0, 1, 2, 3, 4, 5.5], [0] * 6, [9] * 6], pa.list_(pa.float32())),
+        }
+    )
+    tower = load_tower(tmp_path, "user_tower")
+    expected = [[3, 2**24, 5.5], [1, 4, 0], [0, 6, 9]]
+    assert tower.embed(table, batch_rows=2).tolist() == expected
+    short = table.set_column(2, "looks", pa.array([[0] * 6, [0] * 5, [0] * 6], pa.list_(pa.float32())))
+    with pytest.raises(DataError, match=r"'looks': expected lists of 6 values\. Received: a list of 5"):
+        tower.embed(short)
+
+
 def test_no_rows_give_no_embeddings(tower_folder):
     assert load_tower(tower_folder, "item_tower").embed(make_table().slice(0, 0)).shape == (0, 4)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.code_fingerprint import fingerprint_code
+from schemas.errors import ConfigError
 
 pytestmark = pytest.mark.unit
 
@@ -17,20 +18,36 @@ def tree(tmp_path):
 
 def test_same_code_same_fingerprint(tree):
     (tree / "trainer" / "__pycache__").mkdir()
-    before = fingerprint_code(tree)
+    before = fingerprint_code(root=tree)
     (tree / "trainer" / "__pycache__" / "logic.pyc").write_bytes(b"x")
     (tree / "notes.py").write_text("not in a package")
-    assert fingerprint_code(tree) == before
+    assert fingerprint_code(root=tree) == before
 
 
 @pytest.mark.parametrize("package", ["schemas", "trainer", "components", "pipeline"])
 def test_a_changed_line_changes_it(tree, package):
-    before = fingerprint_code(tree)
+    before = fingerprint_code(root=tree)
     (tree / package / "logic.py").write_text("VALUE = 2\n")
-    assert fingerprint_code(tree) != before
+    assert fingerprint_code(root=tree) != before
 
 
 def test_a_moved_file_changes_it(tree):
-    before = fingerprint_code(tree)
+    before = fingerprint_code(root=tree)
     (tree / "trainer" / "logic.py").rename(tree / "trainer" / "other.py")
-    assert fingerprint_code(tree) != before
+    assert fingerprint_code(root=tree) != before
+
+
+def test_a_changed_user_tower_changes_it(tree, tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_towers.py").write_text("def build(inputs): ...\n")
+    monkeypatch.syspath_prepend(folder)
+    before = fingerprint_code("own_towers.build", root=tree)
+    assert before != fingerprint_code(root=tree)
+    (folder / "own_towers.py").write_text("def build(inputs): return 1\n")
+    assert fingerprint_code("own_towers.build", root=tree) != before
+
+
+@pytest.mark.parametrize("path", ["build", "no_such_module.build", "no_such_package.towers.build"])
+def test_a_user_tower_that_is_not_there_is_refused(tree, path):
+    with pytest.raises(ConfigError, match=r"model\.user_tower: .*Received: '" + path):
+        fingerprint_code(path, root=tree)

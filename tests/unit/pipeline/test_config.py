@@ -39,6 +39,16 @@ def test_the_shipped_configuration_is_what_the_file_says() -> None:
     assert config.load_features().name == "movielens_100k"
 
 
+def test_early_stopping_needs_the_split_that_it_looks_at() -> None:
+    with pytest.raises(
+        ConfigError, match=r"training\.early_stopping: expected ingest\.validation: true.*false"
+    ):
+        load_config(SHIPPED, ("training.early_stopping={k: 10}",))
+    config = load_config(SHIPPED, ("training.early_stopping={k: 10}", "ingest.validation=true"))
+    assert config.training.early_stopping is not None
+    assert load_config(SHIPPED, ("ingest.validation=true",)).training.early_stopping is None
+
+
 @pytest.mark.parametrize(
     ("override", "path", "value"),
     [

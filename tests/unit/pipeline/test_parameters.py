@@ -30,6 +30,7 @@ def test_local_run_takes_the_values_of_the_configuration(
         window_last_days=0,
         epochs=3,
         serving_directory="/srv/x",
+        checkpoint_directory=str(tmp_path / "runs/movielens_100k/checkpoints"),
         run_id="r",
         input_fingerprint="f",
         code_fingerprint="c",
@@ -40,6 +41,12 @@ def test_uris_stay_as_they_are() -> None:
     parameters = make_parameters("data.directory=s3://bucket/tables", "serving.directory=gs://bucket/serving")
     assert parameters.data_directory == "s3://bucket/tables"
     assert parameters.serving_directory == "gs://bucket/serving"
+
+
+def test_checkpoints_go_where_the_configuration_says() -> None:
+    parameters = make_parameters("training.checkpoint.directory=s3://bucket/checkpoints")
+    assert parameters.checkpoint_directory == "s3://bucket/checkpoints"
+    assert make_parameters("training.checkpoint.directory=/srv/c").checkpoint_directory == "/srv/c"
 
 
 def test_window_comes_from_the_ingest_section() -> None:

@@ -10,6 +10,8 @@ import yaml
 from pipeline.config import load_config
 from pipeline.recommend import read_user, recommend, recommend_items, render
 from schemas.errors import ConfigError, DataError, ReleaseError
+from schemas.features import FeatureSpec
+from schemas.strict_config import parse
 
 pytestmark = pytest.mark.unit
 
@@ -223,12 +225,31 @@ def test_ids_are_compared_as_text(make_config, tmp_path, ids):
 def test_timestamps_of_a_timestamp_type(make_config, tmp_path):
     table = pq.read_table(tmp_path / "interactions.parquet")
     start = datetime.datetime(2026, 1, 1)
-    # The order within one second is the file's: the ingest sees whole seconds only.
-    times = [start + datetime.timedelta(seconds=s) for s in (1, 0, 1, 0, 0.9, 0)]
+    times = [start + datetime.timedelta(seconds=s) for s in (1.2, 0, 1.3, 0, 1.1, 0)]
     column = pa.array(times, pa.timestamp("us"))
     pq.write_table(table.set_column(2, "timestamp", column), tmp_path / "interactions.parquet")
     config = make_config()
     assert read_user(config, config.load_features(), "1").positives == ["a b", "10", "11", "12"]
+
+
+def test_the_log_is_read_as_the_ingest_reads_it(make_config, tmp_path):
+    table = pq.read_table(tmp_path / "interactions.parquet")
+    (tmp_path / "interactions.parquet").unlink()
+    folder = tmp_path / "interactions"
+    folder.mkdir()
+    # Milliseconds where seconds belong, ids that are texts in one file, and a file that is cut off.
+    times = pa.array([5, 1, 9_000_000_000_000, 5, 3, 1])
+    pq.write_table(table.set_column(2, "timestamp", times), folder / "a.parquet", row_group_size=2)
+    ids = table["user_id"].cast(pa.string())
+    items = pa.array([f"b{n}" for n in range(6)])
+    texts = table.set_column(0, "user_id", ids).set_column(1, "item_id", items)
+    pq.write_table(texts, folder / "b.parquet", row_group_size=1)
+    (folder / "c.parquet").write_bytes((folder / "b.parquet").read_bytes()[:-20])
+    content = schema()
+    content["tables"]["interactions"] = {"file": "interactions"}
+    record = read_user(make_config(), parse(FeatureSpec, content, source="test"), "1")
+    assert record.positives == ["10", "b4", "11", "a b", "b0", "b3", "b2"]
+    assert sorted(record.interacted) == sorted(record.positives)
 
 
 def test_known_user(make_config):
@@ -390,3 +411,83 @@ def test_an_item_newer_than_the_release_is_in_no_history(make_config, tmp_path):
     assert [item.score for item in answer.items] == pytest.approx(
         sorted(np.delete(scores, 1))[::-1], abs=1e-6
     )
+
+
+@pytest.fixture
+def given_to_tower(monkeypatch):
+    """What the user tower is given, in place of a tower that reads item features and gaps."""
+    tables = []
+
+    class Tower:
+        inputs = dict.fromkeys(["age", "history", "history_title", "history_gap_seconds"])
+
+        @staticmethod
+        def embed(table):
+            tables.append({name: column[0] for name, column in table.to_pydict().items()})
+            return np.array([[1.0, 0, 0]], np.float32)
+
+    monkeypatch.setattr("pipeline.recommend.load_tower", lambda path, part: Tower)
+    return tables
+
+
+RICH_HISTORY = {"name": "history", "length": 3, "item_features": ["title"], "time_gap_buckets": 2}
+TITLE = {
+    "name": "title",
+    "dtype": "string",
+    "tower": "item",
+    "encoding": {"kind": "text", "buckets": 5},
+    "default": "untitled",
+}
+
+
+def test_the_history_of_a_known_user_has_the_features_and_the_time_since_each_item(
+    make_config, given_to_tower, tmp_path
+):
+    config = make_config(history=RICH_HISTORY, features=[*schema()["features"], TITLE])
+    path = tmp_path / "interactions.parquet"
+    table = pq.read_table(path)
+    # Another user's interaction is the newest of the log, at 23; the user's were at 3, 5, 5 and 9.
+    pq.write_table(table.set_column(2, "timestamp", pa.array([5, 1, 9, 5, 3, 23])), path)
+    answer = recommend(config, "1", {}, [], k=1)
+    assert given_to_tower == [
+        {
+            "age": 20,
+            "history": ["11", "a b", "12"],
+            "history_title": [b"Eleven", b"A and B", b"Twelve"],
+            "history_gap_seconds": [18, 18, 14],
+        }
+    ]
+    assert answer.notes == [
+        "How long ago the items of the history were counts from the log's end, 1970-01-01 00:00:23 UTC."
+    ]
+    # Of the positives that the rules keep, each with its own time.
+    recommend(
+        make_config(
+            ["ingest.max_positives_per_user=2"], history=RICH_HISTORY, features=[*schema()["features"], TITLE]
+        ),
+        "1",
+        {},
+        [],
+        k=1,
+    )
+    assert given_to_tower[1]["history_title"] == [b"", b"A and B", b"Twelve"]
+    assert given_to_tower[1]["history_gap_seconds"] == [-1, 18, 14]
+
+
+def test_a_given_history_counts_as_just_now_and_none_as_padding(make_config, given_to_tower):
+    config = make_config(history=RICH_HISTORY, features=[*schema()["features"], TITLE])
+    answer = recommend(config, "1", {}, ["13", "10"], k=1)
+    assert given_to_tower[0]["history_title"] == [b"", b"Thirteen", b"Ten"]
+    assert given_to_tower[0]["history_gap_seconds"] == [-1, 0, 0]
+    assert answer.notes == ["How long ago the given items were is not known: they count as just now."]
+    recommend(config, None, {"age": "3"}, [], k=1)
+    assert given_to_tower[1]["history_title"] == [b"", b"", b""]
+    assert given_to_tower[1]["history_gap_seconds"] == [-1, -1, -1]
+
+
+def test_a_history_feature_that_the_release_lacks_is_refused(make_config, given_to_tower):
+    brand = {**TITLE, "name": "brand"}
+    history = {**RICH_HISTORY, "item_features": ["title", "brand"]}
+    config = make_config(history=history, features=[*schema()["features"], TITLE, brand])
+    with pytest.raises(ReleaseError, match=r"\['brand'\], which the release's catalogue does not have"):
+        recommend(config, "1", {}, [], k=1)

@@ -227,6 +227,59 @@ def test_a_wrong_spec_says_what_to_change(change: Callable[[dict[str, Any]], Any
         parse(FeatureSpec, data, source="shop.yaml")
 
 
+HISTORY = {"length": 5, "item_features": ["price", "tags"], "values_per_item": 2, "time_gap_buckets": 8}
+
+
+def test_a_history_names_its_columns_and_their_shapes() -> None:
+    data = spec_data() | {"history": HISTORY}
+    data["features"].append(
+        {"name": "look", "dtype": "float", "length": 3, "tower": "item", "encoding": {"kind": "vector"}}
+    )
+    data["history"] = HISTORY | {"item_features": ["tags", "look", "price"]}
+    spec = parse(FeatureSpec, data, source="shop.yaml")
+    assert spec.history is not None
+    assert [feature.name for feature in spec.history_features] == ["tags", "look", "price"]
+    assert spec.history.columns == (
+        "history",
+        "history_tags",
+        "history_look",
+        "history_price",
+        "history_gap_seconds",
+    )
+    shapes = [spec.history.feature_shape(feature) for feature in spec.history_features]
+    assert shapes == [(5, 2), (5, 3), (5,)]
+    plain = parse(FeatureSpec, spec_data(), source="shop.yaml")
+    assert plain.history is not None
+    assert (plain.history_features, plain.history.columns) == ((), ("history",))
+    del data["history"]
+    assert parse(FeatureSpec, data, source="shop.yaml").history_features == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["prise"], r"Received: 'prise'\. Did you mean 'price'\?"),
+        (["hour"], "expected features of the item tower, with an encoding. Received: 'hour'"),
+        (["sku"], "expected features of the item tower, with an encoding. Received: 'sku'"),
+        (["item"], "the item id 'item' is in every history; leave it out"),
+        (["price", "price"], r"expected each of item_features once\. Received twice: \['price'\]"),
+    ],
+)
+def test_the_features_of_a_history_are_those_of_the_item_tower(names: list[str], expected: str) -> None:
+    data = spec_data() | {"history": HISTORY | {"item_features": names}}
+    data["features"].append({"name": "sku", "dtype": "string", "tower": "item"})
+    with pytest.raises(ConfigError, match=expected):
+        parse(FeatureSpec, data, source="shop.yaml")
+
+
+@pytest.mark.parametrize("name", ["history_tags", "history_gap_seconds"])
+def test_no_feature_is_called_as_a_column_of_the_history(name: str) -> None:
+    data = spec_data() | {"history": HISTORY}
+    data["features"].append({"name": name, "dtype": "string", "tower": "user"})
+    with pytest.raises(ConfigError, match=rf"names must be unique .*\['{name}'\] repeat"):
+        parse(FeatureSpec, data, source="shop.yaml")
+
+
 def test_towers_must_read_something() -> None:
     data = spec_data()
     for feature in data["features"]:

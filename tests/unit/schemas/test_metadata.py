@@ -73,6 +73,55 @@ def test_history_has_a_fixed_length(schema):
     assert schema["liked"].presence.min_fraction == 1.0
 
 
+def test_what_a_history_carries_has_the_shape_of_its_items_values():
+    encodings = {
+        "brand": {"dtype": "string", "encoding": VOCABULARY, "values": ["a", "b"]},
+        "tags": {"dtype": "string", "multi_valued": True, "encoding": VOCABULARY},
+        "shelf": {"dtype": "int", "encoding": VOCABULARY, "minimum": 1},
+        "look": {"dtype": "float", "length": 4, "encoding": {"kind": "vector"}, "minimum": 1},
+    }
+    ids = [
+        {"name": "user", "dtype": "string", "tower": "user", "role": "user_id"},
+        {"name": "item", "dtype": "string", "tower": "item", "role": "item_id", "encoding": VOCABULARY},
+    ]
+    features = [*ids, *({"name": name, "tower": "item", **rest} for name, rest in encodings.items())]
+    history = {
+        "name": "liked",
+        "length": 3,
+        "item_features": list(encodings),
+        "values_per_item": 2,
+        "time_gap_buckets": 5,
+    }
+    spec = parse(FeatureSpec, {"name": "shop", "features": features, "history": history}, "test")
+    found = {feature.name: feature for feature in build_schema(spec).feature}
+    columns = [name for name in found if name.startswith("liked")]
+    assert columns == ["liked", "liked_brand", "liked_tags", "liked_shelf", "liked_look", "liked_gap_seconds"]
+    sizes = {name: [dim.size for dim in found[name].shape.dim] for name in columns}
+    assert sizes == {
+        "liked": [3],
+        "liked_brand": [3],
+        "liked_tags": [3, 2],
+        "liked_shelf": [3],
+        "liked_look": [3, 4],
+        "liked_gap_seconds": [3],
+    }
+    kinds = [found[name].type for name in columns]
+    assert kinds == [
+        schema_pb2.BYTES,
+        schema_pb2.BYTES,
+        schema_pb2.BYTES,
+        schema_pb2.INT,
+        schema_pb2.FLOAT,
+        schema_pb2.INT,
+    ]
+    assert all(found[name].presence.min_fraction == 1.0 for name in columns)
+    # Padding is none of an item's values.
+    assert found["liked_brand"].WhichOneof("domain_info") is None
+    assert found["liked_shelf"].WhichOneof("domain_info") is None
+    assert not found["liked_look"].float_domain.HasField("min")
+    assert found["liked_gap_seconds"].int_domain.min == -1
+
+
 def test_values_are_a_string_domain(schema):
     assert list(schema["plan"].string_domain.value) == ["free", "paid"]
     assert schema["user"].WhichOneof("domain_info") is None

@@ -1,9 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from schemas.errors import DataError
-from trainer.input import make_dataset, read_columns
+from trainer.input import distribute_dataset, make_dataset, read_columns
+from trainer.strategy import create_strategy
 
 pytestmark = pytest.mark.unit
 
@@ -34,7 +37,7 @@ RAGGED_SPEC = SPEC | {
 @pytest.mark.parametrize("spec", [SPEC, RAGGED_SPEC], ids=["sparse", "ragged"])
 @pytest.mark.parametrize("rows_per_batch", [1, 2, 100])
 def test_read_columns(tmp_path, monkeypatch, spec, rows_per_batch):
-    monkeypatch.setattr("trainer.input._ROWS_PER_PARSED_BATCH", rows_per_batch)
+    monkeypatch.setattr("trainer.input._ROWS_PER_DECODED_BATCH", rows_per_batch)
     write_examples(tmp_path / "a-0.gz", [(2**41, 0.5, [3, 1], [-1, -1])])
     write_examples(tmp_path / "a-1.gz", [(7, -1.0, [], [-1, 4]), (8, 2.0, [1, 2, 3], [4, 7])])
     (tmp_path / "ignored.txt").write_text("no TFRecord")
@@ -60,6 +63,36 @@ def test_read_columns_without_a_file(tmp_path):
 def test_read_columns_without_a_row(tmp_path):
     write_examples(tmp_path / "a.gz", [])
     with pytest.raises(DataError, match="no row"):
+        read_columns([str(tmp_path / "*.gz")], SPEC)
+
+
+def test_read_columns_of_histories(tmp_path):
+    """Rank 3, row-major, as the lists lie in the examples; and the same rows in the same order again."""
+    spec = {
+        "genres": tf.io.FixedLenFeature([2, 3], tf.int64),
+        "vectors": tf.io.FixedLenFeature([2, 2], tf.float32),
+        "names": tf.io.VarLenFeature(tf.string),
+    }
+    for number in range(3):
+        with tf.io.TFRecordWriter(str(tmp_path / f"{number}.gz"), "GZIP") as writer:
+            genres, vectors = np.arange(6) + 6 * number, np.arange(4) / 2 + number
+            feature = {
+                "genres": tf.train.Feature(int64_list=tf.train.Int64List(value=genres)),
+                "vectors": tf.train.Feature(float_list=tf.train.FloatList(value=vectors)),
+                "names": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"a"])),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    columns = read_columns([str(tmp_path / "*.gz")], spec)
+    np.testing.assert_array_equal(columns["genres"][1], [[6, 7, 8], [9, 10, 11]])
+    np.testing.assert_array_equal(columns["genres"][:, 0, 0], [0, 6, 12])
+    np.testing.assert_array_equal(columns["vectors"][2], [[2.0, 2.5], [3.0, 3.5]])
+    assert columns["genres"].shape == (3, 2, 3)
+    assert columns["names"].tolist() == [[b"a"]] * 3
+
+
+def test_read_columns_with_a_row_of_another_length(tmp_path):
+    write_examples(tmp_path / "a.gz", [(1, 0.5, [], [3, 4]), (2, 0.5, [], [3, 4, 5])])
+    with pytest.raises(DataError, match=r"'history' of .*a\.gz: expected 2 values.*Received: a row with 3"):
         read_columns([str(tmp_path / "*.gz")], SPEC)
 
 
@@ -89,3 +122,35 @@ def test_stream_follows_from_the_seed():
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def ids(dataset, batches):
+    return [batch["id"].tolist() for batch in dataset.take(batches).as_numpy_iterator()]
+
+
+@pytest.mark.parametrize("first_step", [1, 4, 5, 11])
+def test_stream_goes_on_after_any_step(first_step):
+    columns = {"id": np.arange(23)}
+    whole = ids(make_dataset(columns, 5, seed=3), 14)
+    assert ids(make_dataset(columns, 5, seed=3, first_step=first_step), 14 - first_step) == whole[first_step:]
+
+
+def test_workers_share_every_global_batch():
+    columns = {"id": np.arange(50)}
+    whole = ids(make_dataset(columns, 12, seed=3, first_step=2), 6)
+    parts = [
+        ids(make_dataset(columns, 12, seed=3, first_step=2, worker=worker, workers=3), 6)
+        for worker in range(3)
+    ]
+    assert [[*itertools.chain(*of_step)] for of_step in zip(*parts, strict=True)] == whole
+    of_replicas = make_dataset(columns, 12, seed=3, first_step=2, worker=1, workers=3, replicas_per_worker=2)
+    elements = ids(of_replicas, 12)
+    assert [elements[i] + elements[i + 1] for i in range(0, 12, 2)] == parts[1]
+
+
+def test_distributed_dataset_gives_the_replica_its_rows():
+    columns = {"id": np.arange(50)}
+    batches = iter(distribute_dataset(create_strategy(1), columns, 12, seed=3, first_step=2))
+    assert [next(batches)["id"].numpy().tolist() for _ in range(6)] == ids(
+        make_dataset(columns, 12, seed=3, first_step=2), 6
+    )

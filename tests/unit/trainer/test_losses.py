@@ -5,22 +5,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from schemas.errors import ConfigError
 from trainer.config import LossConfig
 from trainer.losses import (
     BatchKeys,
-    build_loss,
+    Candidates,
+    candidate_softmax,
     draw_rotation_offsets,
-    in_batch_mask,
-    in_batch_softmax,
     rotation_logits,
-    rotation_mask,
     rotation_softmax,
 )
 
 pytestmark = pytest.mark.unit
 
-NO_MASK = {"mask_same_item": False, "mask_same_user": False}
+# A block of 5 rows x 24 columns of float32; random_batch has 24 rows, so that the last block is smaller.
+FIVE_ROWS_MIB = 5 * 24 * 4 / 2**20
 
 
 def unit_rows(generator, rows, dim):
@@ -54,6 +52,17 @@ def keys_of(batch, with_history=True):
         users=tf.constant(batch["user_keys"], tf.int64),
         items=tf.constant(batch["item_keys"], tf.int64),
         histories=tf.constant(batch["histories"], tf.int64) if with_history else None,
+    )
+
+
+def candidates_of(batch, logq=True, rows=None):
+    """The batch's own items; the rows that are given are all of them, or a slice of consecutive ones."""
+    return Candidates(
+        embeddings=tf.constant(batch["items"]),
+        items=tf.constant(batch["item_keys"], tf.int64),
+        users=tf.constant(batch["user_keys"], tf.int64),
+        log_share=tf.constant(batch["log_q"]) if logq else None,
+        first_own=0 if rows is None else rows.start,
     )
 
 
@@ -92,19 +101,21 @@ def expected_loss(
     return total, masked / candidates
 
 
+@pytest.mark.parametrize("maximum_logits_mib", [16.0, FIVE_ROWS_MIB])
 @pytest.mark.parametrize(
     ("same_item", "same_user", "with_history", "logq"), list(itertools.product([False, True], repeat=4))
 )
-def test_in_batch_equals_plain_loops(same_item, same_user, with_history, logq):
+def test_candidate_softmax_equals_plain_loops(same_item, same_user, with_history, logq, maximum_logits_mib):
     batch = random_batch(seed=3)
     rows = len(batch["users"])
-    config = LossConfig(temperature=0.2, mask_same_item=same_item, mask_same_user=same_user)
-    result = in_batch_softmax(
-        tf.constant(batch["users"]),
-        tf.constant(batch["items"]),
-        tf.constant(batch["log_q"]) if logq else None,
-        keys_of(batch, with_history),
-        config,
+    config = LossConfig(
+        temperature=0.2,
+        mask_same_item=same_item,
+        mask_same_user=same_user,
+        maximum_logits_mib=maximum_logits_mib,
+    )
+    result = candidate_softmax(
+        tf.constant(batch["users"]), candidates_of(batch, logq), keys_of(batch, with_history), config
     )
     loss, masked = expected_loss(
         batch, lambda i: [j for j in range(rows) if j != i], 0.2, same_item, same_user, with_history, logq
@@ -125,8 +136,7 @@ def test_rotation_equals_plain_loops(same_item, same_user, with_history, logq):
     )
     result = rotation_softmax(
         tf.constant(batch["users"]),
-        tf.constant(batch["items"]),
-        tf.constant(batch["log_q"]) if logq else None,
+        candidates_of(batch, logq),
         keys_of(batch, with_history),
         tf.constant(offsets),
         config,
@@ -144,39 +154,106 @@ def test_row_weights_multiply_the_losses_of_their_rows_alone(negatives):
     rows, offsets = len(batch["users"]), [1, 5, 11, 17, 23]
     weights = np.random.default_rng(6).random(rows).astype(np.float32) * 3
     weights[4] = 0.0
-    config = LossConfig(negatives=negatives, temperature=0.2)
-    tensors = [tf.constant(batch[name]) for name in ("users", "items", "log_q")]
-    if negatives == "in_batch":
-        result = in_batch_softmax(*tensors, keys_of(batch), config, tf.constant(weights))
-        others = lambda i: [j for j in range(rows) if j != i]  # noqa: E731
-    else:
-        result = rotation_softmax(
-            *tensors, keys_of(batch), tf.constant(offsets), config, tf.constant(weights)
-        )
-        others = lambda i: [(i + o) % rows for o in offsets]  # noqa: E731
+    result = loss_of(batch, negatives, offsets, weights)
     # A row of weight 0 is still a negative of the others.
-    loss, masked = expected_loss(batch, others, 0.2, True, True, True, True, weights)
+    loss, masked = expected_loss(
+        batch, negatives_of(negatives, rows, offsets), 0.2, True, True, True, True, weights
+    )
     np.testing.assert_allclose(result.loss_sum, loss, rtol=1e-5)
     np.testing.assert_allclose(result.masked_fraction, masked, rtol=1e-6)
+
+
+@pytest.mark.parametrize("negatives", ["in_batch", "rotation"])
+def test_rows_of_a_replica_choose_among_the_items_of_all(negatives):
+    batch = random_batch(seed=10)
+    rows, offsets = len(batch["users"]), [1, 5, 11, 17, 23]
+    weights = np.random.default_rng(6).random(rows).astype(np.float32)
+    parts = [
+        loss_of(batch, negatives, offsets, weights, part)
+        for part in (slice(0, 8), slice(8, 16), slice(16, 24))
+    ]
+    loss, masked = expected_loss(
+        batch, negatives_of(negatives, rows, offsets), 0.2, True, True, True, True, weights
+    )
+    np.testing.assert_allclose(sum(part.loss_sum for part in parts), loss, rtol=1e-5)
+    np.testing.assert_allclose(np.mean([part.masked_fraction for part in parts]), masked, rtol=1e-6)
+
+
+def loss_of(batch, negatives, offsets, weights, rows=slice(0, 24)):
+    config = LossConfig(negatives=negatives, temperature=0.2)
+    keys = BatchKeys(
+        tf.constant(batch["user_keys"][rows], tf.int64),
+        tf.constant(batch["item_keys"][rows], tf.int64),
+        tf.constant(batch["histories"][rows], tf.int64),
+    )
+    users, candidates = tf.constant(batch["users"][rows]), candidates_of(batch, rows=rows)
+    if negatives == "in_batch":
+        return candidate_softmax(users, candidates, keys, config, tf.constant(weights[rows]))
+    return rotation_softmax(users, candidates, keys, tf.constant(offsets), config, tf.constant(weights[rows]))
+
+
+def negatives_of(negatives, rows, offsets):
+    if negatives == "in_batch":
+        return lambda i: [j for j in range(rows) if j != i]
+    return lambda i: [(i + o) % rows for o in offsets]
 
 
 def test_logq_hand_worked():
     # e^(s/tau) / q with tau 0.5, q = (1/2, 1/4):
     #   row 0: own 2 e^2 = 14.778112, other 4 e^1.2 = 13.280468; -ln(14.778112 / 28.058580) = 0.641148
     #   row 1: own 4 e^1.6 = 19.812130, other 2 e^0 = 2;         -ln(19.812130 / 21.812130) = 0.096172
-    result = in_batch_softmax(
+    keys = BatchKeys(tf.constant([0, 1], tf.int64), tf.constant([0, 1], tf.int64))
+    result = candidate_softmax(
         tf.constant([[1.0, 0.0], [0.0, 1.0]]),
-        tf.constant([[1.0, 0.0], [0.6, 0.8]]),
-        tf.constant([math.log(0.5), math.log(0.25)]),
-        BatchKeys(tf.constant([0, 1], tf.int64), tf.constant([0, 1], tf.int64)),
+        Candidates(
+            embeddings=tf.constant([[1.0, 0.0], [0.6, 0.8]]),
+            items=keys.items,
+            users=keys.users,
+            log_share=tf.constant([math.log(0.5), math.log(0.25)]),
+        ),
+        keys,
         LossConfig(temperature=0.5),
     )
     np.testing.assert_allclose(result.loss_sum, 0.641148 + 0.096172, atol=2e-6)
 
 
+def test_columns_beyond_the_batch_and_empty_ones():
+    # tau 1, all log shares 0. Row 0 (user 1, item 10), row 1 (user 2, item 11); then a past positive of
+    # user 1, item 12; an empty column, whose embedding must not matter; and item 10 drawn uniformly.
+    #   row 0: own 10 at e^1, 11 at e^0, 12 masked (user 1 has it), 10 again masked: -ln(e / (e + 1))
+    #   row 1: 10 at e^0, own 11 at e^1, 12 at e^0.8, 10 again at e^0: -ln(e / (2 + e + e^0.8))
+    keys = BatchKeys(tf.constant([1, 2], tf.int64), tf.constant([10, 11], tf.int64))
+    users = tf.Variable([[1.0, 0.0], [0.0, 1.0]])
+    items = tf.Variable([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [50.0, 50.0], [1.0, 0.0]])
+    with tf.GradientTape() as tape:
+        result = candidate_softmax(
+            users,
+            Candidates(
+                embeddings=items,
+                items=tf.constant([10, 11, 12, -1, 10], tf.int64),
+                users=tf.constant([1, 2, 1, 2], tf.int64),
+                log_share=None,
+            ),
+            keys,
+            LossConfig(temperature=1.0),
+        )
+    e = math.e
+    np.testing.assert_allclose(
+        result.loss_sum, -math.log(e / (e + 1)) - math.log(e / (2 + e + e**0.8)), rtol=1e-6
+    )
+    # Of row 0's negatives 11, 12 and 10, and of row 1's 10, 12 and 10, two are masked.
+    np.testing.assert_allclose(result.masked_fraction, 2 / 6, rtol=1e-6)
+    gradient = tape.gradient(result.loss_sum, items).numpy()
+    np.testing.assert_array_equal(gradient[3], [0.0, 0.0])
+    # The copy of item 10 is a negative of row 1 alone, whose user is [0, 1].
+    np.testing.assert_allclose(gradient[4], [0.0, 1 / (2 + e + e**0.8)], rtol=1e-5)
+
+
 def test_rotation_golden_case():
     embeddings = tf.math.l2_normalize(tf.constant([[2.0, 3.0], [5.0, 6.0], [7.0, 1.0], [3.0, 4.0]]), axis=1)
-    logits = rotation_logits(embeddings, embeddings, None, tf.constant([1, 2]), temperature=1.0)
+    keys = tf.range(4, dtype=tf.int64)
+    candidates = Candidates(embeddings, keys, keys, log_share=None)
+    logits = rotation_logits(embeddings, candidates, tf.constant([1, 2]), temperature=1.0)
     np.testing.assert_allclose(
         logits,
         [
@@ -208,35 +285,13 @@ def test_rotation_offsets_reach_every_value_of_a_stratum():
     assert drawn == {6, 7, 8, 9, 10, 11}
 
 
-def test_rotation_offsets_are_drawn_at_every_step_not_at_tracing():
-    batch = random_batch(seed=5)
-    loss = build_loss(LossConfig(negatives="rotation", rotation_negatives=3, **NO_MASK), per_replica_batch=24)
-
-    @tf.function
-    def step(number):
-        seed = tf.stack([tf.constant(1, tf.int64), number])
-        return loss(
-            tf.constant(batch["users"]), tf.constant(batch["items"]), None, keys_of(batch), seed
-        ).loss_sum
-
-    losses = [float(step(tf.constant(n, tf.int64))) for n in (1, 2, 3, 1)]
-    assert len(set(losses[:3])) == 3
-    assert losses[3] == losses[0]
-
-
 def test_rotation_over_the_whole_batch_is_in_batch():
     batch = random_batch(seed=6)
-    arguments = (
-        tf.constant(batch["users"]),
-        tf.constant(batch["items"]),
-        tf.constant(batch["log_q"]),
-        keys_of(batch),
-        tf.constant([1, 1], tf.int64),
-    )
-    rotation = build_loss(LossConfig(negatives="rotation", rotation_negatives=23), 24)(*arguments)
-    in_batch = build_loss(LossConfig(), 24)(*arguments)
+    arguments = tf.constant(batch["users"]), candidates_of(batch), keys_of(batch)
+    rotation = rotation_softmax(*arguments, tf.range(1, 24), LossConfig())
+    in_batch = candidate_softmax(*arguments, LossConfig())
     np.testing.assert_allclose(rotation.loss_sum, in_batch.loss_sum, rtol=1e-5)
-    np.testing.assert_allclose(rotation.masked_fraction, in_batch.masked_fraction)
+    np.testing.assert_allclose(rotation.masked_fraction, in_batch.masked_fraction, rtol=1e-6)
 
 
 def test_masked_item_is_removed_and_gets_no_gradient():
@@ -250,8 +305,11 @@ def test_masked_item_is_removed_and_gets_no_gradient():
     )
     variable = tf.Variable(items)
     with tf.GradientTape() as tape:
-        loss_sum = in_batch_softmax(
-            tf.constant(users), variable, None, keys, LossConfig(temperature=1.0)
+        loss_sum = candidate_softmax(
+            tf.constant(users),
+            Candidates(tf.convert_to_tensor(variable), keys.items, keys.users, log_share=None),
+            keys,
+            LossConfig(temperature=1.0),
         ).loss_sum
     weights = np.exp(users.astype(float) @ items.T.astype(float))
     expected = -math.log(weights[0, 0] / (weights[0, 0] + weights[0, 2] + weights[0, 3])) - sum(
@@ -266,30 +324,25 @@ def test_masked_item_is_removed_and_gets_no_gradient():
 @pytest.mark.parametrize("negatives", ["in_batch", "rotation"])
 def test_loss_is_zero_and_finite_when_every_negative_is_masked(negatives):
     generator = np.random.default_rng(8)
+    users = tf.constant(unit_rows(generator, 6, 3))
     items = tf.Variable(unit_rows(generator, 6, 3))
     keys = BatchKeys(tf.range(6, dtype=tf.int64), tf.fill([6], tf.constant(9, tf.int64)))
-    loss = build_loss(LossConfig(negatives=negatives, rotation_negatives=3), 6)
     with tf.GradientTape() as tape:
-        result = loss(
-            tf.constant(unit_rows(generator, 6, 3)), items, tf.zeros([6]), keys, tf.constant([1, 1], tf.int64)
-        )
+        candidates = Candidates(tf.convert_to_tensor(items), keys.items, keys.users, tf.zeros([6]))
+        if negatives == "in_batch":
+            result = candidate_softmax(users, candidates, keys, LossConfig())
+        else:
+            result = rotation_softmax(users, candidates, keys, tf.constant([1, 3, 4]), LossConfig())
     np.testing.assert_allclose(result.loss_sum, 0.0, atol=1e-5)
     np.testing.assert_allclose(result.masked_fraction, 1.0)
     gradient = tf.convert_to_tensor(tape.gradient(result.loss_sum, items))
     np.testing.assert_allclose(gradient, np.zeros((6, 3)), atol=1e-5)
 
 
-def test_own_item_is_never_masked():
-    batch = random_batch(seed=9)
-    batch["histories"][:, 0] = batch["item_keys"]
-    config = LossConfig()
-    assert not np.diag(in_batch_mask(keys_of(batch), config)).any()
-    assert not rotation_mask(keys_of(batch), tf.constant([1, 2]), config)[:, 0].numpy().any()
-
-
-@pytest.mark.parametrize("negatives", [8, 9])
-def test_rotation_needs_fewer_negatives_than_rows(negatives):
-    with pytest.raises(
-        ConfigError, match=rf"rotation_negatives.*per_replica_batch = 8.*Received: {negatives}"
-    ):
-        build_loss(LossConfig(negatives="rotation", rotation_negatives=negatives), per_replica_batch=8)
+@pytest.mark.parametrize("maximum_logits_mib", [16.0, FIVE_ROWS_MIB])
+def test_a_broken_embedding_shows_in_the_loss(maximum_logits_mib):
+    batch = random_batch(seed=11)
+    batch["items"][7] = np.nan
+    config = LossConfig(maximum_logits_mib=maximum_logits_mib)
+    result = candidate_softmax(tf.constant(batch["users"]), candidates_of(batch), keys_of(batch), config)
+    assert np.isnan(result.loss_sum)

@@ -4,7 +4,17 @@ import pytest
 import tensorflow as tf
 
 from schemas.errors import TrainingError
-from trainer.strategy import configure_logical_devices, create_strategy
+from trainer import strategy as module
+from trainer.cluster import WorkerLostError, WorkerTask
+from trainer.strategy import (
+    configure_logical_devices,
+    create_multi_worker_strategy,
+    create_strategy,
+    gather_from_workers,
+    is_chief,
+    reporting_lost_workers,
+    worker_position,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -36,3 +46,66 @@ def test_a_container_with_gpus_does_not_train_on_the_cpu(monkeypatch):
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [])
     with pytest.raises(TrainingError, match=r"was given 2 GPUs\. TensorFlow sees 0"):
         create_strategy(2)
+
+
+TASK = WorkerTask({"chief": ("127.0.0.1:1",), "worker": ("127.0.0.1:2", "127.0.0.1:3")}, "worker", 1)
+
+
+def test_a_worker_without_gpus_has_one_replica():
+    with pytest.raises(TrainingError, match=r"expected 1 on each worker without a GPU\. Received: 2"):
+        create_multi_worker_strategy(TASK, 2)
+
+
+def test_a_worker_with_too_few_gpus(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["GPU"] * 2)
+    with pytest.raises(TrainingError, match=r"at most the machine's 2 GPUs\. Received: 3"):
+        create_multi_worker_strategy(TASK, 3)
+    monkeypatch.setenv("DSSM_REQUIRED_GPUS", "4")
+    with pytest.raises(TrainingError, match=r"was given 4 GPUs\. TensorFlow sees 2"):
+        create_multi_worker_strategy(TASK, None)
+
+
+def test_the_chief_first_waits_for_the_workers(monkeypatch):
+    waited = []
+
+    def wait(task, seconds):
+        waited.append((task, seconds))
+        raise TrainingError("nobody")
+
+    monkeypatch.setattr(module, "wait_for_workers", wait)
+    chief = WorkerTask(TASK.cluster, "chief", 0)
+    with pytest.raises(TrainingError, match="nobody"):
+        create_multi_worker_strategy(chief, 1, start_timeout_seconds=7.0)
+    assert waited == [(chief, 7.0)]
+
+
+@pytest.mark.parametrize(("job", "index", "position"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2)])
+def test_positions_of_a_chief_and_two_workers(job, index, position):
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({name: list(addresses) for name, addresses in TASK.cluster.items()}),
+        task_type=job,
+        task_id=index,
+    )
+    strategy = types.SimpleNamespace(cluster_resolver=resolver)
+    assert worker_position(strategy) == (position, 3)
+    assert is_chief(strategy) == (position == 0)
+
+
+def test_one_process_is_the_chief_of_itself():
+    strategy = create_strategy(1)
+    assert worker_position(strategy) == (0, 1)
+    assert is_chief(strategy)
+    assert gather_from_workers(strategy, 2.5) == [2.5]
+
+
+@pytest.mark.parametrize(
+    "error", [tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError]
+)
+def test_a_lost_worker_is_told_from_other_errors(error):
+    with (
+        pytest.raises(WorkerLostError, match=r"Another worker is lost.*socket closed"),
+        reporting_lost_workers(),
+    ):
+        raise error(None, None, "socket closed")
+    with pytest.raises(tf.errors.InvalidArgumentError), reporting_lost_workers():
+        raise tf.errors.InvalidArgumentError(None, None, "a bad index")

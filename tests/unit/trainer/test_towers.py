@@ -1,6 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from schemas.errors import ConfigError
 from schemas.features import (
@@ -12,8 +15,9 @@ from schemas.features import (
     VocabularyEncoding,
     ZScoreEncoding,
 )
+from schemas.strict_config import parse
 from trainer.config import ModelConfig
-from trainer.towers import build_towers, oov_rows
+from trainer.towers import build_towers, columns_read
 from trainer.vocabularies import EncodedSize
 
 pytestmark = pytest.mark.unit
@@ -56,22 +60,17 @@ FEATURES = {
     "tags": tf.constant([[0, 6, -1], [-1, -1, -1], [3, -1, -1]], tf.int64),
 }
 SMALL = ModelConfig(dim=4, user_layers=(5, 3), item_layers=(6,))
+SEED = tf.constant([1, 1], tf.int64)
 
 
 def test_towers_give_unit_vectors():
     towers = build_towers(make_spec(), SMALL, SIZES, seed=1)
     for tower in (towers.user, towers.item):
         for training in (False, True):
-            embedding = tower(FEATURES, training=training)
+            embedding = tower(FEATURES, training=training, seed=SEED)
             assert embedding.dtype == tf.float32
             assert embedding.shape == (3, 4)
             np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1.0, rtol=1e-5)
-
-
-def test_oov_keys_share_the_last_rows():
-    # 2**39 + 1 stands for a fingerprint; with 5 values and 2 buckets, 5 + fingerprint is even: row 5 + 0.
-    keys = tf.constant([0, 4, 5, 6, 5 + 2**39 + 1], tf.int64)
-    np.testing.assert_array_equal(oov_rows(keys, EncodedSize(5, 2)), [0, 4, 6, 5, 5])
 
 
 def test_item_tower_equals_numpy():
@@ -139,7 +138,7 @@ def test_user_tower_of_a_history_alone_is_finite_when_it_is_empty():
     towers = build_towers(make_spec(user_id_encoded=False, extra=False), SMALL, SIZES, seed=4)
     variables = towers.user.trainable_variables
     with tf.GradientTape() as tape:
-        embedding = towers.user(FEATURES, training=True)
+        embedding = towers.user(FEATURES, training=True, seed=SEED)
         loss = tf.reduce_sum(embedding[:, 0])
     assert np.isfinite(embedding).all()
     for gradient in tape.gradient(loss, variables):
@@ -178,13 +177,113 @@ def test_padding_gets_no_gradient():
     np.testing.assert_array_equal(gradient[0], np.zeros(4))
 
 
-def test_dropout_is_for_training_only():
+def test_dropout_is_for_training_only_and_follows_from_the_seed():
     tower = build_towers(make_spec(), ModelConfig(dim=4, dropout=0.5), SIZES, seed=6).user
-    np.testing.assert_array_equal(tower(FEATURES), tower(FEATURES))
-    assert np.abs(tower(FEATURES, training=True) - tower(FEATURES)).max() > 1e-3
+    plain = tower(FEATURES)
+    np.testing.assert_array_equal(tower(FEATURES, seed=SEED), plain)
+    dropped = tower(FEATURES, training=True, seed=SEED)
+    assert np.abs(dropped - plain).max() > 1e-3
+    np.testing.assert_array_equal(tower(FEATURES, training=True, seed=SEED), dropped)
+    assert np.abs(tower(FEATURES, training=True, seed=SEED + 1) - dropped).max() > 1e-3
+
+
+def test_training_with_dropout_but_without_a_seed_is_refused():
+    towers = build_towers(make_spec(), SMALL, SIZES, seed=6)
+    with pytest.raises(ValueError, match="user_tower: expected a seed for the dropout"):
+        towers.user(FEATURES, training=True)
+    towers.item(FEATURES, training=True)
 
 
 def test_equal_seeds_give_equal_towers_and_others_do_not():
     first, again, other = (build_towers(make_spec(), SMALL, SIZES, seed=s).user(FEATURES) for s in (7, 7, 8))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
+
+
+def make_history_spec():
+    """The specification with tags and price in the history, and the time gaps."""
+    spec = make_spec()
+    history = History(length=3, item_features=("tags", "price"), time_gap_buckets=5)
+    return dataclasses.replace(spec, history=history)
+
+
+HISTORY_SIZES = SIZES | {"history_gap_seconds": EncodedSize(5, 0)}
+HISTORY_FEATURES = FEATURES | {
+    "history_tags": tf.constant(np.random.default_rng(1).integers(-1, 7, (3, 3, 2))),
+    "history_price": tf.constant([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.5, 2.0]]),
+    "history_gap_seconds": tf.constant([[-1, -1, -1], [-1, -1, 0], [4, 2, 0]], tf.int64),
+}
+
+
+def test_columns_read_are_those_of_both_towers_and_the_ids():
+    assert columns_read(make_spec(user_id_encoded=False)) == [
+        "user_id", "item_id", "city", "history", "price", "tags"
+    ]  # fmt: skip
+    assert columns_read(make_history_spec()) == [
+        "user_id", "item_id", "city", "history", "history_tags", "history_price", "history_gap_seconds",
+        "price", "tags",
+    ]  # fmt: skip
+
+
+def test_tables_and_dense_variables_part_the_trainable_ones():
+    towers = build_towers(make_history_spec(), SMALL, HISTORY_SIZES, seed=1)
+    assert {name: table.shape.as_list() for name, table in towers.tables.items()} == {
+        "city": [5, 4],
+        "history_gap_seconds": [5, 4],
+        "item_id": [8, 4],
+        "tags": [7, 4],
+        "user_id": [6, 4],
+    }
+    parts = [*towers.tables.values(), *towers.dense_variables]
+    assert len({id(variable) for variable in parts}) == len(parts)
+    assert {id(variable) for variable in parts} == {id(variable) for variable in towers.trainable_variables}
+
+
+def test_every_column_of_the_history_matters_and_trains_the_shared_encoders():
+    towers = build_towers(make_history_spec(), SMALL, HISTORY_SIZES, seed=2)
+    for name in ("history", "history_tags", "history_price", "history_gap_seconds"):
+        changed = HISTORY_FEATURES | {name: tf.reverse(HISTORY_FEATURES[name], axis=[1])}
+        difference = towers.user(changed) - towers.user(HISTORY_FEATURES)
+        assert np.abs(difference[2]).max() > 1e-4, name
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(towers.user(HISTORY_FEATURES) * tf.constant([1.0, 2.0, 3.0, 4.0]))
+    gradients = tape.gradient(loss, towers.tables)
+    for name, gradient in gradients.items():
+        assert np.abs(tf.convert_to_tensor(gradient)).max() > 0.0, name
+        assert isinstance(gradient, tf.IndexedSlices), name
+
+
+def test_without_encoders_there_is_no_table_for_gaps():
+    config = dataclasses.replace(SMALL, history_encoders=())
+    towers = build_towers(make_history_spec(), config, HISTORY_SIZES, seed=2)
+    assert "history_gap_seconds" not in towers.tables
+
+
+def test_mixed_precision_keeps_embeddings_weights_and_output_in_float32():
+    config = dataclasses.replace(SMALL, history_encoders=("mean", "last", "attention", "gru"))
+    plain = build_towers(make_history_spec(), config, HISTORY_SIZES, seed=2)
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        mixed = build_towers(make_history_spec(), config, HISTORY_SIZES, seed=2)
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
+    assert {variable.dtype for variable in mixed.trainable_variables} == {tf.float32}
+    for tower, reference in ((mixed.user, plain.user), (mixed.item, plain.item)):
+        embedding = tower(HISTORY_FEATURES)
+        assert embedding.dtype == tf.float32
+        np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1.0, rtol=1e-5)
+        np.testing.assert_allclose(embedding, reference(HISTORY_FEATURES), atol=0.02)
+        # The dense layers did compute in bfloat16.
+        assert np.abs(embedding - reference(HISTORY_FEATURES)).max() > 1e-6
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(mixed.user(HISTORY_FEATURES)[:, 0])
+    for name, gradient in tape.gradient(loss, mixed.tables).items():
+        assert gradient.dtype == tf.float32, name
+        assert isinstance(gradient, tf.IndexedSlices), name
+
+
+def test_attention_needs_heads_that_divide_the_width():
+    with pytest.raises(
+        ConfigError, match=r"attention_heads: expected a divisor of dim.* Received: 3, with dim 64"
+    ):
+        parse(ModelConfig, {"history_encoders": ["attention"], "attention_heads": 3}, "test")

@@ -1,18 +1,29 @@
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ConfigError, TrainingError
 from schemas.features import Feature, FeatureSpec, History, VocabularyEncoding, ZScoreEncoding
-from trainer import training
-from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
+from trainer.checkpoints import Checkpoints
+from trainer.config import (
+    CheckpointConfig,
+    EarlyStoppingConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainerConfig,
+    TrainingConfig,
+)
 from trainer.losses import LossSum
+from trainer.objective import Objective
 from trainer.strategy import create_strategy
 from trainer.towers import build_towers
-from trainer.training import scale_learning_rate, train
+from trainer.training import TrainingData, train
 from trainer.vocabularies import EncodedSize
 
 pytestmark = pytest.mark.unit
@@ -24,15 +35,20 @@ SPEC = FeatureSpec(
         Feature(name="user_id", dtype="string", tower="user", role="user_id", encoding=VOCABULARY),
         Feature(name="age", dtype="float", tower="user", encoding=ZScoreEncoding(kind="z_score")),
         Feature(name="item_id", dtype="string", tower="item", role="item_id", encoding=VOCABULARY),
+        Feature(name="tags", dtype="string", tower="item", encoding=VOCABULARY, multi_valued=True),
     ),
     history=History(length=3),
 )
 USERS, ITEMS = 12, 10
-SIZES = {"user_id": EncodedSize(USERS, 1), "item_id": EncodedSize(ITEMS, 1)}
+SIZES = {"user_id": EncodedSize(USERS, 1), "item_id": EncodedSize(ITEMS, 1), "tags": EncodedSize(4, 1)}
 LOG_Q = np.log(np.full(ITEMS + 1, 1 / ITEMS, np.float32))
+# Everything that has a state or draws at random.
+EVERYTHING = LossConfig(
+    mask_same_user=False, uniform_negatives=3, cross_batch_negatives=24, cross_batch_warmup_steps=2
+)
 
 
-def make_columns(rows=70, seed=0):
+def make_columns(rows=70, seed=0, tags=2):
     generator = np.random.default_rng(seed)
     users = generator.integers(0, USERS, rows)
     return {
@@ -40,9 +56,13 @@ def make_columns(rows=70, seed=0):
         "age": generator.normal(size=rows).astype(np.float32),
         # Each user has one favourite, so that there is something to learn.
         "item_id": np.where(generator.random(rows) < 0.9, users % ITEMS, ITEMS + 2**39),
+        "tags": generator.integers(-1, 5, (rows, tags)),
         "history": generator.integers(-1, ITEMS, (rows, 3)),
         "unused": np.array(["x"] * rows),
     }
+
+
+CATALOGUE = {"item_id": np.arange(ITEMS), "tags": np.arange(2 * ITEMS).reshape(ITEMS, 2) % 4}
 
 
 def make_config(loss=None, **training):
@@ -59,42 +79,201 @@ def make_config(loss=None, **training):
     )
 
 
-def run(tmp_path, config, columns=None, spec=SPEC):
-    return train(columns or make_columns(), spec, config, SIZES, LOG_Q, create_strategy(1), str(tmp_path))
+def run(tmp_path, config, columns=None, *, spec=SPEC, validation=None, checkpoints=None, **options):
+    data = TrainingData(train=columns or make_columns(), validation=validation, catalogue=CATALOGUE)
+    return train(
+        data, spec, config, SIZES, LOG_Q, create_strategy(1),
+        log_directory=str(tmp_path / "logs"),
+        checkpoint_directory=str(tmp_path / "checkpoints") if checkpoints else None,
+        **options,
+    )  # fmt: skip
+
+
+def assert_equal_weights(left, right):
+    pairs = list(zip(left.towers.trainable_variables, right.towers.trainable_variables, strict=True))
+    assert len(pairs) > 5
+    for one, other in pairs:
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.name)
+
+
+def read_scalars(directory):
+    scalars = {}
+    for file in directory.glob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            for value in event.summary.value:
+                assert value.metadata.plugin_data.plugin_name == "scalars"
+                scalars.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+    return scalars
 
 
 def test_training_learns_reports_and_logs(tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger=PROGRESS_LOGGER):
-        result = run(tmp_path, make_config(epochs=25))
+        optimizer = OptimizerConfig(decay="linear", final_share=0.2)
+        result = run(tmp_path, make_config(epochs=25, learning_rate=0.02, optimizer=optimizer))
     assert (result.steps, result.global_batch, result.rows_left_out_per_epoch) == (100, 16, 6)
-    assert (result.epochs, result.train_rows) == (25, 70)
+    assert (result.epochs_run, result.train_rows) == (25, 70)
+    assert (result.resumed_from_step, result.best_epoch, result.recall_by_epoch) == (None, None, ())
+    assert (result.refitted, result.warm_start, result.checkpoints) == (False, None, None)
     assert result.examples_per_second > 0
+    assert result.optimizer.iterations.numpy() == 100
     messages = [record.getMessage() for record in caplog.records]
     assert "6 rows left out" in messages[0]
     assert any("epoch 25/25, step 100" in message and "examples/s" in message for message in messages)
 
-    (events,) = tmp_path.glob("events*")
-    losses, tags = {}, set()
-    for event in tf.compat.v1.train.summary_iterator(str(events)):
-        for value in event.summary.value:
-            tags.add(value.tag)
-            if value.tag == "loss":
-                losses[event.step] = float(tf.make_ndarray(value.tensor))
-                assert value.metadata.plugin_data.plugin_name == "scalars"
-    assert tags == {"loss", "masked_fraction", "examples_per_second"}
+    scalars = read_scalars(tmp_path / "logs")
+    tables = {f"embedding_norm/{name}/{kind}" for name in SIZES for kind in ("mean", "max")}
+    assert set(scalars) == tables | {
+        "loss", "masked_fraction", "examples_per_second", "learning_rate",
+        "cosine_mean", "cosine_deviation", "top_probability",
+    }  # fmt: skip
+    # Linear from 0.02 at step 0 to 0.004 at step 100.
+    assert [scalars["learning_rate"][step] for step in (4, 100)] == pytest.approx([0.01936, 0.004])
+    losses = scalars["loss"]
     # Four steps an epoch, three steps a call.
     assert sorted(losses)[:4] == [3, 4, 7, 8]
     np.testing.assert_allclose(result.final_loss, (3 * losses[99] + losses[100]) / 4, rtol=1e-5)
     assert result.final_loss < losses[3] - 0.5
 
 
-def test_equal_seeds_give_equal_losses_and_others_do_not(tmp_path):
+class KilledError(Exception):
+    pass
+
+
+def run_killed(tmp_path, config, monkeypatch, *, after_checkpoints, **options):
+    write, written = Checkpoints.write, []
+
+    def write_and_die(self, progress, variables):
+        write(self, progress, variables)
+        written.append(progress.step)
+        if len(written) == after_checkpoints:
+            raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "write", write_and_die)
+        with pytest.raises(KilledError):
+            run(tmp_path, config, checkpoints=True, **options)
+    return written[-1]
+
+
+def test_neither_pauses_nor_an_interruption_change_the_result(tmp_path, monkeypatch, caplog):
+    optimizer = OptimizerConfig(tables="lazy_adam", dense="adam", warmup_steps=3, decay="cosine")
+    whole = run(
+        tmp_path / "whole", make_config(EVERYTHING, epochs=3, log_interval_steps=50, optimizer=optimizer)
+    )
+    checkpoint = CheckpointConfig(interval_steps=3, interval_seconds=None)
+    config = make_config(
+        EVERYTHING, epochs=3, log_interval_steps=2, optimizer=optimizer, checkpoint=checkpoint
+    )
+    assert run_killed(tmp_path, config, monkeypatch, after_checkpoints=3) == 9
+    with caplog.at_level(logging.INFO, logger=PROGRESS_LOGGER):
+        resumed = run(tmp_path, config, checkpoints=True)
+    assert any("resumed from step 9" in record.getMessage() for record in caplog.records)
+    assert (whole.resumed_from_step, resumed.resumed_from_step, resumed.steps) == (None, 9, 12)
+    assert resumed.final_loss == whole.final_loss
+    assert_equal_weights(whole, resumed)
+    # Points stay where they were, with the means of the same steps.
+    losses = read_scalars(tmp_path / "logs")["loss"]
+    assert sorted(losses) == [2, 4, 6, 8, 10, 12]
+    np.testing.assert_allclose(np.mean([losses[10], losses[12]]), whole.final_loss, rtol=1e-6)
+    assert resumed.checkpoints.newest.endswith("/fit-000000000012")
+    resumed.checkpoints.delete_all()
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_another_seed_gives_another_result(tmp_path):
     loss = LossConfig(negatives="rotation", rotation_negatives=5)
-    first, again, other = (run(tmp_path, make_config(loss, seed=seed)) for seed in (1, 1, 2))
-    assert first.final_loss == again.final_loss
-    for left, right in zip(first.towers.trainable_variables, again.towers.trainable_variables, strict=True):
-        np.testing.assert_array_equal(left.numpy(), right.numpy())
+    first, other = (run(tmp_path, make_config(loss, epochs=1, seed=seed)) for seed in (1, 2))
     assert first.final_loss != other.final_loss
+
+
+def recalls(*values):
+    remaining = list(values)
+    return lambda towers: remaining.pop(0)
+
+
+def test_early_stopping_gives_the_weights_of_the_best_epoch(tmp_path, caplog):
+    values, tables = [0.1, 0.3, 0.3, 0.2], []
+
+    def recall(towers):
+        tables.append(towers.tables["item_id"].numpy())
+        return values[len(tables) - 1]
+
+    config = make_config(epochs=9, early_stopping=EarlyStoppingConfig(k=5, patience_epochs=2))
+    with caplog.at_level(logging.INFO, logger=PROGRESS_LOGGER):
+        result = run(tmp_path, config, recall=recall)
+    assert (result.best_epoch, result.epochs_run, result.steps) == (2, 4, 8)
+    assert result.recall_by_epoch == (0.1, 0.3, 0.3, 0.2)
+    np.testing.assert_array_equal(result.towers.tables["item_id"].numpy(), tables[1])
+    assert not np.array_equal(tables[1], tables[3])
+    assert any("Recall@5 0.2000; best 0.3000 after epoch 2" in r.getMessage() for r in caplog.records)
+    logged = read_scalars(tmp_path / "logs")["validation_recall"]
+    assert logged == pytest.approx({4: 0.1, 8: 0.3, 12: 0.3, 16: 0.2})
+
+
+def test_refit_trains_on_both_splits_for_the_steps_found(tmp_path):
+    train_rows, validation = make_columns(rows=64), make_columns(rows=16, seed=5, tags=3)
+    stopping = EarlyStoppingConfig(patience_epochs=1, refit=True)
+    result = run(
+        tmp_path, make_config(epochs=9, early_stopping=stopping), train_rows,
+        validation=validation, recall=recalls(0.1, 0.2, 0.3, 0.4, 0.5, 0.4),
+    )  # fmt: skip
+    # Five epochs of four steps; of all 80 rows, those are four epochs of five steps.
+    assert (result.best_epoch, result.epochs_run, result.steps, result.refitted) == (5, 6, 20, True)
+    wider = train_rows["tags"], np.full((64, 1), -1)
+    both = {
+        name: np.concatenate([train_rows[name], validation[name]]) for name in train_rows if name != "tags"
+    }
+    both["tags"] = np.concatenate([np.concatenate(wider, axis=1), validation["tags"]])
+    assert_equal_weights(run(tmp_path / "both", make_config(epochs=4), both), result)
+    assert sorted(read_scalars(tmp_path / "logs" / "refit")["loss"])[-1] == 20
+
+
+@pytest.mark.parametrize(
+    "options", [{"recall": None, "validation": make_columns()}, {"recall": recalls(), "validation": None}]
+)
+def test_early_stopping_without_validation(tmp_path, options):
+    config = make_config(early_stopping=EarlyStoppingConfig(refit=True))
+    with pytest.raises(
+        TrainingError, match=r"early_stopping: expected a validation split.*ingest.validation"
+    ):
+        run(tmp_path, config, **options)
+
+
+def test_a_warm_start_comes_before_the_first_step_and_a_collapse_is_told_once(tmp_path, caplog):
+    def apply(towers, optimizer):
+        assert optimizer.iterations.numpy() == 0
+        for variable in towers.trainable_variables:
+            variable.assign(tf.ones_like(variable))
+        return "counts"
+
+    base = SimpleNamespace(base_id="a", apply=apply)
+    with caplog.at_level(logging.WARNING, logger=PROGRESS_LOGGER):
+        result = run(tmp_path, make_config(learning_rate=1e-9), warm_start=base)
+    assert result.warm_start == "counts"
+    for variable in result.towers.trainable_variables:
+        np.testing.assert_allclose(variable.numpy(), 1.0, atol=1e-6)
+    (message,) = [record.getMessage() for record in caplog.records if "collapsed" in record.getMessage()]
+    assert "loss.temperature" in message
+
+
+def test_mixed_precision_computes_in_bfloat16_and_keeps_float32(tmp_path, monkeypatch):
+    seen = set()
+
+    def record(self, users, items, *arguments):
+        result = objective(self, users, items, *arguments)
+        seen.update({users.dtype, items.dtype, result.loss_sum.dtype})
+        return result
+
+    objective = Objective.__call__
+    monkeypatch.setattr(Objective, "__call__", record)
+    result = run(tmp_path, make_config(epochs=25, log_interval_steps=50, mixed_precision=True))
+    assert seen == {tf.float32}
+    assert {variable.dtype for variable in result.towers.trainable_variables} == {tf.float32}
+    dense = [layer for layer in result.towers.user.submodules if isinstance(layer, tf_keras.layers.Dense)]
+    assert "bfloat16" in {layer.compute_dtype for layer in dense}
+    assert tf_keras.mixed_precision.global_policy().name == "float32"
+    losses = read_scalars(tmp_path / "logs")["loss"]
+    assert losses[100] < losses[4] - 0.5
 
 
 def test_row_weights_are_normalised_by_the_global_batch(tmp_path):
@@ -120,14 +299,20 @@ def test_fewer_rows_than_a_global_batch(tmp_path):
         run(tmp_path, make_config(), make_columns(rows=15))
 
 
-def test_loss_that_is_not_finite_names_its_step(tmp_path, monkeypatch):
-    def loss(users, items, log_q, keys, seed, weights):
-        # The second number of the seed is the step, on one replica.
-        return LossSum(tf.where(seed[1] >= 6, np.nan, 1.0) * tf.reduce_sum(users), tf.constant(0.0))
+class BrokenObjective(Objective):
+    def __call__(self, users, items, keys, weights, step, embed_items):
+        return LossSum(tf.where(step >= 6, np.nan, 1.0) * tf.reduce_sum(users), tf.constant(0.0))
 
-    monkeypatch.setattr("trainer.training.build_loss", lambda config, batch: loss)
-    with pytest.raises(TrainingError, match=r"not finite at step 6 \(epoch 2\)"):
-        run(tmp_path, make_config())
+
+def test_loss_that_is_not_finite_names_its_step_and_the_last_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.training.Objective", BrokenObjective)
+    config = make_config(learning_rate=0.25, checkpoint=CheckpointConfig(interval_steps=5))
+    with pytest.raises(
+        TrainingError, match=r"step 6 \(epoch 2\).*0.25 at this step.*: .*/fit-000000000005\."
+    ):
+        run(tmp_path, config, checkpoints=True)
+    with pytest.raises(TrainingError, match="Last checkpoint: none"):
+        run(tmp_path, config)
 
 
 def test_logq_needs_an_encoded_item_id(tmp_path):
@@ -140,26 +325,3 @@ def test_logq_needs_an_encoded_item_id(tmp_path):
     with pytest.raises(ConfigError, match=r"loss.logq.*'item_id' has no encoding"):
         run(tmp_path, make_config(), spec=spec)
     assert np.isfinite(run(tmp_path, make_config(LossConfig(logq=False), epochs=1), spec=spec).final_loss)
-
-
-@pytest.mark.parametrize(
-    ("rule", "replicas", "expected"),
-    [("none", 4, 0.01), ("linear", 4, 0.04), ("sqrt", 4, 0.02), ("linear", 1, 0.01), ("sqrt", 1, 0.01)],
-)
-def test_learning_rate_follows_the_global_batch(rule, replicas, expected):
-    settings = TrainingConfig(learning_rate=0.01, scale_learning_rate=rule)
-    assert scale_learning_rate(settings, replicas) == pytest.approx(expected)
-
-
-def test_optimizer_gets_the_scaled_learning_rate(tmp_path, monkeypatch):
-    rates = []
-    adam = training.tf_keras.optimizers.Adam
-
-    def record(rate, **options):
-        rates.append(rate)
-        return adam(rate, **options)
-
-    monkeypatch.setattr(training.tf_keras.optimizers, "Adam", record)
-    monkeypatch.setattr(training, "scale_learning_rate", lambda settings, replicas: 0.125 * replicas)
-    run(tmp_path, make_config(epochs=1))
-    assert rates == [0.125]

@@ -1,13 +1,14 @@
 """Sizes and item probabilities out of what Transform wrote."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
-from schemas.features import FeatureSpec
+from schemas.features import FeatureSpec, History
 from schemas.strict_config import parse
-from trainer.vocabularies import EncodedSize, encoded_sizes, item_log_q
+from trainer.vocabularies import EncodedSize, encoded_sizes, item_log_q, table_rows
 
 pytestmark = pytest.mark.unit
 
@@ -96,3 +97,23 @@ def test_log_q_without_an_encoding_is_finite():
     log_q = item_log_q(make_spec(None), output)
     assert log_q.shape == (1,)
     assert np.isfinite(log_q).all()
+
+
+def test_rows_are_named_by_their_token_or_their_place_among_the_buckets():
+    output = FakeTransformOutput({"item_vocabulary": [b"oov:0", b"0/2"]})
+    spec = make_spec({"kind": "vocabulary", "oov_buckets": 2})
+    spec = dataclasses.replace(spec, history=History(name="past", time_gap_buckets=2))
+    sizes = encoded_sizes(spec, output)
+    assert sizes["past_gap_seconds"] == EncodedSize(2, 0)
+    assert table_rows(spec, sizes, output) == {
+        "age": [("bucket", b"%d/7" % i) for i in range(7)],
+        "item": [("token", b"oov:0"), ("token", b"0/2"), ("oov", b"0/2"), ("oov", b"1/2")],
+        "past_gap_seconds": [("bucket", b"0/2"), ("bucket", b"1/2")],
+    }
+
+
+def test_rows_of_a_hashed_id_are_buckets():
+    spec = make_spec({"kind": "hashed", "buckets": 3})
+    output = FakeTransformOutput({})
+    rows = table_rows(spec, encoded_sizes(spec, output), output)
+    assert rows["item"] == [("bucket", b"0/3"), ("bucket", b"1/3"), ("bucket", b"2/3")]

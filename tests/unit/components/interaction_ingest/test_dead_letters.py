@@ -1,6 +1,9 @@
+import json
 import re
 from collections import Counter
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -10,6 +13,7 @@ from components.interaction_ingest.dead_letters import (
     DeadLetterWriter,
     make_rejections,
     refuse_too_many,
+    reject_rows,
 )
 from schemas.errors import DataError
 
@@ -88,3 +92,20 @@ def test_a_limit_on_rows_and_on_bytes():
         DataError, match=r"1 of 1,000 rows .* and 2,500 of 10,000 bytes cannot be read, up to 25%"
     ):
         refuse_too_many("log.csv", lost, 10_000, 0.1)
+
+
+def test_rows_with_values_that_python_has_none_for_are_shown():
+    texts = pa.array([b"ok", b"\xff", b"x"]).buffers()
+    child = pa.Array.from_buffers(pa.string(), 3, texts)
+    batch = pa.record_batch(
+        {
+            "tags": pa.ListArray.from_arrays(pa.array([0, 1, 3], pa.int32()), child),
+            "kind": pa.DictionaryArray.from_arrays(pa.array([0, 1]), child),
+            "at": pa.array([1, 2**62], pa.timestamp("us")),
+        }
+    )
+    bad = np.array([False, True])
+    keep, [letter] = reject_rows(batch, {"invalid_utf8": bad}, np.array([7, 8]), "log.parquet", 3)
+    assert keep.tolist() == [True, False]
+    assert (letter.reason, letter.row, letter.row_group) == ("invalid_utf8", 9, 3)
+    assert json.loads(letter.text) == {"tags": [r"\xff", "x"], "kind": r"\xff", "at": 2**62}

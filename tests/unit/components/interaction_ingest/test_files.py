@@ -143,6 +143,23 @@ def test_too_many_missing_days_stop_the_run(make, tmp_path, window, message):
         choose_days(files, WindowConfig(**window), "{date}.csv")
 
 
+def test_a_day_with_an_empty_file_is_missing_and_one_to_come_is_not_the_newest(make, tmp_path):
+    make(*(f"{day}.csv" for day in DAYS), "2062-11-22.csv")
+    (tmp_path / "2026-11-22.csv").write_bytes(b"")
+    files = find_files(InteractionTable(file="{date}.csv"), str(tmp_path))
+    window = WindowConfig(last_days=2, maximum_missing_days=1)
+    found, daily = choose_days(files, window, "{date}.csv", today=datetime.date(2026, 11, 21))
+    assert [str(file.day) for file in found] == ["2026-11-21", "2026-11-22"]
+    assert daily.missing == (datetime.date(2026, 11, 22),)
+
+
+def test_a_name_with_an_impossible_day_is_left_out_with_a_warning(make, tmp_path, caplog):
+    make("2026-11-20.csv", "2026-11-31.csv")
+    [file] = find_files(InteractionTable(file="{date}.csv"), str(tmp_path))
+    assert file.name == "2026-11-20.csv"
+    assert "2026-11-31.csv is not read" in caplog.text
+
+
 def test_fingerprint_follows_the_contents_of_each_file(spec, tmp_path):
     names = ("log.parquet", "people.parquet", "things.parquet")
     for name in names:

@@ -22,7 +22,7 @@ from schemas.features import Feature
 
 pytestmark = pytest.mark.unit
 
-T, E, S = 0, 1, 2
+T, E, S, V = 0, 1, 2, 3
 
 
 def batch(rows, file=0):
@@ -342,8 +342,8 @@ STARTS = np.array([0, 0, 0, 0, 4, 5, 5, 7, 7, 7])
     ],
 )
 def test_latest_per_user_split(skip, expected, single):
-    split = LatestPerUserSplit(kind="latest_per_user", skip_latest=skip)
-    splits, singles = logic.assign_splits(STARTS, np.zeros(10, np.int64), split)
+    config = IngestConfig(split=LatestPerUserSplit(kind="latest_per_user", skip_latest=skip))
+    splits, singles = logic.assign_splits(STARTS, np.zeros(10, np.int64), config)
     np.testing.assert_array_equal(splits, expected)
     assert singles == single
 
@@ -357,9 +357,8 @@ def test_latest_per_user_split(skip, expected, single):
     ],
 )
 def test_cut_off_split_holds_out_from_the_moment_on(moment):
-    splits, singles = logic.assign_splits(
-        np.array([0, 0, 0, 3]), np.array([99, 100, 101, 100]), CutOffSplit(kind="cut_off", time=moment)
-    )
+    config = IngestConfig(split=CutOffSplit(kind="cut_off", time=moment))
+    splits, singles = logic.assign_splits(np.array([0, 0, 0, 3]), np.array([99, 100, 101, 100]), config)
     np.testing.assert_array_equal(splits, [T, E, E, E])
     assert singles == 1
 
@@ -367,13 +366,45 @@ def test_cut_off_split_holds_out_from_the_moment_on(moment):
 def test_last_days_split_holds_out_whole_days():
     # The newest positive is at 100 seconds of day 4, so the last 2 days are 3 and 4.
     day = 86_400
-    split = LastDaysSplit(kind="last_days", days=2)
+    config = IngestConfig(split=LastDaysSplit(kind="last_days", days=2))
     times = np.array([0, 3 * day - 1, 3 * day, 4 * day + 100])
-    splits, _ = logic.assign_splits(np.array([0, 0, 2, 2]), times, split, 4 * day + 100)
+    splits, _ = logic.assign_splits(np.array([0, 0, 2, 2]), times, config, 4 * day + 100)
     np.testing.assert_array_equal(splits, [T, T, E, E])
     # A bucket whose own newest row is older knows of the others'.
-    splits, _ = logic.assign_splits(np.array([0, 0]), times[:2], split, 4 * day + 100)
+    splits, _ = logic.assign_splits(np.array([0, 0]), times[:2], config, 4 * day + 100)
     np.testing.assert_array_equal(splits, [T, T])
+
+
+@pytest.mark.parametrize(
+    ("skip", "expected"),
+    [
+        # The users with 1 and 2 rows keep theirs.
+        (0, [T, T, V, E, T, T, E, T, V, E]),
+        (1, [T, V, E, S, T, T, S, T, E, S]),
+        (2, [T, E, S, S, T, T, S, T, S, S]),
+    ],
+)
+def test_validation_is_the_positive_before_the_held_out_one(skip, expected):
+    split = LatestPerUserSplit(kind="latest_per_user", skip_latest=skip)
+    config = IngestConfig(split=split, validation=True)
+    splits, _ = logic.assign_splits(STARTS, np.zeros(10, np.int64), config)
+    np.testing.assert_array_equal(splits, expected)
+
+
+@pytest.mark.parametrize(
+    ("split", "cut_off"),
+    [
+        (CutOffSplit(kind="cut_off", time=datetime.datetime(1970, 1, 6, 12)), 475_200),
+        # The newest row is of day 6, so the last day starts at 6 * 86,400.
+        (LastDaysSplit(kind="last_days", days=1), 518_400),
+    ],
+)
+def test_validation_is_the_days_before_the_cut_off(split, cut_off):
+    config = IngestConfig(split=split, validation=True, validation_days=2)
+    start = cut_off - 172_800
+    times = np.array([start - 1, start, cut_off - 1, cut_off])
+    splits, _ = logic.assign_splits(np.zeros(4, np.int64), times, config, 518_500)
+    np.testing.assert_array_equal(splits, [T, V, V, E])
 
 
 def shuffled_log(spec, seed, users=25, rows=400):
@@ -397,24 +428,43 @@ def shuffled_log(spec, seed, users=25, rows=400):
         LastDaysSplit(kind="last_days", days=3),
     ],
 )
-def test_nothing_leaks_from_eval_into_train(spec, split, repeated):
+def test_nothing_leaks_from_later_splits_into_earlier_ones(spec, split, repeated):
     log, users, items = shuffled_log(spec, 11)
     newest = max(time for _, _, time, _ in log)
-    config = IngestConfig(split=split, repeated=repeated)
-    bucket, _ = logic.build_bucket([batch(log)], users, items, spec, config, newest)
-    rows = bucket.rows.select(["uid", "iid", "at"]).to_pylist()
-    train = [row for row, code in zip(rows, bucket.splits, strict=True) if code == T]
-    held_out = [row for row, code in zip(rows, bucket.splits, strict=True) if code == E]
-    assert train
-    assert held_out
-    if split.kind == "latest_per_user":
-        for row in held_out:
-            assert all(other["at"] <= row["at"] for other in train if other["uid"] == row["uid"])
-    else:
-        first_eval = min(row["at"] for row in held_out)
-        assert max(row["at"] for row in train) < first_eval
-        # 1970-01-06 12:00, and the start of the third last day.
-        assert first_eval >= {"cut_off": 475_200, "last_days": 6 * 86_400}[split.kind]
+    for validation in (False, True):
+        config = IngestConfig(split=split, repeated=repeated, validation=validation, validation_days=2)
+        bucket, counts = logic.build_bucket([batch(log)], users, items, spec, config, newest)
+        rows = bucket.rows.select(["uid", "iid", "at"]).to_pylist()
+        parts = {
+            code: [row for row, of_row in zip(rows, bucket.splits, strict=True) if of_row == code]
+            for code in (T, V, E)
+        }
+        assert bool(parts[V]) == validation
+        assert [len(parts[code]) for code in (T, V, E)] == [
+            counts.rows[name] for name in ("train", "validation", "eval")
+        ]
+        for earlier, later in ((T, E), (T, V), (V, E)):
+            if split.kind == "latest_per_user":
+                for row in parts[later]:
+                    before = [other["at"] for other in parts[earlier] if other["uid"] == row["uid"]]
+                    assert all(second <= row["at"] for second in before)
+            elif parts[earlier] and parts[later]:
+                assert max(row["at"] for row in parts[earlier]) < min(row["at"] for row in parts[later])
+        if split.kind != "latest_per_user":
+            # 1970-01-06 12:00, and the start of the third last day.
+            cut_off = {"cut_off": 475_200, "last_days": 6 * 86_400}[split.kind]
+            assert min(row["at"] for row in parts[E]) >= cut_off
+            last_train = cut_off - 2 * 86_400 if validation else cut_off
+            assert max(row["at"] for row in parts[T]) < last_train
+
+
+def test_the_history_of_a_validation_row_holds_earlier_rows_only(spec):
+    users, items = tables(spec, ["u"], list("abcd"))
+    log = batch([("u", "d", 4, 3), ("u", "c", 3, 2), ("u", "b", 2, 1), ("u", "a", 1, 0)])
+    bucket, _ = logic.build_bucket([log], users, items, spec, IngestConfig(validation=True))
+    rows = histories(spec, bucket, users, items)
+    found = {code: row for code, row in zip(bucket.splits, rows, strict=True) if code != T}
+    assert found == {V: ("u", "c", ["", "a", "b"]), E: ("u", "d", ["a", "b", "c"])}
 
 
 def test_a_planted_future_item_is_in_no_history_before_it(spec):
@@ -546,6 +596,28 @@ def test_history_breaks_ties_in_time_by_file_then_row(spec):
         assert held_out == {("u", "d"), ("v", "e")}
         assert (counts.rows["train"], counts.rows["eval"], counts.rows["users"]) == (4, 2, 2)
         assert (counts.first_timestamp, counts.last_timestamp) == (1, 9)
+
+
+def test_the_fraction_of_a_second_decides_the_order(spec):
+    rows = batch([("u", "i1", 10, 0), ("u", "i2", 10, 1), ("u", "i3", 10, 2), ("u", "i4", 9, 3)])
+    rows = rows.append_column("#microsecond", pa.array([900_000, 100_000, 500_000, 950_000], pa.int32()))
+    users, items = tables(spec, ["u"], ["i1", "i2", "i3", "i4"])
+    bucket, _ = logic.build_bucket([rows], users, items, spec, IngestConfig())
+    assert bucket.rows.column("iid").to_pylist() == ["i4", "i2", "i3", "i1"]
+    assert "#microsecond" not in bucket.rows.column_names
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.array([3, -1, None, 2**62]), [3_000_000, -1_000_000, None, (2**63 // 10**6 - 1) * 10**6]),
+        (pa.array([10_900, -1], pa.timestamp("ms")), [10_900_000, -1_000]),
+        (pa.array([1_999, -1], pa.timestamp("ns")), [1, -1]),
+        (pa.array([7], pa.timestamp("us", "Asia/Tokyo")), [7]),
+    ],
+)
+def test_timestamps_in_microseconds(column, expected):
+    assert logic.to_microseconds(column).to_pylist() == expected
 
 
 def test_history_never_holds_the_future_nor_another_users_items(spec):

@@ -62,6 +62,7 @@ def test_report_and_its_line():
         "rows_kept": 7,
         "dropped": {"null_id": 3},
         "train_rows": 6,
+        "validation_rows": 0,
         "eval_rows": 1,
         "skipped_rows": 0,
         "users": 4,
@@ -70,6 +71,7 @@ def test_report_and_its_line():
         "unknown_users": 1,
         "unknown_items": 1,
         "filled_defaults": {"age": 3, "device": 7},
+        "history_values_cut": {},
         "user_table_dropped": {"line_break_in_id": 2},
         "item_table_dropped": {},
         "first_timestamp": 5,
@@ -87,6 +89,17 @@ def test_report_and_its_line():
         "4 users, 5 items in the catalogue; 2 rows of the user table dropped: line_break_in_id; "
         "defaults filled in: age 3, device 7"
     )
+
+
+def test_validation_and_what_a_history_has_no_place_for_are_in_the_report_and_its_line():
+    found = counts(train=4)
+    found.rows["validation"] = 2
+    report = build_report(found, inputs(10), 5, "f00d", {"tags": 1_200})
+    assert (report["rows_kept"], report["validation_rows"]) == (7, 2)
+    assert report["history_values_cut"] == {"tags": 1_200}
+    line = summarize(report)
+    assert "7 kept (4 train, 2 validation, 1 eval, 0 skipped)" in line
+    assert line.endswith("; values of items beyond history.values_per_item, in no history: tags 1,200")
 
 
 def test_a_window_is_in_the_report_and_its_line():
@@ -110,6 +123,8 @@ def test_a_window_that_leaves_nothing_is_named(spec):
 CUT_OFF = IngestConfig(
     split=CutOffSplit(kind="cut_off", time=datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
 )
+CUT_OFF_AND_VALIDATION = dataclasses.replace(CUT_OFF, validation=True, validation_days=3)
+LAST_AND_VALIDATION = IngestConfig(split=LastDaysSplit(kind="last_days", days=30), validation=True)
 SKIP_TWO = IngestConfig(split=LatestPerUserSplit(kind="latest_per_user", skip_latest=2))
 
 
@@ -144,6 +159,24 @@ SKIP_TWO = IngestConfig(split=LatestPerUserSplit(kind="latest_per_user", skip_la
             "UTC, and those from ingest.split.time 2020-01-01T00:00:00+00:00 on are eval",
         ),
         (counts(train=0, held_out=7), CUT_OFF, "the train split is empty"),
+        (
+            counts(),
+            CUT_OFF_AND_VALIDATION,
+            "the validation split is empty. The 7 positives are from 1970-01-01T00:00:05 to "
+            "1970-01-01T00:01:30 UTC; those from ingest.split.time 2020-01-01T00:00:00+00:00 on are eval, "
+            "and those of the 3 days before it validation: choose a time in between",
+        ),
+        (
+            counts(),
+            LAST_AND_VALIDATION,
+            "the validation split is empty. The 7 positives with metadata leave it none: the last 30 days "
+            "are eval, the 1 before them validation. Change ingest.split.days",
+        ),
+        (
+            counts(),
+            IngestConfig(validation=True),
+            "the validation split is empty. The 7 positives are of 4 users, none with more than 2, and one",
+        ),
         (
             counts(train=0, held_out=7),
             IngestConfig(split=LastDaysSplit(kind="last_days", days=30)),
@@ -192,3 +225,8 @@ def test_unknown_ids_are_refused_with_counts_and_examples(spec):
     with pytest.raises(DataError, match=re.escape(message)):
         check_counts(found, inputs(10), spec, IngestConfig())
     check_counts(found, inputs(10), spec, IngestConfig(missing_metadata="drop"))
+
+
+def test_an_empty_log_is_called_empty(spec):
+    with pytest.raises(DataError, match=r"is empty: expected at least one row, found 0"):
+        check_counts(counts(read=0, train=0, held_out=0, dropped=0), inputs(0), spec, IngestConfig())

@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import io
 import json
 import struct
@@ -254,7 +255,8 @@ def test_malformed_csv_rows(tmp_path):
 
 
 def test_row_numbers_hold_over_blocks_with_malformed_rows_between(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "CHUNK_BYTES", 200)
+    monkeypatch.setattr(streams, "CHUNK_BYTES", 200)
+    monkeypatch.setattr(streams, "SLICE_BYTES", 200)
     bad = {7, 8, 50, 51, 98}
     lines = ["user,item,timestamp,stars,device,visits,tags"]
     lines += [f"u{n},1,10,5,tv,1,x" + (",more" if n in bad else "") for n in range(100)]
@@ -330,40 +332,56 @@ def many(ending):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "tfrecord"])
-def test_a_truncated_gzip_file_gives_the_rows_before_the_cut(tmp_path, monkeypatch, ending):
-    monkeypatch.setattr(streams, "CHUNK_BYTES", 4096)
+def test_a_truncated_gzip_file_gives_the_rows_before_the_cut(tmp_path, ending):
     rows, content = many(ending)
     stored = gzip.compress(content)
-    found, reasons, letters, unread = read(tmp_path, f"log.{ending}.gz", stored[: len(stored) // 2])
+    cut = len(stored) // 2
+    found, reasons, letters, unread = read(tmp_path, f"log.{ending}.gz", stored[:cut])
     assert 500 < len(found) < 2500
     assert [row["user"] for row in found] == [row["user"] for row in rows[: len(found)]]
     assert [row["item"] for row in found] == [str(n) for n in range(len(found))]
     assert reasons == [("unreadable_rest", len(found) + 1, 1)]
     assert "the file ends in the middle of its compressed content" in letters[0]["text"]
-    assert unread == 0
+    # Nothing tells how much is missing, so the whole file counts.
+    assert unread == cut
 
 
+@pytest.mark.parametrize("compression", ["gz", "zst"])
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "tfrecord"])
-def test_a_damaged_gzip_file_counts_the_bytes_that_cannot_be_read(tmp_path, monkeypatch, ending):
-    monkeypatch.setattr(streams, "CHUNK_BYTES", 4096)
-    rows, content = many(ending)
-    stored = bytearray(gzip.compress(content))
-    middle = len(stored) // 2
-    stored[middle : middle + 64] = b"\xff" * 64
-    found, reasons, _, unread = read(tmp_path, f"log.{ending}.gz", bytes(stored))
+def test_a_damaged_file_counts_the_bytes_that_cannot_be_read(tmp_path, ending, compression):
+    rows = [{**ROWS[0], "user": hashlib.sha256(bytes([n % 256, n // 256])).hexdigest()} for n in range(6000)]
+    content = CONTENTS[ending](rows)
+    stored = bytearray(
+        gzip.compress(content) if compression == "gz" else pa.compress(content, codec="zstd", asbytes=True)
+    )
+    start = len(stored) // 4
+    stored[start:] = b"\xff" * (len(stored) - start)
+    found, reasons, _, unread = read(tmp_path, f"log.{ending}.{compression}", bytes(stored))
+    good = {row["user"] for row in rows}
     # What comes out between the damage and its discovery may be garbage, which the formats notice.
-    assert 500 < len([row for row in found if row["user"] in {r["user"] for r in rows}]) < 2500
+    assert 500 < len([row for row in found if row["user"] in good]) < 3000
     assert reasons[-1][0] == "unreadable_rest"
-    # Of damage that is noticed by the checksum at the end, no byte is left.
-    assert 0 <= unread <= len(stored) - middle + 4096
+    assert len(stored) - start - (1 << 17) <= unread <= len(stored)
+    assert unread > len(stored) // 2
+
+
+def test_a_checksum_that_is_wrong_spoils_the_whole_file(tmp_path):
+    rows, content = many("jsonl")
+    stored = bytearray(gzip.compress(content))
+    stored[-6] ^= 1
+    found, reasons, _, unread = read(tmp_path, "log.jsonl.gz", bytes(stored))
+    assert [row["item"] for row in found] == [str(row["item"]) for row in rows[: len(found)]]
+    assert reasons == [("unreadable_rest", len(found) + 1, 1)]
+    assert unread == len(stored)
 
 
 def test_a_truncated_zstd_file(tmp_path):
     rows = [{**ROWS[0], "user": f"user {n * 7919 % 10007}", "item": n} for n in range(9000)]
-    stored = pa.compress(to_jsonl(rows), codec="zstd", asbytes=True)
-    found, reasons, _, _ = read(tmp_path, "log.jsonl.zst", stored[: len(stored) - 5])
+    stored = pa.compress(to_jsonl(rows), codec="zstd", asbytes=True)[:-5]
+    found, reasons, _, unread = read(tmp_path, "log.jsonl.zst", stored)
     assert [row["item"] for row in found] == [str(n) for n in range(len(found))]
     assert reasons == [("unreadable_rest", len(found) + 1, 1)]
+    assert unread == len(stored)
 
 
 def test_damaged_parquet(tmp_path):
@@ -399,11 +417,20 @@ def test_parquet_text_that_is_not_utf8_and_times_out_of_range(tmp_path):
     assert json.loads(letters[0]["text"])["user"] == r"\xff"
 
 
-def test_an_unclosed_quotation_mark_is_counted_with_the_lines_it_swallows(tmp_path):
-    content = to_csv(ROWS) + b'"never closed,1,10,5,tv,1,x\n' + to_csv(ROWS).split(b"\n", 1)[1]
-    rows, reasons, _, _ = read(tmp_path, "log.csv", content)
-    assert len(rows) + sum(count for _, _, count in reasons) >= 4
-    assert reasons
+@pytest.mark.parametrize("row", ['"never closed,1,10,5,tv,1,x', 'ann,1,10,5,tv,1,"never closed'])
+def test_an_unclosed_quotation_mark_is_counted_with_the_lines_it_swallows(tmp_path, row):
+    header, good = "user,item,timestamp,stars,device,visits,tags\n", "ann,1,10,5,tv,1,x\n"
+    rows, reasons, letters, _ = read(tmp_path, "log.csv", f"{header}{good}{row}\n{good * 998}".encode())
+    assert (len(rows), reasons) == (1, [("unclosed_quote", 2, 999)])
+    assert letters[0]["text"].startswith(row)
+
+
+def test_a_quotation_mark_that_another_value_closes_is_rejected(tmp_path):
+    header, good = "user,item,timestamp,stars,device,visits,tags\n", "ann,1,10,5,tv,1,x\n"
+    content = header + good + 'ann,1,10,5,tv,1,"x\n' + good * 10 + 'ann,1,10,5,tv,1,5" x"\n' + good
+    rows, reasons, _, _ = read(tmp_path, "log.csv", content.encode())
+    assert [row[sources.ROW_COLUMN] for row in rows] == [0, 2]
+    assert reasons == [("unclosed_quote", 2, 12)]
 
 
 def test_a_file_without_rows(tmp_path):
@@ -427,3 +454,96 @@ def test_the_newest_interaction_of_a_log_with_times_out_of_range(tmp_path, endin
     source, columns = spec.tables.interactions, sources.list_columns(spec, CONFIG)
     looked = look_into_files(source, "interactions", find_files(source, str(tmp_path)), columns)
     assert find_newest_second(looked, source, columns) == NOON + 2
+
+
+def test_one_bad_element_of_a_list_rejects_its_row_alone(tmp_path):
+    rows = [{**ROWS[0], "tags": ["x", f"tag {n}"]} for n in range(1000)]
+    table = pa.Table.from_pylist(rows)
+    texts = [b"\xff" if n == 1001 else b"tag" for n in range(2000)]
+    child = pa.Array.from_buffers(pa.string(), 2000, pa.array(texts).buffers())
+    lists = pa.ListArray.from_arrays(pa.array(range(0, 2001, 2), pa.int32()), child)
+    sink = io.BytesIO()
+    pq.write_table(table.set_column(table.column_names.index("tags"), "tags", lists), sink)
+    found, reasons, letters, _ = read(tmp_path, "log.parquet", sink.getvalue())
+    assert (len(found), reasons) == (999, [("invalid_utf8", 501, 1)])
+    assert json.loads(letters[0]["text"])["tags"] == ["tag", r"\xff"]
+    examples = to_examples(rows[:20])
+    examples[7] = examples[7].replace(b"tag 7", b"tag \xff")
+    found, reasons, _, _ = read(tmp_path, "log.tfrecord", b"".join(map(frame, examples)))
+    assert (len(found), reasons) == (19, [("invalid_utf8", 8, 1)])
+
+
+def test_a_record_with_several_values_is_rejected_alone(tmp_path):
+    rows = [{**ROWS[0], "user": ["ann", "bob"] if n == 3 else "ann"} for n in range(10)]
+    content = b"".join(map(frame, to_examples(rows)))
+    found, reasons, letters, _ = read(tmp_path, "log.tfrecord", content)
+    assert [row[sources.ROW_COLUMN] for row in found] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert reasons == [("wrong_type", 4, 1)]
+    assert json.loads(letters[0]["text"])["user"] == ["ann", "bob"]
+
+
+def test_json_lines_of_mixed_types_keep_their_order(tmp_path):
+    rows = [{**ROWS[0], "user": n if n % 2 else f"u{n}", "visits": "?" if n == 5 else n} for n in range(9)]
+    found, reasons, _, _ = read(tmp_path, "log.jsonl", to_jsonl(rows))
+    assert [row["user"] for row in found] == ["u0", "1", "u2", "3", "u4", "u6", "7", "u8"]
+    assert [row[sources.ROW_COLUMN] for row in found] == [0, 1, 2, 3, 4, 6, 7, 8]
+    assert reasons == [("wrong_type", 6, 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "microsecond"),
+    [
+        ("2026-11-22T12:00:00Z", 0),
+        ("2026-11-22T12:00:00.123456789Z", 123_456),
+        ("2026-11-22 12:00:00.5", 500_000),
+        ("2026-11-22T12:00", 0),
+        ("2026-11-22 12:00:00 UTC", 0),
+        ("2026-11-22T13:00:00+01", 0),
+        ("2026-11-22T13:30:00+0130", 0),
+        ("2026-11-22T06:00:00.25-06:00", 250_000),
+        (f" {NOON} ", 0),
+    ],
+)
+def test_times_as_texts(tmp_path, text, microsecond):
+    [row], reasons, _, _ = read(tmp_path, "log.jsonl", to_jsonl([{**ROWS[0], "timestamp": text}]))
+    assert (row["timestamp"], row["#microsecond"], reasons) == (NOON, microsecond, [])
+
+
+def test_the_fraction_of_a_timestamp_is_kept(tmp_path):
+    times = pa.array([NOON * 1000 + 900, NOON * 1000 - 1], pa.timestamp("ms"))
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(ROWS[:2]).set_column(2, "timestamp", times), sink)
+    rows, _, _, _ = read(tmp_path, "log.parquet", sink.getvalue())
+    assert [(row["timestamp"], row["#microsecond"]) for row in rows] == [
+        (NOON, 900_000),
+        (NOON - 1, 999_000),
+    ]
+
+
+def test_a_quoted_value_longer_than_a_block(tmp_path):
+    rows = [
+        {**ROWS[0], "user": f"u{n}", "note": "long " * 600_000 if n == 5 else "a\nb"} for n in range(4000)
+    ]
+    found, reasons, _, _ = read(tmp_path, "log.csv", to_csv(rows))
+    assert [row["user"] for row in found] == [f"u{n}" for n in range(4000)]
+    assert reasons == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_rows_that_vanish_in_a_parser_stop_the_run(tmp_path, monkeypatch, ending):
+    reader = {"csv": pa.csv.read_csv, "jsonl": sources._parse_block}[ending]
+    if ending == "csv":
+        monkeypatch.setattr(pa.csv, "read_csv", lambda *args, **options: reader(*args, **options)[:2])
+    else:
+        monkeypatch.setattr(sources, "_parse_block", lambda *args: reader(*args)[:2])
+    with pytest.raises(DataError, match=r"3 rows are in a part of the file, 2 were read or rejected"):
+        read(tmp_path, f"log.{ending}", CONTENTS[ending](ROWS))
+
+
+def test_the_number_of_rows_of_a_compressed_file_is_estimated_from_its_start(tmp_path):
+    rows = [{**ROWS[0], "user": f"user {n}"} for n in range(60_000)]
+    (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(to_jsonl(rows)))
+    table = InteractionTable(file="log.jsonl.gz")
+    [file] = find_files(table, str(tmp_path))
+    _, count = sources.look_into(file, table)
+    assert 45_000 < count < 75_000

@@ -188,3 +188,75 @@ def test_repeated_columns_are_refused(spec, tmp_path, check):
     pq.write_table(table, tmp_path / "people.parquet")
     with pytest.raises(DataError, match=r"people\.parquet: 2 columns are named 'age'"):
         check_inputs(spec, IngestConfig(), str(tmp_path))
+
+
+def test_shown_columns_of_different_types_become_texts(spec, tmp_path, check):
+    check()
+    (tmp_path / "items").mkdir()
+    for item, title in ((1, "One"), (2, 1984)):
+        table = pa.table({"iid": [item], "price": [1.0], "tags": [["x"]], "title": [title]})
+        pq.write_table(table, tmp_path / "items" / f"{item}.parquet")
+    tables = dataclasses.replace(
+        spec.tables, items=dataclasses.replace(spec.tables.items, file="items", format=None)
+    )
+    inputs = check_inputs(dataclasses.replace(spec, tables=tables), IngestConfig(), str(tmp_path))
+    assert inputs.items.table.column("title").to_pylist() == ["One", "1984"]
+
+
+def test_a_mapped_name_that_is_no_column_is_refused(spec, tmp_path, check):
+    check()
+    for table, message in (
+        ("interactions", r"tables\.interactions\.columns: .*Received: 'devce'. Did you mean 'device'\?"),
+        ("users", r"tables\.users\.columns: expected names of columns that are read: uid, age"),
+    ):
+        source = dataclasses.replace(getattr(spec.tables, table), columns={"devce": "platform"})
+        tables = dataclasses.replace(spec.tables, **{table: source})
+        with pytest.raises(ConfigError, match=message):
+            check_inputs(dataclasses.replace(spec, tables=tables), IngestConfig(), str(tmp_path))
+
+
+@pytest.mark.parametrize("row_group_size", [1, 10])
+def test_malformed_and_future_rows_do_not_move_the_window(spec, tmp_path, check, row_group_size):
+    day = 86_400
+    log = {
+        "uid": ["a", "a", None, "b", "a"],
+        "iid": [1, 2, 1, 1, 2],
+        # The day 40 has no user, and the day 60 is later than the latest time.
+        "at": [day, 2 * day, 40 * day, 3 * day, 60 * day],
+        "device": ["tv"] * 5,
+        "stars": [1.0] * 5,
+    }
+    check(log=log, row_group_size=row_group_size)
+    config = IngestConfig(latest_time=datetime.datetime(1970, 2, 20))
+    inputs = check_inputs(spec, config, str(tmp_path), WindowConfig(last_days=2))
+    assert inputs.window == Window(datetime.date(1970, 1, 3), datetime.date(1970, 1, 4))
+
+
+def test_a_column_with_a_default_may_be_missing_in_a_file_but_not_in_all(spec, tmp_path, check):
+    check()
+    (tmp_path / "logs").mkdir()
+    table = pq.read_table(tmp_path / "log.parquet")
+    pq.write_table(table, tmp_path / "logs" / "a.parquet")
+    pq.write_table(table.drop_columns("device"), tmp_path / "logs" / "b.parquet")
+    log = dataclasses.replace(spec.tables.interactions, file="logs")
+    spec = dataclasses.replace(spec, tables=dataclasses.replace(spec.tables, interactions=log))
+    assert check_inputs(spec, IngestConfig(), str(tmp_path)).rows == 4
+    (tmp_path / "logs" / "a.parquet").unlink()
+    with pytest.raises(DataError, match=r"b\.parquet: no column 'device'"):
+        check_inputs(spec, IngestConfig(), str(tmp_path))
+
+
+def test_a_file_that_is_not_like_the_others_is_rejected_whole(spec, tmp_path, check):
+    check()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.csv").write_text("uid,iid,at,device\na,1,10,tv\n")
+    (tmp_path / "logs" / "b.csv").write_text("uid,iid,a")
+    log = dataclasses.replace(spec.tables.interactions, file="logs")
+    spec = dataclasses.replace(spec, tables=dataclasses.replace(spec.tables, interactions=log))
+    inputs = check_inputs(spec, IngestConfig(), str(tmp_path))
+    [letter] = inputs.rejections.letters.to_pylist()
+    assert (letter["reason"], inputs.rejections.unread_bytes) == ("unreadable_file", 9)
+    assert "no column 'at'" in letter["text"]
+    (tmp_path / "logs" / "a.csv").unlink()
+    with pytest.raises(DataError, match=r"b\.csv: no column 'at'"):
+        check_inputs(spec, IngestConfig(), str(tmp_path))

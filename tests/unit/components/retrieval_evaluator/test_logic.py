@@ -237,7 +237,7 @@ def test_evaluation_data_from_examples(tmp_path):
     )
     (train / "beam-temp-left-behind").mkdir()
     data = read_evaluation_data(
-        train, evaluation, pa.array(["a", "b", "c", "d"]), make_features(), ["history", "age", "tags"]
+        [train], evaluation, pa.array(["a", "b", "c", "d"]), make_features(), ["history", "age", "tags"]
     )
     assert data.user_ids.to_pylist() == ["ü 1".encode(), b"u2"]
     assert sorted(data.queries.column_names) == ["age", "history", "tags"]
@@ -252,16 +252,66 @@ def test_evaluation_data_from_examples(tmp_path):
     assert data.popularity.tolist() == [3, 0, 1, 0]
 
 
+def test_validation_rows_are_known_before_eval(tmp_path):
+    evaluation = write_split(tmp_path / "eval", [("u", "c", 30, 1, [], ["a", "b"])])
+    train = write_split(tmp_path / "train", [("u", "a", 10, 1, [], ["", ""]), ("v", "a", 1, 1, [], ["", ""])])
+    validation = write_split(tmp_path / "validation", [("u", "b", 20, 1, [], ["", "a"])])
+    for known, seen, popularity in (([train], [0], [2, 0, 0]), ([train, validation], [0, 1], [2, 1, 0])):
+        data = read_evaluation_data(known, evaluation, pa.array(["a", "b", "c"]), make_features(), ["age"])
+        assert data.seen.items.tolist() == seen
+        assert data.popularity.tolist() == popularity
+        assert data.targets.items.tolist() == [2]
+
+
+def test_queries_hold_every_column_of_the_history(tmp_path):
+    import tensorflow as tf
+
+    vocabulary = {"kind": "vocabulary"}
+    features = [
+        {"name": "user", "dtype": "string", "tower": "user", "role": "user_id"},
+        {"name": "item", "dtype": "string", "tower": "item", "role": "item_id", "encoding": vocabulary},
+        {"name": "tags", "dtype": "string", "tower": "item", "multi_valued": True, "encoding": vocabulary},
+        {"name": "year", "dtype": "int", "tower": "item", "encoding": vocabulary},
+        {"name": "look", "dtype": "float", "length": 2, "tower": "item", "encoding": {"kind": "vector"}},
+    ]
+    history = {
+        "length": 2,
+        "item_features": ["tags", "year", "look"],
+        "values_per_item": 2,
+        "time_gap_buckets": 2,
+    }
+    spec = parse(FeatureSpec, {"name": "toy", "history": history, "features": features}, source="test")
+    row = {
+        "history_tags": [b"", b"", b"x", b"y"],
+        "history_year": [0, 2001],
+        "history_look": [0.0, 0.0, 0.5, 1.5],
+        "history_gap_seconds": [-1, 60],
+    }
+    example = tf.train.Example()
+    for name, values in (row | {"user": [b"u"], "item": [b"a"], "timestamp": [7]}).items():
+        kind = {bytes: "bytes_list", int: "int64_list", float: "float_list"}[type(values[0])]
+        getattr(example.features.feature[name], kind).value.extend(values)
+    (tmp_path / "eval").mkdir()
+    with tf.io.TFRecordWriter(str(tmp_path / "eval" / "examples.gz"), "GZIP") as writer:
+        writer.write(example.SerializeToString())
+    split = tmp_path / "eval"
+    data = read_evaluation_data([split], split, pa.array(["a"]), spec, list(row))
+    assert data.queries.to_pylist() == [row]
+    plain = parse(FeatureSpec, {"name": "toy", "history": {"length": 2}, "features": features}, source="test")
+    with pytest.raises(ReleaseError, match="history_gap_seconds"):
+        read_evaluation_data([split], split, pa.array(["a"]), plain, list(row))
+
+
 def test_tower_input_that_the_schema_lacks_is_refused(tmp_path):
     split = write_split(tmp_path / "split", [("u", "a", 1, 0, [], ["", ""])])
     with pytest.raises(ReleaseError, match=r"\['shoe_size'\].*'toy'"):
-        read_evaluation_data(split, split, pa.array(["a"]), make_features(), ["shoe_size"])
+        read_evaluation_data([split], split, pa.array(["a"]), make_features(), ["shoe_size"])
 
 
 def test_empty_eval_split_is_refused(tmp_path):
     split = write_split(tmp_path / "split", [])
     with pytest.raises(DataError, match="at least one held-out interaction"):
-        read_evaluation_data(split, split, pa.array(["a"]), make_features(), ["age"])
+        read_evaluation_data([split], split, pa.array(["a"]), make_features(), ["age"])
 
 
 def test_split_without_files_is_refused(tmp_path):

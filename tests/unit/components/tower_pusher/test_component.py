@@ -29,7 +29,8 @@ def write_json(file: Path, content: object) -> None:
 
 def make_artifacts(base: Path, verdict: str) -> dict[str, list[Any]]:
     model = base / "model" / "Format-Serving"
-    write_json(model / "model.json", {"model_id": "m", "dim": 2, "temperature": 0.1})
+    write_json(model / "model.json", {"model_id": "m", "dim": 2, "temperature": 0.1, "warm_start": None})
+    write_json(model / "state" / "training_state.json", {"model_id": "m"})
     for tower in ("user_tower", "item_tower"):
         write_json(model / tower / "assets.extra" / "dssm_part.json", {"model_id": "m", "part": tower})
     write_json(base / "index" / "dssm_part.json", {"model_id": "m", "part": "index", "dim": 2, "items": 3})

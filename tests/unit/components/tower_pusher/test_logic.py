@@ -29,7 +29,10 @@ def write_json(file: Path, content: object) -> None:
 @pytest.fixture
 def inputs(tmp_path: Path) -> PushInputs:
     model = tmp_path / "model"
-    write_json(model / "model.json", {"model_id": "m1", "dim": 4, "temperature": 0.1, "steps": 3})
+    info = {"model_id": "m1", "dim": 4, "temperature": 0.1, "steps": 3, "warm_start": None}
+    write_json(model / "model.json", info)
+    write_json(model / "state" / "training_state.json", {"model_id": "m1"})
+    (model / "state" / "weights.npz").write_bytes(b"weights")
     for tower in ("user_tower", "item_tower"):
         write_json(model / tower / "assets.extra" / "dssm_part.json", {"model_id": "m1", "part": tower})
         (model / tower / "variables").mkdir()
@@ -50,6 +53,8 @@ def inputs(tmp_path: Path) -> PushInputs:
     (tmp_path / "schema" / "schema.pbtxt").write_text("feature {}\n")
     (tmp_path / "transform" / "transform_fn").mkdir(parents=True)
     (tmp_path / "transform" / "transform_fn" / "saved_model.pb").write_bytes(b"graph")
+    (tmp_path / "transform" / "transform_fn" / "assets").mkdir()
+    (tmp_path / "transform" / "transform_fn" / "assets" / "item_id_vocabulary").write_text("i1\n")
     (tmp_path / "statistics" / "Split-train").mkdir(parents=True)
     (tmp_path / "statistics" / "Split-train" / "FeatureStats.pb").write_bytes(b"statistics")
     names = ("report", "schema", "transform", "statistics")
@@ -92,12 +97,21 @@ def test_a_release_has_one_version_everywhere_and_says_what_it_is(inputs: PushIn
         "items": 7,
         "metrics": {"recall_at_10": 0.24, "ndcg_at_10": 0.125},
         "popularity": {"recall_at_10": 0.08, "ndcg_at_10": 0.05},
+        "warm_start": None,
     }
     assert {part: value["path"] for part, value in manifest["parts"].items()} == {
         "user_tower": "user_tower/1", "item_tower": "item_tower/1", "index": "index/1", "state": "state/1",
     }  # fmt: skip
     state = serving / "state" / "1"
-    assert names(state) == {"train_statistics.pb", "dssm_part.json"}
+    assert names(state) == {
+        "train_statistics.pb", "dssm_part.json", "training_state.json", "weights.npz", "vocabularies",
+    }  # fmt: skip
+    assert (state / "weights.npz").read_bytes() == b"weights"
+    assert (state / "vocabularies" / "item_id_vocabulary").read_text() == "i1\n"
+    assert set(manifest["parts"]["state"]["files"]) == {
+        "train_statistics.pb", "dssm_part.json", "training_state.json", "weights.npz",
+        "vocabularies/item_id_vocabulary",
+    }  # fmt: skip
     assert (state / "train_statistics.pb").read_bytes() == b"statistics"
     assert json.loads((state / "dssm_part.json").read_text()) == {"model_id": "m1", "part": "state"}
     assert manifest["parts"]["user_tower"]["files"]["variables/variables.index"] == 5
@@ -124,6 +138,7 @@ def test_the_next_version_is_above_every_one_in_any_folder(inputs: PushInputs, t
         ("model/item_tower/assets.extra/dssm_part.json", "item_tower comes from another training"),
         ("index/dssm_part.json", "index comes from another training"),
         ("report/evaluation_report.json", "evaluation judged another model"),
+        ("model/state/training_state.json", "state comes from another training"),
     ],
 )
 def test_parts_of_different_trainings_are_refused(
@@ -135,6 +150,38 @@ def test_parts_of_different_trainings_are_refused(
     with pytest.raises(ReleaseError, match=match):
         push_release(inputs, tmp_path / "serving", run_id="r")
     assert not (tmp_path / "serving").exists()
+
+
+def test_a_model_without_a_state_is_refused(inputs: PushInputs, tmp_path: Path) -> None:
+    (inputs.model / "state" / "training_state.json").unlink()
+    with pytest.raises(ReleaseError, match=r"training_state\.json: expected JSON with model_id"):
+        push_release(inputs, tmp_path / "serving", run_id="r")
+    assert not (tmp_path / "serving").exists()
+
+
+def test_a_graph_without_vocabularies_can_be_released(inputs: PushInputs, tmp_path: Path) -> None:
+    (inputs.transform_graph / "transform_fn" / "assets" / "item_id_vocabulary").unlink()
+    (inputs.transform_graph / "transform_fn" / "assets").rmdir()
+    push_release(inputs, tmp_path / "serving", run_id="r")
+    assert "vocabularies" not in names(tmp_path / "serving" / "state" / "1")
+
+
+def test_the_manifest_says_which_release_a_warm_start_began_from(inputs: PushInputs, tmp_path: Path) -> None:
+    warm_start = {
+        "release": 3,
+        "model_id": "m0",
+        "tables": {"item_id": {"kept": 5, "new": 2, "dropped": 1}},
+        "dense_kept": ["item_tower/_last/kernel"],
+        "dense_new": [],
+        "slots_kept": True,
+    }
+    file = inputs.model / "model.json"
+    write_json(file, json.loads(file.read_text()) | {"warm_start": warm_start})
+    began = push_release(inputs, tmp_path / "serving", run_id="r").manifest.warm_start
+    assert began is not None
+    assert (began.release, began.model_id) == (3, "m0")
+    table = began.tables["item_id"]
+    assert (table.kept, table.new, table.dropped) == (5, 2, 1)
 
 
 def test_swapped_towers_are_refused(inputs: PushInputs, tmp_path: Path) -> None:

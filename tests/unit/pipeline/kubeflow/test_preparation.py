@@ -50,9 +50,15 @@ def test_replicas_that_contradict_the_accelerators_are_refused() -> None:
 
 def test_locations_for_kubeflow_take_the_place_of_the_local_ones() -> None:
     config = prepare_config(
-        load("kubeflow.data_directory=s3://b/tables", "kubeflow.serving_directory=/mnt/serving")
+        load(
+            "kubeflow.data_directory=s3://b/tables",
+            "kubeflow.serving_directory=/mnt/serving",
+            "kubeflow.checkpoint_directory=/mnt/checkpoints",
+            "training.checkpoint.directory=checkpoints",
+        )
     )
     assert (config.data.directory, config.serving.directory) == ("s3://b/tables", "/mnt/serving")
+    assert config.training.checkpoint.directory == "/mnt/checkpoints"
     assert relative_locations(config) == []
 
 
@@ -60,6 +66,9 @@ def test_locations_that_no_pod_can_find_are_listed() -> None:
     lines = relative_locations(prepare_config(load()))
     assert [line.split()[0] for line in lines] == ["data.directory", "serving.directory"]
     assert "kubeflow.data_directory" in lines[0]
+    [*_, line] = relative_locations(prepare_config(load("training.checkpoint.directory=checkpoints")))
+    assert line.startswith("training.checkpoint.directory 'checkpoints' is relative")
+    assert "set kubeflow.checkpoint_directory" in line
 
 
 def test_vertex_needs_a_bucket() -> None:

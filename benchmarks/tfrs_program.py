@@ -1,0 +1,95 @@
+"""One training by tensorflow-recommenders, for benchmarks/training.py, as its own tutorials do it.
+
+A `tfrs.Model` with the Retrieval task, compiled with Adagrad and fitted to shuffled and cached batches.
+The towers have the layers of `trainer/towers.py`. No metrics: over the whole catalogue they would cost most
+of the time.
+"""
+
+import os
+import time
+
+from training_data import ITEM_FEATURES, USER_FEATURES, VALUES, Program, answer, make_columns, use_two_cores
+
+use_two_cores()
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+
+import tensorflow as tf  # noqa: E402
+import tensorflow_recommenders as tfrs  # noqa: E402
+
+SHUFFLE_BUFFER_ROWS = 100_000
+
+
+class Tower(tf.keras.Model):
+    """Sums the features' embeddings and an MLP of them, and normalises."""
+
+    def __init__(self, features: dict[str, int], program: Program, dropout: float) -> None:
+        super().__init__()
+        self._tables = {
+            name: tf.keras.layers.Embedding(values + 1, program.dim) for name, values in features.items()
+        }
+        self._dropout = tf.keras.layers.Dropout(dropout)
+        self._mlp = tf.keras.Sequential(
+            [tf.keras.layers.Dense(program.hidden, activation="relu"), tf.keras.layers.Dense(program.dim)]
+        )
+
+    def call(self, features: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Embed [batch] int64 features, and genres, [batch, values] padded with -1; [batch, dim] float32."""
+        vectors = []
+        for name, table in self._tables.items():
+            values = features[name]
+            embedded = table(tf.maximum(values, 0))
+            if values.shape.rank == 2:
+                present = tf.cast(values >= 0, tf.float32)
+                total = tf.einsum("bn,bnd->bd", present, embedded)
+                embedded = total / tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True), 1.0)
+            vectors.append(embedded)
+        hidden = self._dropout(tf.concat(vectors, axis=1), training=training)
+        return tf.math.l2_normalize(tf.add_n(vectors) + self._mlp(hidden), axis=1)
+
+
+class TwoTowers(tfrs.Model):
+    """Two towers with the Retrieval task."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        sizes = VALUES | {"item_id": program.items - 1}
+        self.query_model = Tower({name: sizes[name] for name in USER_FEATURES}, program, program.dropout)
+        self.candidate_model = Tower({name: sizes[name] for name in ITEM_FEATURES}, program, 0.0)
+        self.task = tfrs.tasks.Retrieval(temperature=program.temperature)
+
+    def compute_loss(self, features: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Compute the task's loss."""
+        queries = self.query_model(features, training=training)
+        return self.task(queries, self.candidate_model(features, training=training), compute_metrics=False)
+
+
+def run(program: Program) -> dict[str, float]:
+    """Train with `fit`.
+
+    Args:
+        program: The settings.
+
+    Returns:
+        `examples_per_second` after the first steps.
+    """
+    tf.keras.utils.set_random_seed(1)
+    batches = (
+        tf.data.Dataset.from_tensor_slices(make_columns(program))
+        .shuffle(min(SHUFFLE_BUFFER_ROWS, program.rows), seed=1, reshuffle_each_iteration=False)
+        .batch(program.batch, drop_remainder=True)
+        .cache()
+    )
+    for _ in batches:  # Fills the cache.
+        pass
+    model = TwoTowers(program)
+    model.compile(optimizer=tf.keras.optimizers.Adagrad(program.learning_rate))
+    model.fit(batches.take(program.warmup_steps), epochs=1, verbose=0)
+    start = time.perf_counter()
+    model.fit(batches, epochs=program.epochs, verbose=0)
+    seconds = time.perf_counter() - start
+    steps = program.rows // program.batch * program.epochs
+    return {"examples_per_second": steps * program.batch / seconds}
+
+
+if __name__ == "__main__":
+    answer(run)

@@ -1,0 +1,242 @@
+"""Speed and memory of training beside tensorflow-recommenders.
+
+    .venv/bin/python benchmarks/training.py --json benchmarks/results/training.json
+
+Every training runs in a process of its own, on two cores, whose clock starts after its first 50 steps. The
+two sides of a figure run in turn, round after round; a ratio is taken within a round, and its figure is the
+median over the rounds beside the lowest and the highest.
+
+Both sides have the same features and towers, without a history, Adagrad for all weights, dropout and
+temperature. Each has its own defaults otherwise: ours corrects by logQ and masks false negatives, the
+Retrieval task does neither. Memory is the peak of a process above what it held after its imports.
+`files_vs_memory` reads the rows, with histories of 20, from gzip TFRecords and trains one epoch on them; its
+other side is the same training without the reading.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from reporting import Figure, benchmark_parser, describe_versions, write_json
+from tabulate import tabulate
+from training_data import Program, make_columns, use_two_cores
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS, THEIRS = "training_program.py", "tfrs_program.py"
+ROWS, MEMORY_ROWS, LARGE_TABLE = 1_000_000, 200_000, 1_000_000
+QUICK_ROWS = 12_000
+FILES = 4
+MATRIX = 2_048
+
+Measurement = dict[str, float]
+
+
+def measure(script: str, program: Program) -> Measurement:
+    """Run a training in a new process.
+
+    Args:
+        script: `training_program.py` or `tfrs_program.py`.
+        program: Its settings.
+
+    Returns:
+        What the script measured.
+    """
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    arguments = json.dumps(dataclasses.asdict(program))
+    completed = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / script, arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if completed.returncode:
+        sys.exit(f"{script} {arguments} failed:\n{completed.stderr}")
+    found: Measurement = json.loads(completed.stdout.splitlines()[-1])
+    print(f"{script} {arguments}: {found}", flush=True)
+    return found
+
+
+def write_examples(directory: Path, program: Program) -> str:
+    """Write train rows as a Transform step does, and return their pattern."""
+    import pyarrow as pa
+    import tensorflow as tf
+    from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
+
+    def to_lists(values: np.ndarray) -> pa.LargeListArray:
+        present = values.reshape(len(values), -1)
+        kept = present >= 0
+        offsets = np.append(0, np.cumsum(kept.sum(axis=1)))
+        return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(present[kept]))
+
+    encoder = RecordBatchToExamplesEncoder()
+    columns = make_columns(program)
+    for number, rows in enumerate(np.array_split(np.arange(program.rows), FILES)):
+        with tf.io.TFRecordWriter(str(directory / f"examples-{number}.gz"), "GZIP") as writer:
+            for part in np.array_split(rows, max(1, len(rows) // 10_000)):
+                batch = pa.record_batch({name: to_lists(column[part]) for name, column in columns.items()})
+                for example in encoder.encode(batch):
+                    writer.write(example)
+    return str(directory / "*.gz")
+
+
+def measure_matrix_rate() -> float:
+    """Return the float32 operations per second of a matrix product on two cores, the best of several."""
+    program = (
+        "import time, tensorflow as tf\n"
+        f"a = tf.random.normal([{MATRIX}, {MATRIX}])\n"
+        "def run():\n"
+        "    start = time.perf_counter()\n"
+        "    tf.matmul(a, a).numpy()\n"
+        "    return time.perf_counter() - start\n"
+        f"print(2 * {MATRIX} ** 3 / min(run() for _ in range(20)))\n"
+    )
+    completed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, preexec_fn=use_two_cores
+    )
+    return float(completed.stdout)
+
+
+def count_operations(program: Program) -> float:
+    """Count the float32 operations of the matrix products that a training row cannot do without.
+
+    Forward, and twice as much backward: two MLPs, and the row's similarities with the whole batch.
+    """
+    user_and_item_vectors = 4 + 3
+    weights = program.hidden * program.dim * (user_and_item_vectors + 2)
+    return 3.0 * 2.0 * (weights + program.batch * program.dim)
+
+
+def measure_all(
+    arguments: argparse.Namespace, directory: Path
+) -> tuple[dict[str, Figure], dict[str, list[Measurement]]]:
+    """Run every training and make the figures.
+
+    Args:
+        arguments: The command line.
+        directory: Where the examples go.
+
+    Returns:
+        The figures, and every measurement by training.
+    """
+    quick = arguments.quick
+    rows = QUICK_ROWS if quick else ROWS
+
+    def speed(batch: int, **settings: Any) -> Program:
+        warmup_steps = min(2 if quick else 50, rows // batch // 2)
+        return dataclasses.replace(Program(batch, rows, warmup_steps=warmup_steps), **settings)
+
+    memory = Program(4_096 if quick else 16_384, QUICK_ROWS if quick else MEMORY_ROWS, warmup_steps=1)
+    files = write_examples(directory, speed(512, history=True))
+    large = {"items": LARGE_TABLE // 100 if quick else LARGE_TABLE}
+    lazy = {"tables_optimizer": "lazy_adam", "dense_optimizer": "adam", "learning_rate": 1e-3}
+    programs = {
+        "tfrs_512": (THEIRS, speed(512)),
+        "ours_512": (OURS, speed(512)),
+        "tfrs_4096": (THEIRS, speed(4_096)),
+        "ours_4096": (OURS, speed(4_096)),
+        "tfrs_memory": (THEIRS, memory),
+        "ours_memory": (OURS, memory),
+        "small_table_adagrad": (OURS, speed(512)),
+        "big_table_adagrad": (OURS, speed(512, **large)),
+        "small_table_lazy_adam": (OURS, speed(512, **lazy)),
+        "big_table_lazy_adam": (OURS, speed(512, **lazy, **large)),
+        "files": (OURS, speed(512, history=True, files=files)),
+    }
+    measured: dict[str, list[Measurement]] = {name: [] for name in (*programs, "matrix_product")}
+    for number in range(1 if quick else arguments.rounds):
+        for name, (script, program) in programs.items():
+            print(f"round {number + 1}: {name}", flush=True)
+            measured[name].append(measure(script, program))
+        measured["matrix_product"].append({"operations_per_second": measure_matrix_rate()})
+
+    def divide(key: str, first: str, second: str) -> list[float]:
+        pairs = zip(measured[first], measured[second], strict=True)
+        return [left[key] / right[key] for left, right in pairs]
+
+    speed_key, memory_key = "examples_per_second", "bytes"
+    operations = count_operations(programs["ours_4096"][1])
+    shares = [
+        found[speed_key] * operations / product["operations_per_second"]
+        for found, product in zip(measured["ours_4096"], measured["matrix_product"], strict=True)
+    ]
+    training_shares = [
+        found["train_seconds"] / (found["read_seconds"] + found["train_seconds"])
+        for found in measured["files"]
+    ]
+    figures = {
+        "speed_vs_tfrs_512": _spread(divide(speed_key, "ours_512", "tfrs_512"), "1", 1.3),
+        "speed_vs_tfrs_4096": _spread(divide(speed_key, "ours_4096", "tfrs_4096"), "1", 1.5),
+        "memory_vs_tfrs_16384": _spread(
+            divide(memory_key, "ours_memory", "tfrs_memory"), "1", 0.25, at_most=True
+        ),
+        "share_of_matmul_rate": _spread(shares, "1", None),
+        "files_vs_memory": _spread(training_shares, "1", 0.85),
+    }
+    for name in ("adagrad", "lazy_adam"):
+        ratios = divide(speed_key, f"big_table_{name}", f"small_table_{name}")
+        figures[f"big_table_{name}"] = _spread(ratios, "1", 0.85)
+    for name in (
+        "ours_512",
+        "tfrs_512",
+        "ours_4096",
+        "tfrs_4096",
+        "big_table_adagrad",
+        "big_table_lazy_adam",
+    ):
+        rates = [found["examples_per_second"] for found in measured[name]]
+        figures[f"{name}_examples_per_second"] = _spread(rates, "examples/s", None)
+    for name in ("ours_memory", "tfrs_memory"):
+        figures[f"{name}_mib"] = _spread([found["bytes"] / 2**20 for found in measured[name]], "MiB", None)
+    return figures, measured
+
+
+def _spread(values: list[float], unit: str, bar: float | None, at_most: bool = False) -> Figure:
+    return Figure(statistics.median(values), unit, bar, at_most, lowest=min(values), highest=max(values))
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = benchmark_parser("Speed and memory of training.")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds of all trainings (default: %(default)s)"
+    )
+    parser.add_argument("--directory", type=Path, help="where the examples go (default: temporary)")
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=arguments.directory) as temporary:
+        figures, measured = measure_all(arguments, Path(temporary))
+    table = [
+        (
+            name,
+            f.value,
+            f.lowest,
+            f.highest,
+            f.bar and f"at {'most' if f.at_most else 'least'} {f.bar:g}",
+            f.unit,
+        )
+        for name, f in figures.items()
+    ]
+    print(tabulate(table, ("figure", "value", "lowest", "highest", "bar", "unit"), floatfmt=",.3f"))
+    print(f"{time.monotonic() - started:.0f} s")
+    if arguments.json:
+        packages = ["tensorflow", "tf-keras", "tensorflow-recommenders", "tfx-bsl", "numpy"]
+        write_json(arguments.json, figures, describe_versions(packages), raw=measured)
+    missed = [name for name, figure in figures.items() if not figure.meets_bar]
+    # On tiny data a training is over before it has its speed.
+    if missed and not arguments.quick:
+        sys.exit("Misses the bar: " + ", ".join(f"{name} {figures[name].value:.2f}" for name in missed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""A training that is killed and started again ends as one that was not, to the last bit."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+
+pytestmark = pytest.mark.integration
+
+TIMEOUT_SECONDS = 240
+
+# Everything that has a state or draws at random: dropout, both kinds of further negatives, slots, a schedule.
+PROGRAM = textwrap.dedent(
+    """
+    import json, os, signal, sys
+    import numpy as np
+    import tensorflow as tf
+    from schemas.features import Feature, FeatureSpec, History, VocabularyEncoding, ZScoreEncoding
+    from trainer.config import (
+        CheckpointConfig, EarlyStoppingConfig, LossConfig, ModelConfig, OptimizerConfig, TrainerConfig,
+        TrainingConfig,
+    )
+    from trainer.strategy import create_strategy
+    from trainer.training import TrainingData, train
+    from trainer.vocabularies import EncodedSize
+
+    refit, checkpoints, output, killed_write = sys.argv[1:]
+    directory = os.path.dirname(output)
+    vocabulary = VocabularyEncoding(kind="vocabulary")
+    spec = FeatureSpec(name="t", features=(
+        Feature(name="user_id", dtype="string", tower="user", role="user_id", encoding=vocabulary),
+        Feature(name="age", dtype="float", tower="user", encoding=ZScoreEncoding(kind="z_score")),
+        Feature(name="item_id", dtype="string", tower="item", role="item_id", encoding=vocabulary),
+    ), history=History(length=3))
+    def draw(rows, seed):
+        generator = np.random.default_rng(seed)
+        users = generator.integers(0, 40, rows)
+        return {
+            "user_id": users,
+            "age": generator.normal(size=rows).astype(np.float32),
+            "item_id": np.where(generator.random(rows) < 0.5, users % 30, generator.integers(0, 30, rows)),
+            "history": generator.integers(-1, 30, (rows, 3)),
+        }
+    validation = draw(200, 1)
+    config = TrainerConfig(
+        model=ModelConfig(dim=16, user_layers=(32,), item_layers=()),
+        loss=LossConfig(uniform_negatives=5, cross_batch_negatives=96, cross_batch_warmup_steps=10),
+        training=TrainingConfig(
+            per_replica_batch=32, epochs=12, learning_rate=0.01, log_interval_steps=4,
+            optimizer=OptimizerConfig(warmup_steps=20, decay="cosine"),
+            checkpoint=CheckpointConfig(interval_steps=7, interval_seconds=None, keep=2),
+            early_stopping=EarlyStoppingConfig(patience_epochs=2, refit=refit == "refit"),
+        ),
+    )
+    inputs = {name: tf.constant(column) for name, column in validation.items()}
+    def recall(towers):
+        users, items = towers.user(inputs).numpy(), towers.item(inputs).numpy()
+        scores = users @ items.T
+        return float(np.mean((scores > np.diag(scores)[:, None]).sum(axis=1) < 20))
+
+    write, written = tf.train.Checkpoint.write, []
+    def write_and_die(self, path):
+        # The variables are written, and what says so is not yet.
+        result = write(self, path)
+        written.append(path)
+        name = os.path.basename(os.path.dirname(path))
+        if killed_write and name.startswith(killed_write) and len(written) > 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    tf.train.Checkpoint.write = write_and_die
+
+    result = train(
+        TrainingData(draw(530, 0), validation, {"item_id": np.arange(30)}), spec, config,
+        {"user_id": EncodedSize(40, 1), "item_id": EncodedSize(30, 1)},
+        np.log(np.full(31, 1 / 30, np.float32)), create_strategy(1),
+        log_directory=os.path.join(directory, "logs"), checkpoint_directory=checkpoints or None,
+        recall=recall,
+    )
+    arrays = {f"{i:03}": v.numpy() for i, v in enumerate(result.towers.trainable_variables)}
+    slots = {f"slot_{i:03}": v.numpy() for i, v in enumerate(result.optimizer.variables)}
+    np.savez(output, **arrays, **slots)
+    print(json.dumps({
+        "steps": result.steps, "resumed": result.resumed_from_step, "recall": result.recall_by_epoch,
+        "best": result.best_epoch, "loss": result.final_loss, "refitted": result.refitted,
+    }))
+    """
+)
+
+
+def start(mode: str, checkpoints: str, output: Path, killed_write: str = "") -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, mode, checkpoints, str(output), killed_write],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> dict:
+    stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 0, stderr
+    return json.loads(stdout.splitlines()[-1])
+
+
+def expect_killed(process: subprocess.Popen[str]) -> None:
+    _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == -signal.SIGKILL, stderr
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not list(folder.glob("*/*/complete.json")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    return sorted(marker.parent for marker in folder.glob("*/*/complete.json"))
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-")[1])
+
+
+@pytest.mark.parametrize("mode", ["best", "refit"])
+def test_killed_at_several_points(tmp_path: Path, mode: str) -> None:
+    folder, output = tmp_path / "checkpoints", tmp_path / "resumed.npz"
+    expected = finish(start(mode, "", tmp_path / "whole.npz"))
+    assert expected["best"] < len(expected["recall"])
+
+    # Wherever it is when its first checkpoint is seen.
+    process = start(mode, str(folder), output)
+    wait_for_checkpoint(process, folder)
+    process.kill()
+    expect_killed(process)
+    first = whole_checkpoints(folder)
+    assert first
+
+    # While a checkpoint is being written, in the second training if there is one.
+    expect_killed(start(mode, str(folder), output, "refit" if mode == "refit" else "fit"))
+    partial = [path for path in folder.glob("*/*") if not (path / "complete.json").exists()]
+    assert [path.name.startswith(mode) or mode == "best" for path in partial] == [True]
+    second = whole_checkpoints(folder)
+    # Equal settings and rows have one key.
+    assert len(list(folder.iterdir())) == 1
+    assert second[-1] > first[-1]
+
+    # The newest checkpoint loses its end.
+    if len(second) > 1:
+        data = second[-1] / "variables.data-00000-of-00001"
+        data.write_bytes(data.read_bytes()[:-10])
+        second.pop()
+
+    result = finish(start(mode, str(folder), output))
+    assert result.pop("resumed") == step_of(second[-1])
+    expected.pop("resumed")
+    assert result == expected
+    with np.load(tmp_path / "whole.npz") as whole, np.load(output) as resumed:
+        assert set(whole) == set(resumed)
+        for name in whole:
+            np.testing.assert_array_equal(whole[name], resumed[name], err_msg=name)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "something")
+    name = f"b-{uuid.uuid4().hex}"
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1").create_bucket(
+        Bucket=name
+    )
+    yield f"s3://{name}/checkpoints"
+    server.stop()
+
+
+def test_checkpoints_in_an_object_store(bucket: str, caplog: pytest.LogCaptureFixture) -> None:
+    import tensorflow as tf
+
+    from schemas import storage
+    from schemas.contract import PROGRESS_LOGGER
+    from trainer.checkpoints import Checkpoints, Progress
+    from trainer.config import CheckpointConfig
+
+    opened = Checkpoints(bucket, CheckpointConfig(keep=2))
+    assert opened.find_newest() is None
+    for step in (1, 2, 3):
+        opened.write(Progress(step=step), [tf.Variable([step, step + 1])])
+    assert storage.list_names(bucket) == ["fit-000000000002", "fit-000000000003"]
+    # An upload that broke off: the objects before the last one are there.
+    storage.delete_file(f"{bucket}/fit-000000000003/complete.json")
+    with caplog.at_level(logging.WARNING, logger=PROGRESS_LOGGER):
+        found = Checkpoints(bucket, CheckpointConfig()).find_newest()
+    assert "no complete.json" in caplog.text
+    assert found is not None
+    variable = tf.Variable([0, 0])
+    found.restore([variable])
+    assert (found.progress.step, variable.numpy().tolist()) == (2, [2, 3])
+    opened.delete_all()
+    assert storage.list_files(bucket) == {}

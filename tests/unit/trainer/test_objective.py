@@ -1,0 +1,230 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from schemas.errors import ConfigError, TrainingError
+from trainer.config import LossConfig
+from trainer.cross_batch import PastItems
+from trainer.false_negatives import BatchKeys
+from trainer.objective import Objective, log_mixture_share
+from trainer.vocabularies import EncodedSize
+
+pytestmark = pytest.mark.unit
+
+TAU = 0.5
+# Five items, each a unit vector of its own; row k of the table is item k.
+TABLE = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [0.8, 0.6], [-1.0, 0.0]], np.float32)
+Q = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
+NO_MASKS = {"mask_same_item": False, "mask_same_user": False}
+
+
+def objective(batch=2, catalogue=None, seed=1, **loss):
+    return Objective(
+        LossConfig(temperature=TAU, **loss),
+        per_replica_batch=batch,
+        dim=2,
+        seed=seed,
+        item_log_q=np.log([*Q, 0.5]).astype(np.float32),
+        item_size=EncodedSize(5, 1),
+        item_feature="item_id",
+        catalogue=catalogue,
+    )
+
+
+def embed(features):
+    return tf.gather(tf.constant(TABLE), features["item_id"])
+
+
+def loss_at(objective, step, items, users, user_vectors=None):
+    vectors = TABLE[users] if user_vectors is None else user_vectors
+    result = objective(
+        tf.constant(vectors),
+        tf.constant(TABLE[items]),
+        BatchKeys(tf.constant(users, tf.int64), tf.constant(items, tf.int64)),
+        None,
+        tf.constant(step, tf.int64),
+        embed,
+    )
+    return float(result.loss_sum), float(result.masked_fraction)
+
+
+def cross_entropy(user, own, candidates, share=None):
+    """Of a row whose user's vector is TABLE[user]; `candidates` holds its own item too."""
+    weights = {
+        j: math.exp(float(TABLE[user] @ TABLE[j]) / TAU) / (1.0 if share is None else share[j])
+        for j in set(candidates)
+    }
+    return -math.log(weights[own] / sum(weights[j] for j in candidates))
+
+
+def test_mixture_share_hand_worked():
+    # B 6, U 2, N 5: (6 * 0.4 + 2/5) / 8 = 0.35 and (6 * 0.05 + 0.4) / 8 = 0.0875.
+    share = tf.exp(log_mixture_share(tf.math.log([0.4, 0.05]), tf.constant(6.0), uniform=2, catalogue=5))
+    np.testing.assert_allclose(share, [0.35, 0.0875], rtol=1e-6)
+
+
+@pytest.mark.parametrize("logq", [True, False])
+def test_uniform_items_join_the_candidates_with_the_share_of_the_mixture(logq):
+    # A catalogue of one item, 2, drawn three times: B 2, U 3, N 1. Q = (2 q_j + 3) / 5 for every candidate.
+    catalogue = {"item_id": np.array([2])}
+    mixed = objective(catalogue=catalogue, uniform_negatives=3, logq=logq, **NO_MASKS)
+    loss, masked = loss_at(mixed, 1, items=[0, 1], users=[0, 1])
+    share = (2 * Q + 3) / 5 if logq else None
+    candidates = [0, 1, 2, 2, 2]
+    expected = cross_entropy(0, 0, candidates, share) + cross_entropy(1, 1, candidates, share)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    assert masked == 0.0
+
+
+def test_uniform_items_that_a_user_likes_are_masked():
+    # Item 0, row 0's own, is drawn three times: of row 0's 4 negatives 3 are masked. For row 1 all count.
+    mixed = objective(catalogue={"item_id": np.array([0])}, uniform_negatives=3, logq=False)
+    loss, masked = loss_at(mixed, 1, items=[0, 1], users=[0, 1])
+    expected = cross_entropy(0, 0, [0, 1]) + cross_entropy(1, 1, [0, 1, 0, 0, 0])
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(masked, 3 / 8)
+
+
+def test_uniform_draws_depend_on_seed_and_step_alone_and_are_made_in_the_graph():
+    drawn = []
+
+    def record(features):
+        drawn.append(features["item_id"])
+        return embed(features)
+
+    catalogue = {"item_id": np.arange(5)}
+
+    def draws(seed):
+        sampled = objective(catalogue=catalogue, uniform_negatives=40, seed=seed)
+
+        @tf.function
+        def step(number):
+            keys = BatchKeys(tf.constant([0, 1], tf.int64), tf.constant([0, 1], tf.int64))
+            sampled(tf.constant(TABLE[:2]), tf.constant(TABLE[:2]), keys, None, number, record)
+            return drawn[-1]
+
+        return [tuple(step(tf.constant(n, tf.int64)).numpy()) for n in (1, 2, 1)]
+
+    first, second, again = draws(seed=1)
+    assert first == again
+    assert first != second
+    assert set(first) == {0, 1, 2, 3, 4}
+    assert draws(seed=1)[1] == second
+    assert draws(seed=2)[0] != first
+
+
+def test_past_items_are_candidates_after_the_warm_up_and_until_they_leave():
+    # Three slots, two items a step:
+    #   step 1 writes slots 0, 1: [0, 1, -]; step 2 slots 2, 0: [4, 1, 3]; step 3 slots 1, 2: [4, 2, 0].
+    queue = objective(cross_batch_negatives=3, cross_batch_warmup_steps=1, logq=False, **NO_MASKS)
+    batches = [[0, 1], [3, 4], [2, 0], [1, 2]]
+    past = [[], [0, 1], [4, 1, 3], [4, 2, 0]]
+    for step, (items, kept) in enumerate(zip(batches, past, strict=True), start=1):
+        loss, masked = loss_at(queue, step, items, users=[0, 1])
+        candidates = items + kept
+        expected = cross_entropy(0, items[0], candidates) + cross_entropy(1, items[1], candidates)
+        np.testing.assert_allclose(loss, expected, rtol=1e-5, err_msg=f"step {step}")
+        assert masked == 0.0
+
+
+def test_past_items_fill_up_while_the_warm_up_lasts():
+    queue = objective(cross_batch_negatives=4, cross_batch_warmup_steps=2, logq=False, **NO_MASKS)
+    for step, items in enumerate([[0, 1], [3, 4]], start=1):
+        loss, _ = loss_at(queue, step, items, users=[0, 1])
+        np.testing.assert_allclose(
+            loss, cross_entropy(0, items[0], items) + cross_entropy(1, items[1], items), rtol=1e-5
+        )
+    loss, _ = loss_at(queue, 3, [2, 0], users=[0, 1])
+    candidates = [2, 0, 0, 1, 3, 4]
+    np.testing.assert_allclose(
+        loss, cross_entropy(0, 2, candidates) + cross_entropy(1, 0, candidates), rtol=1e-5
+    )
+
+
+def test_past_items_of_the_same_user_are_masked_and_their_other_copies_too():
+    queue = objective(cross_batch_negatives=4, cross_batch_warmup_steps=0, logq=False)
+    loss_at(queue, 1, items=[0, 1], users=[0, 1])
+    # User 0 had item 0 in the past, so neither its past copy nor user 2's own counts for row 0. User 2 has
+    # item 0 alone, so row 1 masks its past copy and keeps items 3 and 1.
+    loss, masked = loss_at(queue, 2, items=[3, 0], users=[0, 2])
+    expected = cross_entropy(0, 3, [3, 1]) + cross_entropy(2, 0, [3, 0, 1])
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    # Two of the four slots are filled: 3 negatives a row.
+    np.testing.assert_allclose(masked, 3 / 6)
+
+
+def test_the_mixture_counts_the_past_items_that_are_usable():
+    # B 2, U 1, N 1. At step 1 F is 0 and Q = (2 q + 1) / 3, at step 2 F is 2 and Q = (4 q + 1) / 5.
+    mixed = objective(
+        catalogue={"item_id": np.array([2])},
+        uniform_negatives=1,
+        cross_batch_negatives=3,
+        cross_batch_warmup_steps=0,
+        **NO_MASKS,
+    )
+    loss, _ = loss_at(mixed, 1, items=[0, 1], users=[0, 1])
+    share, candidates = (2 * Q + 1) / 3, [0, 1, 2]
+    np.testing.assert_allclose(
+        loss, cross_entropy(0, 0, candidates, share) + cross_entropy(1, 1, candidates, share), rtol=1e-5
+    )
+    loss, _ = loss_at(mixed, 2, items=[3, 4], users=[0, 1])
+    share, candidates = (4 * Q + 1) / 5, [3, 4, 2, 0, 1]
+    np.testing.assert_allclose(
+        loss, cross_entropy(0, 3, candidates, share) + cross_entropy(1, 4, candidates, share), rtol=1e-5
+    )
+
+
+def test_only_the_last_items_of_a_batch_larger_than_the_queue_are_taken():
+    queue = PastItems(capacity=2, dim=2, global_batch=3, warmup_steps=0)
+    for step in (1, 2):
+        items = tf.constant([0, 1, 2], tf.int64) + 10 * step
+        queue.add(tf.constant(step, tf.int64), tf.constant(TABLE[:3]) * step, items, items)
+    embeddings, items, _ = queue.read(tf.constant(3, tf.int64))
+    np.testing.assert_array_equal(items, [21, 22])
+    np.testing.assert_allclose(embeddings, TABLE[1:3] * 2)
+
+
+def test_the_queue_goes_on_from_its_variables_alone():
+    settings = {"cross_batch_negatives": 3, "cross_batch_warmup_steps": 1}
+    whole, resumed = objective(**settings), objective(**settings)
+    for step, items in enumerate([[0, 1], [3, 4]], start=1):
+        loss_at(whole, step, items, users=[0, 1])
+    for variable, value in zip(resumed.variables, whole.variables, strict=True):
+        variable.assign(value)
+    assert loss_at(resumed, 3, [2, 0], [0, 1]) == loss_at(whole, 3, [2, 0], [0, 1])
+    for variable, value in zip(resumed.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_nothing_is_kept_without_a_queue():
+    assert objective().variables == []
+
+
+def test_rotation_offsets_are_drawn_at_every_step_not_at_tracing():
+    generator = np.random.default_rng(5)
+    vectors = [
+        tf.math.l2_normalize(tf.constant(generator.normal(size=(24, 2)), tf.float32), 1) for _ in range(2)
+    ]
+    keys = BatchKeys(tf.range(24, dtype=tf.int64), tf.range(24, dtype=tf.int64) % 5)
+    rotated = objective(batch=24, negatives="rotation", rotation_negatives=3, **NO_MASKS)
+
+    @tf.function
+    def step(number):
+        return rotated(*vectors, keys, None, number, embed).loss_sum
+
+    losses = [float(step(tf.constant(n, tf.int64))) for n in (1, 2, 3, 1)]
+    assert len(set(losses[:3])) == 3
+    assert losses[3] == losses[0]
+
+
+@pytest.mark.parametrize("negatives", [8, 9])
+def test_rotation_needs_fewer_negatives_than_rows(negatives):
+    with pytest.raises(ConfigError, match=rf"rows to draw them from, 8 .*Received: {negatives}"):
+        objective(batch=8, negatives="rotation", rotation_negatives=negatives)
+
+
+def test_uniform_negatives_need_a_catalogue():
+    with pytest.raises(TrainingError, match=r"uniform_negatives: expected a catalogue.*Received none"):
+        objective(uniform_negatives=3)

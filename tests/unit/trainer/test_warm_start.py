@@ -1,0 +1,349 @@
+"""Tables carried over by token, by hand; towers and optimisers are real ones."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from schemas.errors import ConfigError, ReleaseError
+from schemas.features import FeatureSpec
+from schemas.strict_config import parse
+from trainer.config import ModelConfig, OptimizerConfig, TrainingConfig
+from trainer.optimizers import build_optimizer
+from trainer.state import SavedTable, TrainingState, write_state
+from trainer.towers import build_towers
+from trainer.vocabularies import EncodedSize
+from trainer.warm_start import (
+    RowCounts,
+    WarmStart,
+    dense_by_path,
+    list_tower_inputs,
+    load_base,
+    map_rows,
+    take_state,
+)
+
+pytestmark = pytest.mark.unit
+
+ITEM_ID = {
+    "name": "item",
+    "dtype": "string",
+    "tower": "item",
+    "role": "item_id",
+    "encoding": {"kind": "vocabulary"},
+}
+USER_ID = ITEM_ID | {"name": "user", "tower": "user", "role": "user_id"}
+AGE = {"name": "age", "dtype": "float", "tower": "user", "encoding": {"kind": "z_score"}}
+PRICE = {"name": "price", "dtype": "float", "tower": "item", "encoding": {"kind": "bucketize", "buckets": 4}}
+WEIGHT = {"name": "weight", "dtype": "float", "tower": "item", "encoding": {"kind": "z_score"}}
+MODEL = ModelConfig(dim=3, user_layers=(5,), item_layers=(), dropout=0.0)
+
+
+def make_spec(*features: dict) -> FeatureSpec:
+    data = {
+        "name": "shop",
+        "features": [USER_ID, ITEM_ID, *features],
+        "history": {"name": "recent", "length": 2},
+    }
+    return parse(FeatureSpec, data, "test")
+
+
+SPEC = make_spec(AGE, PRICE)
+
+
+def tokens(*names: str, oov: int = 1) -> list[tuple[str, bytes]]:
+    return [("token", name.encode()) for name in names] + [("oov", b"%d/%d" % (i, oov)) for i in range(oov)]
+
+
+def buckets(count: int) -> list[tuple[str, bytes]]:
+    return [("bucket", b"%d/%d" % (i, count)) for i in range(count)]
+
+
+def make_rows(users: list, items: list, price_buckets: int = 4) -> dict[str, list]:
+    return {"user": users, "item": items, "price": buckets(price_buckets)}
+
+
+YESTERDAY = make_rows(tokens("ann", "bob"), tokens("tea", "rum", "ale"))
+
+
+class Training:
+    """Towers and optimiser as a training with these rows has them."""
+
+    def __init__(self, rows, spec=SPEC, model=MODEL, tables="lazy_adam", seed=1):
+        self.rows, self.spec, self.model = rows, spec, model
+        sizes = {
+            name: EncodedSize(
+                sum(kind != "oov" for kind, _ in table), sum(kind == "oov" for kind, _ in table)
+            )
+            for name, table in rows.items()
+        }
+        self.towers = build_towers(spec, model, sizes, seed)
+        self.optimizer = build_optimizer(
+            TrainingConfig(optimizer=OptimizerConfig(tables=tables)),
+            replicas=1,
+            total_steps=10,
+            tables=list(self.towers.tables.values()),
+            dense=self.towers.dense_variables,
+        )
+
+    def fill(self, start: float) -> None:
+        """Count upwards through all weights and slots."""
+        for variable in [*self.towers.trainable_variables, *self.optimizer.variables]:
+            if variable.dtype == tf.float32:
+                size = int(np.prod(variable.shape))
+                variable.assign(np.arange(start, start + size, dtype=np.float32).reshape(variable.shape))
+                start += size
+
+    def state(self, model_id: str = "m1") -> TrainingState:
+        return take_state(
+            self.towers,
+            self.optimizer,
+            model_id=model_id,
+            spec=self.spec,
+            config=self.model,
+            rows=self.rows,
+        )
+
+    def start_from(self, state: TrainingState):
+        base = WarmStart(7, state, self.rows, list_tower_inputs(self.spec, self.model))
+        return base.apply(self.towers, self.optimizer)
+
+    def table(self, name: str) -> np.ndarray:
+        return self.towers.tables[name].numpy()
+
+    def slot(self, table: str, name: str) -> np.ndarray:
+        return self.optimizer.slots(self.towers.tables[table])[name].numpy()
+
+
+@pytest.fixture
+def yesterday() -> Training:
+    training = Training(YESTERDAY)
+    training.fill(1000.0)
+    training.optimizer.iterations.assign(40)
+    training.optimizer.prior_steps.assign(2)
+    return training
+
+
+def test_rows_go_by_what_they_stand_for():
+    new, old = map_rows(tokens("a", "b", "c"), tokens("c", "x", "a", "y"))
+    assert list(zip(new.tolist(), old.tolist(), strict=True)) == [(0, 2), (2, 0), (4, 3)]
+
+
+def test_a_token_that_reads_like_a_bucket_is_none():
+    new, _ = map_rows([("token", b"0/1"), ("oov", b"0/1")], [("oov", b"0/1")])
+    assert new.tolist() == [0]
+    assert map_rows([("token", b"0/1")], [("oov", b"0/1")])[0].shape == (0,)
+
+
+def test_reordered_added_and_removed_tokens(yesterday):
+    # rum moved to the front, ale left, gin and sake came.
+    today = Training(make_rows(tokens("bob", "ann", "eve"), tokens("rum", "gin", "tea", "sake")), seed=2)
+    fresh, fresh_m = today.table("item").copy(), today.slot("item", "m").copy()
+    before, before_m = yesterday.table("item"), yesterday.slot("item", "m")
+
+    counts = today.start_from(yesterday.state())
+
+    assert counts.tables == {
+        "item": RowCounts(kept=3, new=2, dropped=1),
+        "user": RowCounts(kept=3, new=1, dropped=0),
+        "price": RowCounts(kept=4, new=0, dropped=0),
+    }
+    # Before: tea, rum, ale, outside. Now: rum, gin, tea, sake, outside.
+    np.testing.assert_array_equal(today.table("item")[[0, 2, 4]], before[[1, 0, 3]])
+    np.testing.assert_array_equal(today.table("item")[[1, 3]], fresh[[1, 3]])
+    np.testing.assert_array_equal(today.slot("item", "m")[[0, 2, 4]], before_m[[1, 0, 3]])
+    np.testing.assert_array_equal(today.slot("item", "m")[[1, 3]], fresh_m[[1, 3]])
+    np.testing.assert_array_equal(today.slot("item", "v")[0], yesterday.slot("item", "v")[1])
+    np.testing.assert_array_equal(today.table("price"), yesterday.table("price"))
+    assert np.abs(fresh).max() < 0.1 < 1000.0 <= before.min()
+
+
+def test_dense_weights_their_slots_and_the_steps_come_along(yesterday):
+    today = Training(YESTERDAY, seed=2)
+    counts = today.start_from(yesterday.state())
+    theirs, ours = dense_by_path(yesterday.towers), dense_by_path(today.towers)
+    assert counts.dense_new == ()
+    assert set(counts.dense_kept) == set(ours) == set(theirs)
+    for path, variable in ours.items():
+        np.testing.assert_array_equal(variable.numpy(), theirs[path].numpy(), err_msg=path)
+        for name, slot in today.optimizer.slots(variable).items():
+            np.testing.assert_array_equal(
+                slot.numpy(), yesterday.optimizer.slots(theirs[path])[name].numpy(), err_msg=path
+            )
+    # The schedule of the rate begins anew, the moments do not.
+    assert (int(today.optimizer.iterations), int(today.optimizer.prior_steps)) == (0, 42)
+
+
+def test_paths_do_not_depend_on_what_the_process_made_before():
+    first = dense_by_path(Training(YESTERDAY).towers)
+    second = dense_by_path(Training(YESTERDAY).towers)
+    assert list(first) == list(second)
+    assert "user_tower/_hidden/0/kernel" in first
+    assert {variable.name for variable in first.values()} != set(first)
+    assert sum(int(np.prod(v.shape)) for v in first.values()) == sum(
+        int(np.prod(v.shape)) for v in Training(YESTERDAY).towers.dense_variables
+    )
+
+
+def test_a_layer_of_another_width_is_initialised(yesterday):
+    model = ModelConfig(dim=3, user_layers=(6,), item_layers=(), dropout=0.0)
+    today = Training(YESTERDAY, model=model)
+    counts = today.start_from(yesterday.state())
+    assert set(counts.dense_new) == {
+        "user_tower/_hidden/0/kernel", "user_tower/_hidden/0/bias", "user_tower/_last/kernel",
+    }  # fmt: skip
+    assert np.abs(dense_by_path(today.towers)["user_tower/_last/kernel"].numpy()).max() < 10.0
+
+
+def test_a_tower_that_reads_other_features_keeps_its_tables_alone(yesterday):
+    # One z-scored number in the place of another: every shape is as it was.
+    spec = make_spec(AGE | {"name": "tenure"}, PRICE)
+    today = Training(YESTERDAY, spec=spec)
+    counts = today.start_from(yesterday.state())
+    assert counts.dense_kept
+    assert {path.split("/")[0] for path in counts.dense_kept} == {"item_tower"}
+    assert {path.split("/")[0] for path in counts.dense_new} == {"user_tower"}
+    assert counts.tables["user"].kept == 3
+
+
+def test_features_come_and_go(yesterday):
+    rows = {name: table for name, table in YESTERDAY.items() if name != "price"} | {"size": buckets(2)}
+    spec = make_spec(AGE, PRICE | {"name": "size", "encoding": {"kind": "bucketize", "buckets": 2}})
+    counts = Training(rows, spec=spec).start_from(yesterday.state())
+    assert counts.tables["price"] == RowCounts(kept=0, new=0, dropped=4)
+    assert counts.tables["size"] == RowCounts(kept=0, new=2, dropped=0)
+
+
+def test_another_number_of_buckets_starts_anew(yesterday):
+    rows = make_rows(tokens("ann", "bob", oov=2), tokens("tea", "rum", "ale"), price_buckets=5)
+    spec = make_spec(AGE, PRICE | {"encoding": {"kind": "bucketize", "buckets": 5}})
+    counts = Training(rows, spec=spec).start_from(yesterday.state())
+    assert counts.tables["price"] == RowCounts(kept=0, new=5, dropped=4)
+    assert counts.tables["user"] == RowCounts(kept=2, new=2, dropped=1)
+
+
+def test_another_optimiser_starts_anew(yesterday, caplog):
+    caplog.set_level(logging.INFO, logger="dssm.progress")
+    today = Training(YESTERDAY, tables="adagrad")
+    counts = today.start_from(yesterday.state())
+    assert not counts.slots_kept
+    np.testing.assert_array_equal(today.table("item"), yesterday.table("item"))
+    np.testing.assert_allclose(today.slot("item", "accumulator"), 0.1)
+    assert int(today.optimizer.prior_steps) == 0
+    assert "the optimiser starts anew, since it is another than the release's" in caplog.text
+
+
+def test_the_log_has_the_counts(yesterday, caplog):
+    caplog.set_level(logging.INFO, logger="dssm.progress")
+    Training(make_rows(tokens("ann"), tokens("gin"))).start_from(yesterday.state())
+    assert "Warm start from release 7: item: 1 rows kept, 1 new, 3 dropped" in caplog.text
+    assert "other weights kept" in caplog.text
+
+
+def test_mixed_precision_changes_no_path():
+    expected = list(dense_by_path(Training(YESTERDAY).towers))
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        assert list(dense_by_path(Training(YESTERDAY).towers)) == expected
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
+
+
+def test_rows_that_do_not_fit_the_table_are_refused(yesterday):
+    yesterday.rows = make_rows(tokens("ann"), tokens("tea", "rum", "ale"))
+    with pytest.raises(ValueError, match=r"Table user: expected 3 rows to be told\. Received: 2\."):
+        yesterday.state()
+
+
+# From a release
+
+
+def publish(serving: Path, state: TrainingState | None, version: int = 1) -> Path:
+    """Write what a reader of the state sees of a release."""
+    folder = serving / "state" / str(version)
+    folder.mkdir(parents=True)
+    (folder / "dssm_part.json").write_text(json.dumps({"model_id": "m1", "part": "state"}))
+    if state is not None:
+        write_state(folder, state)
+    parts = {
+        "state": {
+            "path": f"state/{version}",
+            "files": {file.name: file.stat().st_size for file in folder.iterdir()},
+        }
+    }
+    manifest = {
+        "version": version, "created": "2026-01-01T00:00:00+00:00", "run_id": "r", "model_id": "m1", "dim": 3,
+        "temperature": 0.1, "items": 3, "schema_sha256": "1", "transform_sha256": "2", "metrics": {},
+        "popularity": {}, "parts": parts,
+    }  # fmt: skip
+    file = serving / "releases" / str(version) / "manifest.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(manifest))
+    return folder
+
+
+def load(serving: object, model: ModelConfig = MODEL) -> WarmStart | None:
+    return load_base(str(serving), SPEC, model, YESTERDAY)
+
+
+def test_the_last_release_is_the_base(tmp_path, yesterday):
+    publish(tmp_path, None, version=1)
+    publish(tmp_path, yesterday.state(), version=2)
+    base = load(tmp_path)
+    assert (base.release, base.base_id) == (2, "m1")
+    today = Training(YESTERDAY, seed=3)
+    base.apply(today.towers, today.optimizer)
+    np.testing.assert_array_equal(today.table("item"), yesterday.table("item"))
+
+
+def test_without_a_release_training_starts_cold(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="dssm.progress")
+    assert load(tmp_path / "nothing") is None
+    assert "no release in" in caplog.text
+    assert "starts cold" in caplog.text
+
+
+def test_a_release_of_an_older_version_has_nothing_to_start_from(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="dssm.progress")
+    publish(tmp_path, None)
+    assert load(tmp_path) is None
+    assert "release 1 in" in caplog.text
+    assert "another version of this program" in caplog.text
+
+
+def test_another_dim_is_an_error_that_says_what_to_do(tmp_path, yesterday):
+    publish(tmp_path, yesterday.state())
+    with pytest.raises(ConfigError, match=r"model\.dim: .*release 1 .*, 3\. Received: 4\. Set it back, or"):
+        load(tmp_path, ModelConfig(dim=4))
+
+
+def test_an_incomplete_state_is_refused(tmp_path, yesterday):
+    folder = publish(tmp_path, yesterday.state())
+    (folder / "weights.npz").unlink()
+    with pytest.raises(ReleaseError, match=r"incomplete: .*weights\.npz is missing"):
+        load(tmp_path)
+
+
+def test_a_state_of_another_training_is_refused(tmp_path, yesterday):
+    folder = publish(tmp_path, yesterday.state())
+    (folder / "dssm_part.json").write_text('{"model_id": "m2", "part": "state"}')
+    with pytest.raises(ReleaseError, match="comes from another training"):
+        load(tmp_path)
+
+
+def test_a_warm_start_needs_a_serving_directory():
+    with pytest.raises(ConfigError, match=r"training\.warm_start: expected a serving directory"):
+        load("")
+
+
+def test_saved_tables_hold_copies(yesterday):
+    state = yesterday.state()
+    table = state.tables["item"]
+    assert isinstance(table, SavedTable)
+    before = table.values.copy()
+    yesterday.towers.tables["item"].assign_add(tf.ones([4, 3]))
+    np.testing.assert_array_equal(table.values, before)

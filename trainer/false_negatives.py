@@ -1,0 +1,186 @@
+"""Which items are no negatives of a row, since its user is known to like them.
+
+Candidates are sorted by item, so that every masked item of a row is one range of columns. The ranges are made
+for a few rows at a time: nothing here grows with rows x candidates, and work is done for masked pairs alone,
+which are few among all pairs.
+"""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from trainer.config import LossConfig
+
+
+@dataclass(frozen=True)
+class BatchKeys:
+    """What tells the rows of a batch apart; equal keys are equal ids."""
+
+    users: tf.Tensor
+    """[rows] int64 user keys."""
+    items: tf.Tensor
+    """[rows] int64 item keys."""
+    histories: tf.Tensor | None = None
+    """[rows, length] int64 item keys, negative where there is none; None without a history."""
+
+
+class FalseNegatives:
+    """The candidates that are masked in each row.
+
+    Candidate j is masked in row i when it is another copy of row i's item (`mask_same_item`), or when it is
+    an item that user i has as a positive among the candidates or in row i's history (`mask_same_user`). A
+    row's own column never is.
+
+    Args:
+        keys: The keys of the rows.
+        candidate_items: [columns] int64 item keys of the candidates; negative where a column holds nothing.
+        candidate_users: [known] int64: the users that the first `known` candidates are positives of; the
+            rows' own users are among them.
+        first_own: The column of row 0's own item; row i's is `first_own` + i.
+        config: Which masks apply.
+    """
+
+    order: tf.Tensor
+    """[columns] int32: the candidates sorted by item."""
+    rank: tf.Tensor
+    """[columns] int32: the place of each candidate in `order`."""
+    own: tf.Tensor
+    """[rows] int64: the place of each row's own column in `order`."""
+
+    def __init__(
+        self,
+        keys: BatchKeys,
+        candidate_items: tf.Tensor,
+        candidate_users: tf.Tensor,
+        first_own: tf.Tensor | int,
+        config: LossConfig,
+    ) -> None:
+        self._config = config
+        self._first_own = first_own
+        self._rows = tf.size(keys.items)
+        self._columns = tf.size(candidate_items, tf.int64)
+        self.order = tf.argsort(candidate_items)
+        self.rank = tf.math.invert_permutation(self.order)
+        self.own = tf.cast(self.rank[first_own : first_own + self._rows], tf.int64)
+        sorted_items = tf.gather(candidate_items, self.order)
+        # An item goes by the place of its first copy.
+        self._first = tf.searchsorted(sorted_items, sorted_items, out_type=tf.int64)
+        self._end = tf.searchsorted(sorted_items, sorted_items, side="right", out_type=tf.int64)
+        self._own_first = tf.gather(self._first, self.own)
+        self._history: tf.Tensor | None = None
+        if config.mask_same_user:
+            self._index_positives(keys, candidate_items, candidate_users)
+            if keys.histories is not None:
+                places, found = _find(sorted_items, keys.histories)
+                # The row's own item is one that the user has anyway.
+                self._history = tf.where(found, places, self._own_first[:, None])
+
+    def in_own_columns(self, values: tf.Tensor) -> tf.Tensor:
+        """Place a vector of each row in the row's own column.
+
+        Args:
+            values: [rows, dim] float32.
+
+        Returns:
+            [columns, dim] float32, zeros in all other columns.
+        """
+        after = tf.cast(self._columns, tf.int32) - self._rows - self._first_own
+        return tf.pad(values, [[self._first_own, after], [0, 0]])
+
+    def in_rows(self, start: tf.Tensor | int, stop: tf.Tensor | int) -> tf.Tensor:
+        """List the masked candidates of some rows.
+
+        Args:
+            start: The first row.
+            stop: The row after the last.
+
+        Returns:
+            [masked] int64, each once: (row - `start`) * columns + the place of the column in `order`.
+        """
+        if not (self._config.mask_same_item or self._config.mask_same_user):
+            return tf.zeros([0], tf.int64)
+        own, own_first = self.own[start:stop], self._own_first[start:stop]
+        rows = tf.range(tf.size(own, tf.int64))
+        first_cell = rows * self._columns
+        begins = [first_cell + own_first, first_cell + own + 1]
+        ends = [first_cell + own, first_cell + tf.gather(self._end, own)]
+        if self._config.mask_same_user:
+            row, first = _unpack(self._positives_in(start, stop, rows))
+            end = tf.where(first == tf.gather(own_first, row), first, tf.gather(self._end, first))
+            begins.append(row * self._columns + first)
+            ends.append(row * self._columns + end)
+        return _concatenate_ranges(tf.concat(begins, axis=0), tf.concat(ends, axis=0))
+
+    def among(self, columns: tf.Tensor) -> tf.Tensor:
+        """Tell for a few candidates of each row whether they are masked.
+
+        Args:
+            columns: [rows, negatives] int32, the columns, none of them the row's own.
+
+        Returns:
+            [rows, negatives] bool.
+        """
+        if not (self._config.mask_same_item or self._config.mask_same_user):
+            return tf.zeros_like(columns, tf.bool)
+        first = tf.gather(self._first, tf.gather(self.rank, columns))
+        masked = first == self._own_first[:, None]
+        if self._config.mask_same_user:
+            masked |= _find(self._positives, _pack(self._row_users[:, None], first))[1]
+            if self._history is not None:
+                masked |= tf.reduce_any(first[:, :, None] == self._history[:, None, :], axis=2)
+        return masked
+
+    def _index_positives(
+        self, keys: BatchKeys, candidate_items: tf.Tensor, candidate_users: tf.Tensor
+    ) -> None:
+        """Sort the pairs of a user and an item, so that those of a user are one range."""
+        known = tf.size(candidate_users)
+        sorted_users = tf.sort(candidate_users)
+        users = tf.searchsorted(sorted_users, candidate_users, out_type=tf.int64)
+        pairs = _pack(users, tf.gather(self._first, self.rank[:known]))
+        self._positives, _ = tf.unique(tf.sort(tf.boolean_mask(pairs, candidate_items[:known] >= 0)))
+        self._row_users = tf.searchsorted(sorted_users, keys.users, out_type=tf.int64)
+        self._positives_begin, self._positives_end = (
+            tf.searchsorted(self._positives, _pack(users, 0), out_type=tf.int64)
+            for users in (self._row_users, self._row_users + 1)
+        )
+
+    def _positives_in(self, start: tf.Tensor | int, stop: tf.Tensor | int, rows: tf.Tensor) -> tf.Tensor:
+        """Return the rows of a block, packed with what their users have as positives, each pair once."""
+        row, place = _unpack(
+            _concatenate_ranges(
+                _pack(rows, self._positives_begin[start:stop]), _pack(rows, self._positives_end[start:stop])
+            )
+        )
+        _, first = _unpack(tf.gather(self._positives, place))
+        positives = [_pack(row, first)]
+        if self._history is not None:
+            positives.append(tf.reshape(_pack(rows[:, None], self._history[start:stop]), [-1]))
+        return tf.unique(tf.concat(positives, axis=0)).y
+
+
+# Two numbers in one, the lesser one below 2^32: bits, since a division of int64 costs far more.
+_PLACE_BITS = 32
+
+
+def _pack(high: tf.Tensor, place: tf.Tensor | int) -> tf.Tensor:
+    return high * 2**_PLACE_BITS + place
+
+
+def _unpack(packed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    bits = tf.constant(_PLACE_BITS, tf.int64)
+    return tf.bitwise.right_shift(packed, bits), tf.bitwise.bitwise_and(packed, 2**_PLACE_BITS - 1)
+
+
+def _concatenate_ranges(begins: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
+    ranges = tf.raw_ops.RaggedRange(starts=begins, limits=ends, deltas=tf.ones([], tf.int64))
+    return ranges.rt_dense_values
+
+
+def _find(sorted_keys: tf.Tensor, keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the first place of each key in the sorted keys, and whether it is there; no negative key is."""
+    flat = tf.reshape(keys, [-1])
+    places = tf.searchsorted(sorted_keys, flat, out_type=tf.int64)
+    places = tf.minimum(places, tf.size(sorted_keys, tf.int64) - 1)
+    found = (tf.gather(sorted_keys, places) == flat) & (flat >= 0)
+    return tf.reshape(places, tf.shape(keys)), tf.reshape(found, tf.shape(keys))

@@ -1,0 +1,197 @@
+"""Signs that a training goes wrong while its loss is still finite.
+
+On a sample of train rows with n different items, u_i and v_j the embeddings of row i's user and row j's item
+and tau the temperature:
+
+- the mean and the standard deviation of the cosines <u_i, v_j>, i != j. Independent random directions in R^d
+  have mean 0 and deviation 1 / sqrt(d). A tower that has collapsed gives every row the same vector, so that
+  the deviation goes to 0 (and the mean to 1, if both have collapsed to the same one).
+- the mean over the rows of max_j p_ij, p_i the softmax of <u_i, v_j> / tau over j. Where it is close to 1 the
+  softmax is a maximum: its gradient goes to 0 in every row that is right, and one item has all of it in every
+  row that is wrong.
+- the mean and the largest norm of the rows of each embedding table, over at most 4,096 evenly spaced rows.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import tensorflow as tf
+
+from schemas.contract import PROGRESS_LOGGER
+from trainer.towers import Towers
+
+_PROGRESS = logging.getLogger(PROGRESS_LOGGER)
+
+SAMPLE_ROWS: Final = 256
+_CANDIDATE_ROWS: Final = 16 * SAMPLE_ROWS
+_TABLE_ROWS: Final = 4096
+# Of the deviation that random directions have.
+COLLAPSED_SHARE: Final = 0.1
+SATURATED_PROBABILITY: Final = 0.99
+
+
+@dataclass(frozen=True)
+class Health:
+    """The signs, at one step."""
+
+    cosine_mean: float
+    """Mean cosine of a user and another row's item."""
+    cosine_deviation: float
+    """Standard deviation of these cosines."""
+    top_probability: float
+    """Mean over the users of the highest softmax probability of an item."""
+    norms: Mapping[str, tuple[float, float]]
+    """Mean and largest norm of the rows of each table, by the table's name."""
+
+    def scalars(self) -> dict[str, float]:
+        """Name the signs for TensorBoard.
+
+        Returns:
+            By tag.
+        """
+        norms = {
+            f"embedding_norm/{table}/{kind}": value
+            for table, values in self.norms.items()
+            for kind, value in zip(("mean", "max"), values, strict=True)
+        }
+        return {
+            "cosine_mean": self.cosine_mean,
+            "cosine_deviation": self.cosine_deviation,
+            "top_probability": self.top_probability,
+            **norms,
+        }
+
+
+class HealthMonitor:
+    """Measures the health of two towers in training, and warns once of each sign.
+
+    Args:
+        towers: The towers.
+        columns: Transformed train rows by name.
+        item_feature: Name of the item id.
+        temperature: Of the loss.
+        seed: Of the sample.
+    """
+
+    def __init__(
+        self,
+        towers: Towers,
+        columns: Mapping[str, np.ndarray],
+        item_feature: str,
+        temperature: float,
+        seed: int,
+    ) -> None:
+        self._towers = towers
+        self._temperature = temperature
+        self._warned: set[str] = set()
+        rows = sample_rows(columns[item_feature], seed)
+        self._sample = {name: tf.constant(column[rows]) for name, column in columns.items()}
+        self._look = tf.function(self._look_once)
+
+    def measure(self) -> Health:
+        """Embed the sample, without dropout, and look at the tables.
+
+        Returns:
+            The signs.
+        """
+        users, items, norms = self._look(self._sample)
+        users, items = users.numpy(), items.numpy()
+        mean, deviation = cosine_spread(users, items)
+        return Health(
+            mean,
+            deviation,
+            top_probability(users, items, self._temperature),
+            {table: tuple(values.numpy().tolist()) for table, values in norms.items()},
+        )
+
+    def warn(self, health: Health, dim: int) -> None:
+        """Log a warning for each sign that is bad, the first time that it is.
+
+        Args:
+            health: The signs.
+            dim: Width of the embeddings.
+        """
+        random_deviation = 1 / math.sqrt(dim)
+        if health.cosine_deviation < COLLAPSED_SHARE * random_deviation:
+            self._warn_once(
+                "collapse",
+                f"The embeddings have collapsed: the cosines of users and other rows' items are "
+                f"{health.cosine_mean:.4f} +- {health.cosine_deviation:.4f}, and random directions "
+                f"would have a deviation of {random_deviation:.4f}. Lower training.learning_rate or raise "
+                "loss.temperature.",
+            )
+        if health.top_probability > SATURATED_PROBABILITY:
+            self._warn_once(
+                "saturation",
+                f"The temperature saturates the softmax: one item has a probability of "
+                f"{health.top_probability:.4f} on average, so that hardly any gradient is left. Raise "
+                f"loss.temperature ({self._temperature:g}).",
+            )
+
+    def _look_once(
+        self, sample: Mapping[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+        norms = {}
+        for name, table in self._towers.tables.items():
+            stride = math.ceil(table.shape[0] / _TABLE_ROWS)
+            lengths = tf.norm(tf.gather(table, tf.range(0, table.shape[0], stride)), axis=1)
+            norms[name] = tf.stack([tf.reduce_mean(lengths), tf.reduce_max(lengths)])
+        return self._towers.user(sample), self._towers.item(sample), norms
+
+    def _warn_once(self, sign: str, message: str) -> None:
+        if sign not in self._warned:
+            self._warned.add(sign)
+            _PROGRESS.warning(message)
+
+
+def sample_rows(item_keys: np.ndarray, seed: int) -> np.ndarray:
+    """Choose rows with different items, so that no row's item is another row's too.
+
+    Args:
+        item_keys: [rows] int64.
+        seed: Equal seeds give equal samples.
+
+    Returns:
+        [n] int64, n at most `SAMPLE_ROWS`.
+    """
+    rows = np.random.default_rng(seed).permutation(len(item_keys))[:_CANDIDATE_ROWS]
+    _, first = np.unique(item_keys[rows], return_index=True)
+    return rows[np.sort(first)[:SAMPLE_ROWS]]
+
+
+def cosine_spread(users: np.ndarray, items: np.ndarray) -> tuple[float, float]:
+    """Describe the cosines of every user and every other row's item.
+
+    Args:
+        users: [n, dim] float32, L2-normalised.
+        items: [n, dim] float32, L2-normalised.
+
+    Returns:
+        Mean and standard deviation; 0 and infinity for fewer than two rows, which have none.
+    """
+    count = len(users)
+    if count < 2:
+        return 0.0, math.inf
+    cosines = (users @ items.T)[~np.eye(count, dtype=bool)]
+    return float(cosines.mean()), float(cosines.std())
+
+
+def top_probability(users: np.ndarray, items: np.ndarray, temperature: float) -> float:
+    """Average the highest softmax probability of the users.
+
+    Args:
+        users: [n, dim] float32, L2-normalised.
+        items: [n, dim] float32, L2-normalised.
+        temperature: What the cosines are divided by.
+
+    Returns:
+        Between 1 / n and 1; 0 for fewer than two rows, which have nothing to choose from.
+    """
+    if len(users) < 2:
+        return 0.0
+    logits = (users @ items.T).astype(np.float64) / temperature
+    return float(np.mean(1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)))

@@ -1,0 +1,500 @@
+"""Optimisers whose cost on an embedding table follows the rows of the step, not those of the table.
+
+The gradient of an embedding lookup is sparse: a few rows of the table, some of them repeated. Repeated rows
+are summed into one first, so that an update is the one that the dense formula gives; the replicas exchange
+those rows alone; and where the rule allows it, only they are read and written in the table and in its slots.
+"""
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import tensorflow as tf
+
+from schemas.errors import ConfigError, TrainingError
+from trainer.config import OptimizerConfig, OptimizerName, TrainingConfig
+from trainer.tables import local_copy
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class UpdateRule(ABC):
+    """How a gradient g changes a variable w at step t, counted from 1, with the learning rate a."""
+
+    slots: ClassVar[Mapping[str, float]]
+    """Initial values of the slots, each a tensor of the variable's shape, by name."""
+
+    @abstractmethod
+    def update(
+        self,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        slots: Mapping[str, tf.Variable],
+        rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:
+        """Update the whole variable.
+
+        Args:
+            variable: Any shape, float32.
+            gradient: Of the same shape.
+            slots: By name, of the same shape.
+            rate: Scalar float32, a.
+            step: Scalar float32, t.
+        """
+
+    def update_rows(
+        self,
+        variable: tf.Variable,
+        gradient: tf.IndexedSlices,
+        slots: Mapping[str, tf.Variable],
+        rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:
+        """Update a table by a gradient that is zero but in some rows; by default as `update` does.
+
+        Args:
+            variable: [rows, dim] float32.
+            gradient: The rows that are not zero, each once.
+            slots: By name, [rows, dim] float32.
+            rate: Scalar float32, a.
+            step: Scalar float32, t.
+        """
+        self.update(variable, tf.convert_to_tensor(gradient), slots, rate, step)
+
+
+class Sgd(UpdateRule):
+    """Gradient descent: w -= a g. Rows without a gradient stay as they are."""
+
+    slots: ClassVar[Mapping[str, float]] = {}
+
+    def update(
+        self,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        slots: Mapping[str, tf.Variable],
+        rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:
+        """Update the whole variable; see `UpdateRule.update`."""
+        variable.assign_sub(rate * gradient)
+
+    def update_rows(
+        self,
+        variable: tf.Variable,
+        gradient: tf.IndexedSlices,
+        slots: Mapping[str, tf.Variable],
+        rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:
+        """Update the rows of the step; see `UpdateRule.update_rows`."""
+        variable.scatter_sub(tf.IndexedSlices(rate * gradient.values, gradient.indices))
+
+
+class Adagrad(UpdateRule):
+    """Adagrad (Duchi et al. 2011): s += g^2; w -= a g / (sqrt(s) + 1e-7), s being 0.1 at first.
+
+    Rows without a gradient stay as they are, by the formula itself.
+    """
+
+    slots: ClassVar[Mapping[str, float]] = {"accumulator": 0.1}
+    _EPSILON = 1e-7
+
+    def update(
+        self,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        slots: Mapping[str, tf.Variable],
+        rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:
+        """Update the whole variable; see `UpdateRule.update`."""
+        tf.raw_ops.ResourceApplyAdagradV2(
+            var=variable.handle,
+            accum=slots["accumulator"].handle,
+            lr=rate,
+            epsilon=self._EPSILON,
+            grad=gradient,
+            use_locking=True,
+        )
+
+    def update_rows(
+        self,
+        variable: tf.Variable,
+        gradient: tf.IndexedSlices,
+        slots: Mapping[str, tf.Variable],
+        rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:
+        """Update the rows of the step; see `UpdateRule.update_rows`."""
+        tf.raw_ops.ResourceSparseApplyAdagradV2(
+            var=variable.handle,
+            accum=slots["accumulator"].handle,
+            lr=rate,
+            epsilon=self._EPSILON,
+            grad=gradient.values,
+            indices=gradient.indices,
+            use_locking=True,
+        )
+
+
+class Adam(UpdateRule):
+    """Adam (Kingma and Ba 2015), in the order of computation that closes their section 2.
+
+    m += (1 - b1) (g - m); v += (1 - b2) (g^2 - v); w -= a sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + 1e-7),
+    with b1 = 0.9 and b2 = 0.999. A row without a gradient moves, too, by what is left in its m.
+    """
+
+    slots: ClassVar[Mapping[str, float]] = {"m": 0.0, "v": 0.0}
+    _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
+
+    def update(
+        self,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        slots: Mapping[str, tf.Variable],
+        rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:
+        """Update the whole variable; see `UpdateRule.update`."""
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=slots["m"].handle,
+            v=slots["v"].handle,
+            beta1_power=tf.pow(self._BETA_1, step),
+            beta2_power=tf.pow(self._BETA_2, step),
+            lr=rate,
+            beta1=self._BETA_1,
+            beta2=self._BETA_2,
+            epsilon=self._EPSILON,
+            grad=gradient,
+            use_locking=True,
+        )
+
+
+class LazyAdam(Adam):
+    """Adam that leaves the rows without a gradient, and their moments, as they are.
+
+    Such a row's m and v do not decay, as if the steps without it had not been. The bias correction goes by
+    the step t of the whole training, though, not by a count for each row, which would be one more slot: the
+    first gradient of a row late in the training moves it by a (1 - b1) / sqrt(1 - b2), about three times a. A
+    gradient that is not sparse updates every row, as Adam does.
+    """
+
+    def update_rows(
+        self,
+        variable: tf.Variable,
+        gradient: tf.IndexedSlices,
+        slots: Mapping[str, tf.Variable],
+        rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:
+        """Update the rows of the step; see `UpdateRule.update_rows`."""
+        rows, values = gradient.indices, gradient.values
+        m, v = (slots[name].sparse_read(rows) for name in ("m", "v"))
+        m += (1.0 - self._BETA_1) * (values - m)
+        v += (1.0 - self._BETA_2) * (tf.square(values) - v)
+        slots["m"].scatter_update(tf.IndexedSlices(m, rows))
+        slots["v"].scatter_update(tf.IndexedSlices(v, rows))
+        corrected = rate * tf.sqrt(1.0 - tf.pow(self._BETA_2, step)) / (1.0 - tf.pow(self._BETA_1, step))
+        variable.scatter_sub(tf.IndexedSlices(corrected * m / (tf.sqrt(v) + self._EPSILON), rows))
+
+
+UPDATE_RULES: dict[OptimizerName, type[UpdateRule]] = {
+    "adam": Adam,
+    "lazy_adam": LazyAdam,
+    "adagrad": Adagrad,
+    "sgd": Sgd,
+}
+
+
+class RateSchedule:
+    """A learning rate that rises linearly and then falls.
+
+    With peak a, warm-up W, last step T and final share f, the rate of step t, counted from 1, is a t / W up
+    to W. Afterwards it is a (f + (1 - f) h(p)) with p = (t - W) / (T - W): h = 1 for `constant`, 1 - p for
+    `linear` and (1 + cos(pi p)) / 2 for `cosine` (Loshchilov and Hutter 2017).
+
+    Args:
+        peak: a.
+        config: Warm-up and decay.
+        total_steps: T; steps beyond it have its rate.
+
+    Raises:
+        ConfigError: The warm-up is as long as the training.
+    """
+
+    def __init__(self, peak: float, config: OptimizerConfig, total_steps: int) -> None:
+        if config.warmup_steps >= total_steps:
+            raise ConfigError(
+                "training.optimizer.warmup_steps: expected fewer than the steps of the whole training, "
+                f"{total_steps}. Received: {config.warmup_steps}."
+            )
+        self._peak, self._config, self._total_steps = peak, config, total_steps
+
+    def rate(self, step: tf.Tensor) -> tf.Tensor:
+        """Give the rate of a step.
+
+        Args:
+            step: Scalar float32, from 1 on.
+
+        Returns:
+            Scalar float32.
+        """
+        warmup, final_share = self._config.warmup_steps, self._config.final_share
+        risen = tf.minimum(step / max(warmup, 1), 1.0)
+        progress = tf.clip_by_value((step - warmup) / (self._total_steps - warmup), 0.0, 1.0)
+        falling = {
+            "constant": tf.ones_like(progress),
+            "linear": 1.0 - progress,
+            "cosine": 0.5 * (1.0 + tf.cos(math.pi * progress)),
+        }[self._config.decay]
+        return self._peak * risen * (final_share + (1.0 - final_share) * falling)
+
+
+class Optimizer(tf.Module):
+    """Updates tables and dense weights, each by their own rule, with one count of the steps.
+
+    Made under the scope of the strategy that the variables belong to.
+
+    Args:
+        tables: Embedding tables, [rows, dim] float32 each.
+        dense: The other weights.
+        tables_rule: Updates the tables.
+        dense_rule: Updates the other weights.
+        tables_rate: The tables' learning rate.
+        dense_rate: The other weights' learning rate.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[tf.Variable],
+        dense: Sequence[tf.Variable],
+        *,
+        tables_rule: UpdateRule,
+        dense_rule: UpdateRule,
+        tables_rate: RateSchedule,
+        dense_rate: RateSchedule,
+    ) -> None:
+        super().__init__(name="optimizer")
+        self._updated = [*tables, *dense]
+        self._rules = [tables_rule] * len(tables) + [dense_rule] * len(dense)
+        self._schedules = [tables_rate] * len(tables) + [dense_rate] * len(dense)
+        self.iterations = _step_count("iterations")
+        """Steps taken, of which the learning rate is a function."""
+        self.prior_steps = _step_count("prior_steps")
+        """Steps of the trainings that the slots come from, which Adam's bias correction counts as well."""
+        self._slots = [
+            {
+                name: tf.Variable(
+                    tf.fill(variable.shape, value), trainable=False, name=f"{_stem(variable)}_{name}"
+                )
+                for name, value in rule.slots.items()
+            }
+            for variable, rule in zip(self._updated, self._rules, strict=True)
+        ]
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The counts of the steps and every slot; not the weights."""
+        return [
+            self.iterations,
+            self.prior_steps,
+            *(slot for slots in self._slots for slot in slots.values()),
+        ]
+
+    def slots(self, variable: tf.Variable) -> dict[str, tf.Variable]:
+        """Give what the optimiser keeps for each element of a variable.
+
+        Args:
+            variable: A table or another weight.
+
+        Returns:
+            By name, tensors of the variable's shape; empty for plain gradient descent.
+
+        Raises:
+            TrainingError: The optimiser does not update the variable.
+        """
+        for known, slots in zip(self._updated, self._slots, strict=True):
+            if known is variable:
+                return dict(slots)
+        raise TrainingError(
+            f"Expected one of the variables that the optimiser updates: {[v.name for v in self._updated]}. "
+            f"Received: {variable.name}."
+        )
+
+    def learning_rate(self, step: int) -> float:
+        """Give the learning rate of the dense weights, for logs.
+
+        Args:
+            step: From 1 on.
+
+        Returns:
+            The rate with its warm-up and decay.
+        """
+        return float(self._schedules[-1].rate(tf.constant(step, tf.float32)))
+
+    def apply(self, gradients: Sequence[tf.Tensor | tf.IndexedSlices | None]) -> None:
+        """Sum the gradients over the replicas and take one step; called in replica context.
+
+        Args:
+            gradients: In the order of `tables` and then `dense`; those of lookups as IndexedSlices. A
+                variable whose gradient is None stays as it is.
+
+        Raises:
+            TrainingError: There are more or fewer gradients than variables.
+        """
+        if len(gradients) != len(self._updated):
+            raise TrainingError(
+                f"Expected a gradient for each of {len(self._updated)} variables. Received: {len(gradients)}."
+            )
+        present = [index for index, gradient in enumerate(gradients) if gradient is not None]
+        if len(present) < len(gradients):
+            unreached = [
+                v.name for v, gradient in zip(self._updated, gradients, strict=True) if gradient is None
+            ]
+            _LOGGER.warning("No gradient, and so no training, for %s", unreached)
+        context = tf.distribute.get_replica_context()
+        summed = [gradients[index] for index in present]
+        if context.num_replicas_in_sync > 1:
+            aligned = _align([_sum_repeated_rows(gradients[index]) for index in present], context)
+            summed = context.all_reduce(tf.distribute.ReduceOp.SUM, aligned)
+        changes = {index: _sum_repeated_rows(found) for index, found in zip(present, summed, strict=True)}
+        step = tf.cast(self.iterations + 1, tf.float32)
+        rates = {schedule: schedule.rate(step) for schedule in dict.fromkeys(self._schedules)}
+        step += tf.cast(self.prior_steps, tf.float32)
+        context.merge_call(
+            self._update, args=(changes, [rates[schedule] for schedule in self._schedules], step)
+        )
+
+    def _update(
+        self,
+        strategy: tf.distribute.Strategy,
+        gradients: Mapping[int, tf.Tensor | tf.IndexedSlices],
+        rates: Sequence[tf.Tensor],
+        step: tf.Tensor,
+    ) -> None:
+        for index, gradient in gradients.items():
+            arguments = (gradient, dict(self._slots[index]), rates[index], step, self._rules[index])
+            strategy.extended.update(self._updated[index], _update_copy, args=arguments, group=False)
+        self.iterations.assign_add(1)
+
+
+def build_optimizer(
+    config: TrainingConfig,
+    *,
+    replicas: int,
+    total_steps: int,
+    tables: Sequence[tf.Variable],
+    dense: Sequence[tf.Variable],
+) -> Optimizer:
+    """Build the optimiser that the configuration asks for, under the strategy's scope.
+
+    Args:
+        config: The `training` section.
+        replicas: Replicas in sync.
+        total_steps: Steps of the whole training, where the decay ends.
+        tables: Embedding tables, [rows, dim] float32 each.
+        dense: All other trainable variables.
+
+    Returns:
+        The optimiser, before its first step.
+
+    Raises:
+        ConfigError: The warm-up is as long as the training.
+    """
+    settings = config.optimizer
+    scale = scale_learning_rate(config, replicas) / config.learning_rate
+    tables_peak = (
+        config.learning_rate if settings.tables_learning_rate is None else settings.tables_learning_rate
+    )
+    return Optimizer(
+        tables,
+        dense,
+        tables_rule=UPDATE_RULES[settings.tables](),
+        dense_rule=UPDATE_RULES[settings.dense](),
+        tables_rate=RateSchedule(tables_peak * scale, settings, total_steps),
+        dense_rate=RateSchedule(config.learning_rate * scale, settings, total_steps),
+    )
+
+
+def scale_learning_rate(settings: TrainingConfig, replicas: int) -> float:
+    """Adapt the learning rate to a global batch that grows with the replicas.
+
+    Args:
+        settings: `learning_rate`, that of one replica, and the rule `scale_learning_rate`.
+        replicas: Replicas in sync.
+
+    Returns:
+        `learning_rate` times 1 (`none`), `replicas` (`linear`; Goyal et al. 2017) or their square root
+        (`sqrt`; Krizhevsky 2014).
+    """
+    factors = {"none": 1.0, "linear": float(replicas), "sqrt": math.sqrt(replicas)}
+    return settings.learning_rate * factors[settings.scale_learning_rate]
+
+
+def _update_copy(
+    variable: tf.Variable,
+    gradient: tf.Tensor | tf.IndexedSlices,
+    slots: Mapping[str, tf.Variable],
+    rate: tf.Tensor,
+    step: tf.Tensor,
+    rule: UpdateRule,
+) -> None:
+    """Update one replica's copy of a variable."""
+    slots = {name: local_copy(slot) for name, slot in slots.items()}
+    change = rule.update_rows if isinstance(gradient, tf.IndexedSlices) else rule.update
+    change(variable, gradient, slots, rate, step)
+
+
+def _sum_repeated_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor | tf.IndexedSlices:
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, positions = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(rows))
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
+
+
+def _align(
+    gradients: Sequence[tf.Tensor | tf.IndexedSlices], context: tf.distribute.ReplicaContext
+) -> list[tf.Tensor | tf.IndexedSlices]:
+    """Bring the slices of each table to the length of the longest on any replica.
+
+    Collectives take the lengths to be equal: with different ones they fail, although they have a path for it.
+    """
+    sparse = [gradient for gradient in gradients if isinstance(gradient, tf.IndexedSlices)]
+    if not sparse:
+        return list(gradients)
+    # A replica may have touched no row of a table; the filler is then one that another replica touched.
+    fillers = [tf.reduce_max(tf.pad(gradient.indices, [[0, 1]])) for gradient in sparse]
+    lengths = [
+        tf.cast(tf.size(gradient.indices), filler.dtype)
+        for gradient, filler in zip(sparse, fillers, strict=True)
+    ]
+    widest = tf.reduce_max(context.all_gather(tf.stack([lengths, fillers])[None], axis=0), axis=0)
+    padding = zip(*(tf.unstack(row, len(sparse)) for row in tf.unstack(widest, 2)), strict=True)
+    return [
+        _pad(gradient, *next(padding)) if isinstance(gradient, tf.IndexedSlices) else gradient
+        for gradient in gradients
+    ]
+
+
+def _pad(gradient: tf.IndexedSlices, length: tf.Tensor, filler: tf.Tensor) -> tf.IndexedSlices:
+    # Zeros for a row that is there already change neither the sum nor which rows are touched.
+    missing = tf.cast(length, tf.int32) - tf.size(gradient.indices)
+    return tf.IndexedSlices(
+        tf.pad(gradient.values, [[0, missing], [0, 0]]),
+        tf.concat([gradient.indices, tf.repeat(filler[None], missing)], axis=0),
+        gradient.dense_shape,
+    )
+
+
+def _step_count(name: str) -> tf.Variable:
+    aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
+    return tf.Variable(0, dtype=tf.int64, trainable=False, name=name, aggregation=aggregation)
+
+
+def _stem(variable: tf.Variable) -> str:
+    return variable.name.split(":")[0].replace("/", "_")

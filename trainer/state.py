@@ -1,0 +1,182 @@
+"""What a training leaves for the next one, in files that need nothing but numpy.
+
+    <folder>/training_state.json   what was trained, and names and shapes; written last
+    <folder>/weights.npz           every array, uncompressed:
+        table/<name>/values        [rows, dim] float32, an embedding table
+        table/<name>/slot/<slot>   [rows, dim] float32, what the optimiser keeps for it
+        table/<name>/kinds         [rows] uint8, what each row stands for: its place in `ROW_KINDS`
+        table/<name>/ends          [rows] int64, where each row's token ends in `tokens`
+        table/<name>/tokens        [bytes] uint8, the tokens one after the other
+        dense/<path>/values        any other weight, by its path in its tower
+        dense/<path>/slot/<slot>   what the optimiser keeps for it
+
+The Trainer writes it into its model, and the pusher beside the vocabularies and the statistics of a release.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from schemas.contract import MODEL_ID, TRAINING_STATE_FILE
+from schemas.errors import ReleaseError
+
+Row = tuple[str, bytes]
+"""What a row of an embedding table stands for: its kind, and the token or the place of the bucket."""
+
+ROW_KINDS: Final = ("token", "oov", "bucket")
+
+FORMAT: Final = 1
+"""Raised when an older program could no longer read the files, or a newer one reads other meaning in them."""
+
+_WEIGHTS_FILE: Final = "weights.npz"
+
+
+@dataclass(frozen=True)
+class SavedWeight:
+    """A weight and what the optimiser keeps for it."""
+
+    values: np.ndarray
+    """The weight, float32."""
+    slots: Mapping[str, np.ndarray]
+    """Arrays of the weight's shape, by the name of the slot."""
+
+
+@dataclass(frozen=True)
+class SavedTable(SavedWeight):
+    """An embedding table: values and slots are [rows, dim]."""
+
+    rows: Sequence[Row]
+    """What each row stands for."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """The end of a training."""
+
+    model_id: str
+    """The training."""
+    dim: int
+    """Width of the embeddings."""
+    optimizer_steps: int
+    """Steps that the slots have behind them, those of earlier trainings included."""
+    tower_inputs: Mapping[str, Sequence[str]]
+    """What the vectors are that each tower's MLP reads, in their order."""
+    tables: Mapping[str, SavedTable]
+    """The embedding tables by name."""
+    dense: Mapping[str, SavedWeight]
+    """The other weights by their path, such as item_tower/_hidden/0/kernel."""
+
+
+def write_state(folder: Path, state: TrainingState) -> None:
+    """Write a state; without its last file, the JSON, there is none.
+
+    Args:
+        folder: Where the files go; it is made where it does not exist.
+        state: The state.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, np.ndarray] = {}
+    for name, table in state.tables.items():
+        arrays |= _weight_arrays(f"table/{name}", table)
+        arrays |= _row_arrays(f"table/{name}", table.rows)
+    for path, weight in state.dense.items():
+        arrays |= _weight_arrays(f"dense/{path}", weight)
+    np.savez(folder / _WEIGHTS_FILE, allow_pickle=False, **arrays)
+    description = {
+        "format": FORMAT,
+        MODEL_ID: state.model_id,
+        "dim": state.dim,
+        "optimizer_steps": state.optimizer_steps,
+        "tower_inputs": {tower: list(inputs) for tower, inputs in state.tower_inputs.items()},
+        "tables": {name: _describe(table) for name, table in state.tables.items()},
+        "dense": {path: _describe(weight) for path, weight in state.dense.items()},
+    }
+    (folder / TRAINING_STATE_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+
+
+def read_state(folder: Path) -> TrainingState | None:
+    """Read a state.
+
+    Args:
+        folder: Where `write_state` wrote.
+
+    Returns:
+        The state; None where the folder holds none of this format, as one of another version of this program.
+
+    Raises:
+        ReleaseError: The files are there but cannot be read.
+    """
+    file = folder / TRAINING_STATE_FILE
+    if not file.is_file():
+        return None
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            return None
+        with np.load(folder / _WEIGHTS_FILE, allow_pickle=False) as arrays:
+            return TrainingState(
+                model_id=str(description[MODEL_ID]),
+                dim=int(description["dim"]),
+                optimizer_steps=int(description["optimizer_steps"]),
+                tower_inputs=description["tower_inputs"],
+                tables={
+                    name: SavedTable(
+                        *_read_weight(arrays, f"table/{name}", entry), _read_rows(arrays, f"table/{name}")
+                    )
+                    for name, entry in description["tables"].items()
+                },
+                dense={
+                    path: SavedWeight(*_read_weight(arrays, f"dense/{path}", entry))
+                    for path, entry in description["dense"].items()
+                },
+            )
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise ReleaseError(
+            f"Cannot read the training state in {folder}: {error!r}. Restore the release, or set "
+            "training.warm_start: false for one run, whose release has a state again."
+        ) from error
+
+
+def _describe(weight: SavedWeight) -> dict[str, Any]:
+    return {"shape": list(weight.values.shape), "slots": sorted(weight.slots)}
+
+
+def _weight_arrays(prefix: str, weight: SavedWeight) -> dict[str, np.ndarray]:
+    return {
+        f"{prefix}/values": weight.values,
+        **{f"{prefix}/slot/{name}": slot for name, slot in weight.slots.items()},
+    }
+
+
+def _row_arrays(prefix: str, rows: Sequence[Row]) -> dict[str, np.ndarray]:
+    tokens = b"".join(token for _, token in rows)
+    return {
+        f"{prefix}/kinds": np.array([ROW_KINDS.index(kind) for kind, _ in rows], np.uint8),
+        f"{prefix}/ends": np.cumsum([len(token) for _, token in rows], dtype=np.int64),
+        f"{prefix}/tokens": np.frombuffer(tokens, np.uint8),
+    }
+
+
+def _read_weight(
+    arrays: Mapping[str, np.ndarray], prefix: str, entry: Mapping[str, Any]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    slots = {name: arrays[f"{prefix}/slot/{name}"] for name in entry["slots"]}
+    values = arrays[f"{prefix}/values"]
+    for array in (values, *slots.values()):
+        if list(array.shape) != entry["shape"]:
+            raise ValueError(f"{prefix}: expected the shape {entry['shape']}. Received: {array.shape}")
+    return values, slots
+
+
+def _read_rows(arrays: Mapping[str, np.ndarray], prefix: str) -> list[Row]:
+    tokens, ends = arrays[f"{prefix}/tokens"].tobytes(), arrays[f"{prefix}/ends"].tolist()
+    kinds = arrays[f"{prefix}/kinds"].tolist()
+    return [
+        (ROW_KINDS[kind], tokens[start:end])
+        for kind, start, end in zip(kinds, [0, *ends], ends, strict=False)
+    ]

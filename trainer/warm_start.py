@@ -1,0 +1,338 @@
+"""A training that starts from the weights of the last release, whatever has become of its vocabularies."""
+
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from schemas.contract import ITEM_TOWER, PROGRESS_LOGGER, USER_TOWER
+from schemas.errors import ConfigError
+from schemas.features import FeatureSpec
+from schemas.release import copy_latest_state
+from trainer.config import ModelConfig
+from trainer.optimizers import Optimizer
+from trainer.state import Row, SavedTable, SavedWeight, TrainingState, read_state
+from trainer.towers import Towers
+
+_PROGRESS = logging.getLogger(PROGRESS_LOGGER)
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """What became of the rows of an embedding table."""
+
+    kept: int
+    """Rows that came from the release."""
+    new: int
+    """Rows that the release does not have; they were initialised."""
+    dropped: int
+    """Rows of the release that this training does not have."""
+
+
+@dataclass(frozen=True)
+class WarmStartCounts:
+    """What a warm start carried over."""
+
+    tables: Mapping[str, RowCounts]
+    """By embedding table, those included that are in the release alone."""
+    dense_kept: tuple[str, ...]
+    """Paths of the other weights that came from the release."""
+    dense_new: tuple[str, ...]
+    """Paths of those that were initialised, since the release has none of that path and shape."""
+    slots_kept: bool
+    """Whether what the optimiser keeps for each weight came along."""
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """The weights of a release, and what this training's rows stand for."""
+
+    release: int
+    """Version of the release."""
+    state: TrainingState
+    """Its weights and slots."""
+    rows: Mapping[str, Sequence[Row]]
+    """What the rows of this training's embedding tables stand for, by table."""
+    tower_inputs: Mapping[str, Sequence[str]]
+    """What `list_tower_inputs` gives for this training."""
+
+    @property
+    def base_id(self) -> str:
+        """The training that this one begins from."""
+        return self.state.model_id
+
+    def apply(self, towers: Towers, optimizer: Optimizer) -> WarmStartCounts:
+        """Give new towers the release's weights, and their optimiser its slots and steps.
+
+        Embedding rows go by what they stand for: a token's row to the same token, that of a bucket to the
+        same one of as many buckets. Other weights go by path and shape, and of a tower that reads other
+        vectors than it did, none: the rows of its MLP would belong to other features. Slots go with their
+        weights; where the optimiser keeps others than the release's did, none goes, and its moments have no
+        steps behind them.
+
+        Args:
+            towers: Freshly built; changed in place.
+            optimizer: Theirs, before its first step; changed in place.
+
+        Returns:
+            What was carried over.
+        """
+        dense = dense_by_path(towers)
+        pairs: list[tuple[tf.Variable, SavedWeight]] = [
+            (variable, self.state.tables[name])
+            for name, variable in towers.tables.items()
+            if name in self.state.tables
+        ]
+        kept = {
+            path: self.state.dense[path] for path, variable in dense.items() if self._is_kept(path, variable)
+        }
+        pairs += [(dense[path], weight) for path, weight in kept.items()]
+        slots_kept = all(
+            optimizer.slots(variable).keys() == weight.slots.keys() for variable, weight in pairs
+        )
+
+        counts = {name: RowCounts(0, 0, len(table.rows)) for name, table in self.state.tables.items()}
+        for name, variable in towers.tables.items():
+            saved = self.state.tables.get(name)
+            if saved is None:
+                counts[name] = RowCounts(0, len(self.rows[name]), 0)
+                continue
+            slots = optimizer.slots(variable) if slots_kept else {}
+            counts[name] = _carry_rows(variable, slots, saved, self.rows[name])
+        for path, weight in kept.items():
+            dense[path].assign(weight.values)
+            if slots_kept:
+                for name, slot in optimizer.slots(dense[path]).items():
+                    slot.assign(weight.slots[name])
+        if slots_kept:
+            optimizer.prior_steps.assign(self.state.optimizer_steps)
+        result = WarmStartCounts(
+            tables=counts,
+            dense_kept=tuple(kept),
+            dense_new=tuple(path for path in dense if path not in kept),
+            slots_kept=slots_kept,
+        )
+        self._log(result)
+        return result
+
+    def _is_kept(self, path: str, variable: tf.Variable) -> bool:
+        tower = path.split("/", maxsplit=1)[0]
+        saved = self.state.dense.get(path)
+        return (
+            saved is not None
+            and saved.values.shape == tuple(variable.shape)
+            and list(self.state.tower_inputs.get(tower, ())) == list(self.tower_inputs[tower])
+        )
+
+    def _log(self, counts: WarmStartCounts) -> None:
+        for name, rows in counts.tables.items():
+            _PROGRESS.info(
+                "Warm start from release %d: %s: %s rows kept, %s new, %s dropped",
+                self.release, name, *(f"{number:,}" for number in dataclasses.astuple(rows)),
+            )  # fmt: skip
+        total = len(counts.dense_kept) + len(counts.dense_new)
+        new = f"; initialised: {', '.join(counts.dense_new)}" if counts.dense_new else ""
+        slots = (
+            "" if counts.slots_kept else "; the optimiser starts anew, since it is another than the release's"
+        )
+        _PROGRESS.info(
+            "Warm start from release %d: %d of %d other weights kept%s%s",
+            self.release, len(counts.dense_kept), total, new, slots,
+        )  # fmt: skip
+
+
+def load_base(
+    serving_directory: str, spec: FeatureSpec, config: ModelConfig, rows: Mapping[str, Sequence[Row]]
+) -> WarmStart | None:
+    """Load what the last release left for the next training.
+
+    Args:
+        serving_directory: Where releases are: a path or URI. Only read.
+        spec: The features of this training.
+        config: Its `model` section.
+        rows: What the rows of its embedding tables stand for, as `table_rows` gives them.
+
+    Returns:
+        The base; None, which is logged, where there is no release, or one of a version of this program
+        whose state cannot be used.
+
+    Raises:
+        ConfigError: There is no serving directory, or the release's embeddings have another width.
+        ReleaseError: The state of the last release is incomplete or cannot be read.
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    if not serving_directory:
+        raise ConfigError(
+            "training.warm_start: expected a serving directory with the releases to start from. Received: "
+            "none. Set serving.directory, or training.warm_start: false."
+        )
+    with tempfile.TemporaryDirectory(prefix="dssm-state-") as scratch:
+        folder = Path(scratch) / "state"
+        released = copy_latest_state(serving_directory, folder)
+        if released is None:
+            _PROGRESS.info(
+                "Warm start: no release in %s yet, so this training starts cold", serving_directory
+            )
+            return None
+        state = None if released.location is None else read_state(folder)
+    if state is None:
+        _PROGRESS.info(
+            "Warm start: release %d in %s was made by another version of this program and has no weights "
+            "to start from, so this training starts cold",
+            released.version, serving_directory,
+        )  # fmt: skip
+        return None
+    if state.dim != config.dim:
+        raise ConfigError(
+            f"model.dim: a warm start needs that of release {released.version} in {serving_directory}, "
+            f"{state.dim}. Received: {config.dim}. Set it back, or training.warm_start: false for one run, "
+            "from whose release the next ones start."
+        )
+    return WarmStart(released.version, state, rows, list_tower_inputs(spec, config))
+
+
+def take_state(
+    towers: Towers,
+    optimizer: Optimizer,
+    *,
+    model_id: str,
+    spec: FeatureSpec,
+    config: ModelConfig,
+    rows: Mapping[str, Sequence[Row]],
+) -> TrainingState:
+    """Take what the next training needs out of the towers and their optimiser.
+
+    Args:
+        towers: The trained towers.
+        optimizer: Theirs.
+        model_id: Identifies the training.
+        spec: The features.
+        config: The `model` section.
+        rows: What the rows of the embedding tables stand for, as `table_rows` gives them.
+
+    Returns:
+        The state.
+
+    Raises:
+        ValueError: A table has other rows than `rows` says.
+    """
+    tables = {}
+    for name, variable in towers.tables.items():
+        if len(rows[name]) != variable.shape[0]:
+            raise ValueError(
+                f"Table {name}: expected {variable.shape[0]} rows to be told. Received: {len(rows[name])}."
+            )
+        tables[name] = SavedTable(variable.numpy(), _read_slots(optimizer, variable), rows[name])
+    return TrainingState(
+        model_id=model_id,
+        dim=config.dim,
+        optimizer_steps=int(optimizer.iterations.numpy()) + int(optimizer.prior_steps.numpy()),
+        tower_inputs=list_tower_inputs(spec, config),
+        tables=tables,
+        dense={
+            path: SavedWeight(variable.numpy(), _read_slots(optimizer, variable))
+            for path, variable in dense_by_path(towers).items()
+        },
+    )
+
+
+def list_tower_inputs(spec: FeatureSpec, config: ModelConfig) -> dict[str, list[str]]:
+    """List the vectors that each tower's MLP reads, in their order.
+
+    Args:
+        spec: The features.
+        config: The `model` section.
+
+    Returns:
+        Names of features and history encoders by tower; of a user's own tower its dotted path first.
+    """
+    user = [] if config.user_tower is None else [config.user_tower]
+    user += [feature.name for feature in spec.tower_features("user")]
+    if spec.history is not None:
+        user += [f"{spec.history.name}:{encoder}" for encoder in config.history_encoders]
+    return {USER_TOWER: user, ITEM_TOWER: [feature.name for feature in spec.tower_features("item")]}
+
+
+def map_rows(old: Sequence[Row], new: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """Find the rows of a table that stand for the same in two trainings.
+
+    Args:
+        old: What each row stood for.
+        new: What each row stands for.
+
+    Returns:
+        The places in `new`, ascending, and those in `old`, [kept] int64 each.
+    """
+    places = {row: place for place, row in enumerate(old)}
+    pairs = [(place, places[row]) for place, row in enumerate(new) if row in places]
+    found = np.array(pairs, np.int64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def dense_by_path(towers: Towers) -> dict[str, tf.Variable]:
+    """Name the weights that are no embedding tables, by a name that is the same in every process.
+
+    Args:
+        towers: The towers.
+
+    Returns:
+        Each by its path of attributes from its tower; one that both towers use by its path in the item
+        tower.
+
+    Raises:
+        ValueError: A weight belongs to no attribute of a tower.
+    """
+    wanted = {id(variable): variable for variable in towers.dense_variables}
+    # Keras numbers layers by the order in which the process makes them, so its names are of no use here.
+    paths = {
+        id(value): path
+        for tower, layer in ((USER_TOWER, towers.user), (ITEM_TOWER, towers.item))
+        for path, value in _walk(layer, tower)
+    }
+    missing = [variable.name for key, variable in wanted.items() if key not in paths]
+    if missing:
+        raise ValueError(
+            f"Expected every weight to be an attribute of a layer in one of the towers. Received: {missing}, "
+            "which are not."
+        )
+    return dict(sorted((paths[key], variable) for key, variable in wanted.items()))
+
+
+def _walk(root: tf.Module, name: str) -> list[tuple[str, tf.Variable]]:
+    """List every variable below a layer, each once, by the shortest path."""
+    view = tf.train.TrackableView(root)
+    found, seen, level = [], {id(root)}, [(name, root)]
+    while level:
+        below = []
+        for path, parent in level:
+            for child_name, child in sorted(view.children(parent).items()):
+                if id(child) in seen:
+                    continue
+                seen.add(id(child))
+                child_path = f"{path}/{child_name}"
+                if isinstance(child, tf.Variable):
+                    found.append((child_path, child))
+                else:
+                    below.append((child_path, child))
+        level = below
+    return found
+
+
+def _carry_rows(
+    variable: tf.Variable, slots: Mapping[str, tf.Variable], saved: SavedTable, rows: Sequence[Row]
+) -> RowCounts:
+    new, old = map_rows(saved.rows, rows)
+    for target, source in [(variable, saved.values), *((slots[name], saved.slots[name]) for name in slots)]:
+        values = target.numpy()
+        values[new] = source[old]
+        target.assign(values)
+    return RowCounts(kept=len(new), new=len(rows) - len(new), dropped=len(saved.rows) - len(old))
+
+
+def _read_slots(optimizer: Optimizer, variable: tf.Variable) -> dict[str, np.ndarray]:
+    return {name: slot.numpy() for name, slot in optimizer.slots(variable).items()}
