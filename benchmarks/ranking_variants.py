@@ -16,7 +16,7 @@ import numpy as np
 from ranking_task import Columns, RankingTask, make_task
 
 from pipeline.config import load_config
-from schemas.contract import CATALOGUE_FILE, EVAL_SPLIT, TRAIN_SPLIT, VALIDATION_SPLIT
+from schemas.contract import EVAL_SPLIT, TRAIN_SPLIT, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
 from trainer.config import TrainerConfig
 
@@ -131,7 +131,7 @@ def read_examples(spec: FeatureSpec, outputs: Mapping[str, str]) -> Examples:
         read_columns([f"{outputs['examples']}/Split-{split}/*"], parsing)
         for split in (TRAIN_SPLIT, VALIDATION_SPLIT, EVAL_SPLIT)
     )
-    catalogue = read_catalogue(f"{outputs['catalogue']}/{CATALOGUE_FILE}", spec, transform_output)
+    catalogue = read_catalogue(outputs["catalogue"], spec, transform_output)
     return Examples(spec, train, validation, held_out, catalogue, outputs["transform_graph"])
 
 

@@ -15,6 +15,7 @@ from pipeline.commands.lint import lint_command
 from pipeline.commands.options import reports_errors, takes_config
 from pipeline.commands.schedule import schedule_command
 from pipeline.commands.submit import submit_command
+from pipeline.commands.train import train_command
 from schemas.contract import PROGRESS_LOGGER
 
 EXIT_NOT_BLESSED: Final = 3
@@ -44,6 +45,7 @@ main.add_command(compile_command)
 main.add_command(lint_command)
 main.add_command(submit_command)
 main.add_command(schedule_command)
+main.add_command(train_command)
 
 
 @main.command()

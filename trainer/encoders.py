@@ -9,6 +9,9 @@ from schemas.features import Feature
 from trainer.tables import lookup
 from trainer.vocabularies import EncodedSize
 
+# Values of the 16 bits that decide whether a number is dropped.
+_DRAWS = 2**16
+
 
 class EmbeddingEncoder(tf_keras.layers.Layer):
     """Embeds values with one row per entry of their vocabulary or bucket, and per OOV bucket.
@@ -55,6 +58,8 @@ class EmbeddingEncoder(tf_keras.layers.Layer):
         # backwards, than looking up the padding too and masking it.
         places = tf.where(values >= 0)
         distinct, positions = tf.unique(tf.gather_nd(values, places))
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            distinct = _lengthen(distinct, tf.size(values))
         return tf.sparse.segment_mean(
             self.embed(distinct), positions, places[:, 0], num_segments=tf.shape(values)[0]
         )
@@ -72,6 +77,16 @@ class EmbeddingEncoder(tf_keras.layers.Layer):
         values = tf.maximum(values, 0)
         rows = oov_rows(values, self._size) if self._holds_keys else values
         return lookup(self.table, rows)
+
+
+def _lengthen(distinct: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Repeat the first value, or 0 without any, so that every step looks up as many.
+
+    Replicas exchange as many rows of the gradient as were looked up, and cannot exchange fewer or more from
+    one step to the next.
+    """
+    first = tf.reduce_max(tf.concat([tf.zeros([1], distinct.dtype), distinct[:1]], axis=0))
+    return tf.concat([distinct, tf.fill([length - tf.size(distinct)], first)], axis=0)
 
 
 class NumberEncoder(tf_keras.layers.Layer):
@@ -215,12 +230,17 @@ def dropout(values: tf.Tensor, share: float, seed: tf.Tensor | None) -> tf.Tenso
 
     Args:
         values: float32.
-        share: Share of the numbers that become 0; the others are divided by 1 - share.
+        share: Share of the numbers that become 0, to 1/65536; the others are divided by 1 - share.
         seed: [2] int64, another one at every step; None: nothing is dropped.
 
     Returns:
         float32 of the same shape.
     """
-    if seed is None or share == 0.0:
+    dropped = round(share * _DRAWS)
+    if seed is None or not dropped:
         return values
-    return tf.nn.experimental.stateless_dropout(values, share, seed)
+    # 16 bits a number and a product: half the draws of TensorFlow's own and none of its slow selects.
+    count = tf.size(values)
+    words = tf.random.stateless_uniform([(count + 1) // 2], seed, minval=None, maxval=None, dtype=tf.int32)
+    draws = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:count], tf.shape(values))
+    return values * tf.cast(draws >= dropped, values.dtype) * (_DRAWS / (_DRAWS - dropped))

@@ -359,8 +359,8 @@ class Optimizer(tf.Module):
         context = tf.distribute.get_replica_context()
         summed = [gradients[index] for index in present]
         if context.num_replicas_in_sync > 1:
-            aligned = _align([_sum_repeated_rows(gradients[index]) for index in present], context)
-            summed = context.all_reduce(tf.distribute.ReduceOp.SUM, aligned)
+            shortened = [_shorten(gradients[index], self._updated[index]) for index in present]
+            summed = context.all_reduce(tf.distribute.ReduceOp.SUM, shortened)
         changes = {index: _sum_repeated_rows(found) for index, found in zip(present, summed, strict=True)}
         step = tf.cast(self.iterations + 1, tf.float32)
         rates = {schedule: schedule.rate(step) for schedule in dict.fromkeys(self._schedules)}
@@ -457,37 +457,23 @@ def _sum_repeated_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor | tf
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
-def _align(
-    gradients: Sequence[tf.Tensor | tf.IndexedSlices], context: tf.distribute.ReplicaContext
-) -> list[tf.Tensor | tf.IndexedSlices]:
-    """Bring the slices of each table to the length of the longest on any replica.
+def _shorten(gradient: tf.Tensor | tf.IndexedSlices, table: tf.Variable) -> tf.Tensor | tf.IndexedSlices:
+    """Bring the slices to the number of lookups, and never more than the table has rows.
 
-    Collectives take the lengths to be equal: with different ones they fail, although they have a path for it.
+    Collectives take the lengths to be equal on all replicas: with different ones they fail, although they
+    have a path for it. And in the steps of one call of a function they keep the lengths of the first step, so
+    that the longest of each step would not do either.
     """
-    sparse = [gradient for gradient in gradients if isinstance(gradient, tf.IndexedSlices)]
-    if not sparse:
-        return list(gradients)
-    # A replica may have touched no row of a table; the filler is then one that another replica touched.
-    fillers = [tf.reduce_max(tf.pad(gradient.indices, [[0, 1]])) for gradient in sparse]
-    lengths = [
-        tf.cast(tf.size(gradient.indices), filler.dtype)
-        for gradient, filler in zip(sparse, fillers, strict=True)
-    ]
-    widest = tf.reduce_max(context.all_gather(tf.stack([lengths, fillers])[None], axis=0), axis=0)
-    padding = zip(*(tf.unstack(row, len(sparse)) for row in tf.unstack(widest, 2)), strict=True)
-    return [
-        _pad(gradient, *next(padding)) if isinstance(gradient, tf.IndexedSlices) else gradient
-        for gradient in gradients
-    ]
-
-
-def _pad(gradient: tf.IndexedSlices, length: tf.Tensor, filler: tf.Tensor) -> tf.IndexedSlices:
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    summed = _sum_repeated_rows(gradient)
+    length = tf.minimum(tf.size(gradient.indices), table.shape[0])
+    missing = length - tf.size(summed.indices)
     # Zeros for a row that is there already change neither the sum nor which rows are touched.
-    missing = tf.cast(length, tf.int32) - tf.size(gradient.indices)
     return tf.IndexedSlices(
-        tf.pad(gradient.values, [[0, missing], [0, 0]]),
-        tf.concat([gradient.indices, tf.repeat(filler[None], missing)], axis=0),
-        gradient.dense_shape,
+        tf.pad(summed.values, [[0, missing], [0, 0]]),
+        tf.concat([summed.indices, tf.repeat(summed.indices[:1], missing)], axis=0),
+        summed.dense_shape,
     )
 
 

@@ -24,6 +24,7 @@ from trainer.input import distribute_dataset
 from trainer.losses import BatchKeys
 from trainer.objective import Objective
 from trainer.optimizers import Optimizer, build_optimizer
+from trainer.strategy import gather_from_workers, is_chief
 from trainer.towers import Towers, build_towers, columns_read
 from trainer.vocabularies import EncodedSize
 
@@ -146,8 +147,10 @@ def train(
         splits = {"train": columns, "validation": validation, "catalogue": data.catalogue or {}}
         base_id = warm_start.base_id if warm_start is not None else None
         key = training_key(splits, spec, config, sizes, item_log_q, replicas=replicas, base_id=base_id)
-        checkpoints = Checkpoints(storage.join(checkpoint_directory, key), settings.checkpoint)
+        folder = storage.join(checkpoint_directory, key)
+        checkpoints = Checkpoints(folder, settings.checkpoint)
         saved = checkpoints.find_newest()
+        _check_same_start(strategy, saved.progress if saved is not None else Progress(), folder)
     progress = saved.progress if saved is not None else Progress()
     resumed_from_step = saved.progress.step if saved is not None else None
     speed = _Speed()
@@ -182,10 +185,11 @@ def train(
                 model.towers, columns, spec.item_id.name, config.loss.temperature, settings.seed
             ),
             learning_rate=model.optimizer.learning_rate,
-            recall=recall if stopping is not None and not refitting else None,
+            recall=_take_chiefs(recall, strategy) if recall and stopping and not refitting else None,
             steps_per_epoch=len(columns[spec.item_id.name]) // global_batch,
             last_step=last_step,
             writer=tf.summary.create_file_writer(f"{log_directory}/refit" if refitting else log_directory),
+            writes_checkpoints=checkpoints is not None and is_chief(strategy),
         )
         with contextlib.closing(phase.writer):
             progress = _run(phase, progress, config, global_batch, checkpoints, speed)
@@ -282,6 +286,7 @@ class _Phase:
     steps_per_epoch: int
     last_step: int
     writer: tf.summary.SummaryWriter
+    writes_checkpoints: bool
 
 
 def _run(
@@ -358,7 +363,7 @@ def _run(
                 "Validation: epoch %d, Recall@%d %.4f; best %.4f after epoch %d",
                 epoch + 1, stopping.k, recall, max(progress.recall_by_epoch), progress.best_epoch,
             )  # fmt: skip
-        if checkpoints is not None and checkpoints.is_due(progress.step):
+        if checkpoints is not None and phase.writes_checkpoints and checkpoints.is_due(progress.step):
             checkpoints.write(progress, phase.state)
     return progress
 
@@ -502,6 +507,25 @@ def _check(
         raise TrainingError(
             "training.early_stopping: expected a validation split. Received: none. Set ingest.validation to "
             "true, or training.early_stopping to null."
+        )
+
+
+def _take_chiefs(
+    recall: Callable[[Towers], float], strategy: tf.distribute.Strategy
+) -> Callable[[Towers], float]:
+    """Let what the chief measures decide: a machine that rounds otherwise must not stop alone."""
+    return lambda towers: gather_from_workers(strategy, recall(towers))[0]
+
+
+def _check_same_start(strategy: tf.distribute.Strategy, progress: Progress, folder: str) -> None:
+    """Refuse workers that would go on from different steps, before any of them writes."""
+    step = -progress.step if progress.phase == "refit" else progress.step
+    steps = gather_from_workers(strategy, step)
+    if len(set(steps)) > 1:
+        raise TrainingError(
+            f"Expected a folder of checkpoints that all workers share. Received: in {folder} they find those "
+            f"of the steps {[abs(int(found)) for found in steps]}. Give all workers the same object store, "
+            "or a volume that is mounted on each."
         )
 
 

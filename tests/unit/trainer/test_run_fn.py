@@ -113,6 +113,7 @@ def calls(monkeypatch):
         "TFTransformOutput",
         lambda path: SimpleNamespace(path=path, transformed_feature_spec=dict),
     )
+    monkeypatch.setattr(module, "is_chief", lambda strategy: True)
     calls.result = result
     return calls
 
@@ -120,6 +121,20 @@ def calls(monkeypatch):
 def test_makes_the_devices_before_anything_else_uses_tensorflow(fn_args, calls):
     module.run_fn(fn_args)
     assert calls[:2] == [("configure_logical_devices", (2,), {}), ("create_strategy", (2,), {})]
+
+
+def test_a_worker_that_is_not_the_chief_exports_nothing(fn_args, calls, monkeypatch):
+    monkeypatch.setattr(module, "is_chief", lambda strategy: False)
+    module.run_fn(fn_args)
+    assert calls.names[-1] == "train"
+    assert "delete_all" not in calls.names
+
+
+def test_a_step_of_a_pipeline_is_no_worker(fn_args, calls):
+    fn_args.custom_config["trainer_config"] = make_config(strategy="multi_worker")
+    with pytest.raises(ConfigError, match=r"expected mirrored.*docs/multi_worker\.md"):
+        module.run_fn(fn_args)
+    assert calls == []
 
 
 def test_trains_on_the_train_files_alone(fn_args, calls):

@@ -1,0 +1,83 @@
+"""`dssm train`: the Trainer step as a command, for one worker of several or for one machine alone."""
+
+import sys
+from typing import Final
+
+import click
+
+from pipeline.commands.options import reports_errors, takes_config
+
+EXIT_WORKER_LOST: Final = 138
+"""Exit status where another worker is gone: under restartPolicy ExitCode the Training Operator starts a pod
+again whose status is 128 or more, and ends the job on any other."""
+
+
+@click.command("train")
+@takes_config
+@click.option("--examples", required=True, metavar="URI", help="Transform's artifact transformed_examples.")
+@click.option("--transform-graph", required=True, metavar="URI", help="Transform's artifact transform_graph.")
+@click.option(
+    "--catalogue",
+    metavar="URI",
+    help="InteractionIngest's artifact catalogue; early stopping and uniform negatives need it.",
+)
+@click.option("--output", required=True, metavar="URI", help="The model artifact to write.")
+@click.option(
+    "--checkpoints",
+    metavar="URI",
+    help="Folder of the checkpoints, the same for all workers.  [default: training.checkpoint.directory]",
+)
+@click.option(
+    "--serving",
+    metavar="URI",
+    help="Folder of the releases, for a warm start.  [default: serving.directory]",
+)
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(min=1.0),
+    default=600.0,
+    show_default=True,
+    help="Seconds to wait at the start for the other workers.",
+)
+@reports_errors
+def train_command(
+    config: str,
+    overrides: tuple[str, ...],
+    examples: str,
+    transform_graph: str,
+    catalogue: str | None,
+    output: str,
+    checkpoints: str | None,
+    serving: str | None,
+    timeout_seconds: float,
+) -> None:
+    """Train on what Transform wrote, and write what the Trainer step would have.
+
+    With training.strategy: multi_worker this is one worker; TF_CONFIG says which, and where the others are. A
+    URI is a local path, s3://... or gs://...
+
+    Exit status: 0 when the model is written, 1 on an error, 138 where another worker was lost: start all
+    again, and training goes on from its last checkpoint.
+    """
+    from pipeline.config import load_config
+
+    settings = load_config(config, overrides)
+    features = settings.load_features()
+
+    from trainer.cluster import WorkerLostError
+    from trainer.worker import WorkerLocations, train_worker
+
+    locations = WorkerLocations(
+        examples=examples,
+        transform_graph=transform_graph,
+        output=output,
+        catalogue=catalogue,
+        checkpoint_directory=checkpoints or settings.training.checkpoint.directory,
+        serving_directory=serving or settings.serving.directory,
+    )
+    try:
+        train_worker(locations, features, settings.trainer, start_timeout_seconds=timeout_seconds)
+    except WorkerLostError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(EXIT_WORKER_LOST)

@@ -1,0 +1,73 @@
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli import main
+from schemas.errors import DataError
+from trainer import worker
+from trainer.cluster import WorkerLostError
+
+pytestmark = pytest.mark.unit
+
+LOCATIONS = [
+    "--examples", "s3://bucket/examples", "--transform-graph", "s3://bucket/graph", "--output", "s3://bucket/model",
+]  # fmt: skip
+
+
+@pytest.fixture
+def train(monkeypatch):
+    """`dssm train` with a training that only notes what it is given, or fails."""
+    calls = []
+
+    def run(*options, error=None):
+        def train_worker(locations, spec, config, *, start_timeout_seconds):
+            calls.append((locations, spec, config, start_timeout_seconds))
+            if error is not None:
+                raise error
+
+        monkeypatch.setattr(worker, "train_worker", train_worker)
+        return CliRunner().invoke(main, ["train", *LOCATIONS, *options]), calls
+
+    return run
+
+
+def test_it_hands_on_what_it_is_given(train):
+    result, [(locations, spec, config, timeout)] = train(
+        "--catalogue", "s3://bucket/catalogue", "--checkpoints", "s3://bucket/checkpoints", "--serving", "gs://b/s",
+        "--timeout", "30", "--set", "training.strategy=multi_worker", "--set", "training.epochs=4",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert (locations.examples, locations.transform_graph) == ("s3://bucket/examples", "s3://bucket/graph")
+    assert (locations.output, locations.catalogue) == ("s3://bucket/model", "s3://bucket/catalogue")
+    assert (locations.checkpoint_directory, locations.serving_directory) == (
+        "s3://bucket/checkpoints",
+        "gs://b/s",
+    )
+    assert spec.name == "movielens_100k"
+    assert (config.training.strategy, config.training.epochs) == ("multi_worker", 4)
+    assert timeout == 30.0
+
+
+def test_directories_come_from_the_configuration(train):
+    _, [(locations, *_)] = train("--set", "serving.directory=/srv/releases")
+    assert locations.serving_directory == "/srv/releases"
+    assert locations.checkpoint_directory is None
+    assert locations.catalogue is None
+    _, [_, (locations, *_)] = train("--set", "training.checkpoint.directory=gs://bucket/checkpoints")
+    assert locations.checkpoint_directory == "gs://bucket/checkpoints"
+
+
+def test_exit_status_tells_a_lost_worker_from_an_error(train):
+    result, _ = train(error=WorkerLostError("Another worker is lost"))
+    # The Training Operator starts a pod again from 128 on.
+    assert result.exit_code == 138
+    assert "Error: Another worker is lost" in result.output
+    result, _ = train(error=DataError("no rows"))
+    assert result.exit_code == 1
+    assert "Error: no rows" in result.output
+
+
+def test_a_wrong_configuration_is_found_first(train):
+    result, calls = train("--set", "training.strategy=ps")
+    assert result.exit_code == 1
+    assert "training.strategy" in result.output
+    assert calls == []
