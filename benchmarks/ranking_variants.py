@@ -23,7 +23,7 @@ from trainer.config import TrainerConfig
 HISTORY_FEATURES = ("genres", "year")
 TIME_GAP_BUCKETS = 16
 # Early stopping looks so many epochs further before it says which was best.
-PATIENCE_EPOCHS = 3
+PATIENCE_EPOCHS = 2
 STOP_AT_RECALL = 100
 EMBED_ROWS = 8192
 
@@ -61,12 +61,8 @@ VARIANTS: dict[str, Variant] = {
     ),
     "without history": _encoders(),
     "history: mean": _encoders("mean"),
-    "history: last": _encoders("last"),
-    "history: position weights": _encoders("position_weighted"),
     "history: mean, last": _encoders("mean", "last"),
-    "history: GRU": _encoders("gru"),
     "history: mean, GRU": _encoders("mean", "gru"),
-    "history: attention": _encoders("attention"),
     "history: mean, attention": _encoders("mean", "attention"),
     "history with genres and year": Variant(history_features=HISTORY_FEATURES),
     "history with time gaps": Variant(time_gap=True),
