@@ -21,7 +21,7 @@ from pipeline.code_fingerprint import fingerprint_code
 from pipeline.config import PipelineConfig
 from pipeline.parameters import RunParameters
 from schemas.contract import EVALUATION_REPORT_FILE, INGEST_REPORT_FILE, PROGRESS_LOGGER
-from schemas.errors import DssmError
+from schemas.errors import ConfigError, DssmError
 from schemas.features import FeatureSpec
 
 ORCHESTRATION_RUNNER: Final = "FnApiRunner"
@@ -97,8 +97,14 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
         Reports and the release.
 
     Raises:
+        ConfigError: The configuration asks for several workers.
         DssmError: A step refused its input, or failed (StepError).
     """
+    if config.training.strategy == "multi_worker":
+        raise ConfigError(
+            "training.strategy: expected mirrored, since `dssm run` trains in one process. Received: "
+            "multi_worker. docs/multi_worker.md says how the workers of `dssm train` take its place."
+        )
     run_id = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     pipeline = build_pipeline(
         config,

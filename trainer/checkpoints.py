@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import inspect
 import json
 import logging
 import tempfile
@@ -21,6 +22,7 @@ from schemas.errors import StorageError
 from schemas.features import FeatureSpec
 from schemas.strict_config import to_json
 from trainer.config import CheckpointConfig, TrainerConfig
+from trainer.user_tower import load_builder
 from trainer.vocabularies import EncodedSize
 
 _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
@@ -74,10 +76,16 @@ class SavedState:
             variables: As many as were saved, in the same order, with the same shapes.
 
         Raises:
-            StorageError: It can no longer be read.
+            StorageError: It can no longer be read, or holds other variables.
         """
         with _explaining("read", self.location):
-            _checkpoint(variables).read(str(self.folder.path / _VARIABLES)).assert_consumed()
+            try:
+                _checkpoint(variables).read(str(self.folder.path / _VARIABLES)).assert_consumed()
+            except (AssertionError, ValueError) as error:
+                raise StorageError(
+                    f"The checkpoint {self.location} holds other variables than this training has: other "
+                    f"code wrote it. Delete the folder {self.location.rpartition('/')[0]} to start anew."
+                ) from error
 
 
 class Checkpoints:
@@ -163,6 +171,9 @@ class Checkpoints:
         """
         name = f"{progress.phase}-{progress.step:012d}"
         location = storage.join(self._folder, name)
+        # Until it is whole it takes no whole one's place, and a store that refuses is asked no sooner again.
+        self._damaged.add(name)
+        self._written_at = time.monotonic()
         storage.delete_tree(location)
         folder = _LocalFolder(location)
         with _explaining("write", location):
@@ -207,7 +218,7 @@ def training_key(
     replicas: int,
     base_id: str | None,
 ) -> str:
-    """Name a training by everything that its result depends on, except the code.
+    """Name a training by everything that its result depends on, except this project's code.
 
     Args:
         data: The arrays in their order, by column, by split.
@@ -234,6 +245,9 @@ def training_key(
     add("format", str(_FORMAT_VERSION))
     add("spec", to_json(spec))
     add("config", to_json(dataclasses.replace(config, training=settings)))
+    if config.model.user_tower is not None:
+        add("user_tower", _read_source(config.model.user_tower))
+    add("tensorflow", tf.__version__)
     add("replicas", str(replicas))
     add("base", base_id or "")
     add("sizes", json.dumps({name: dataclasses.astuple(size) for name, size in sorted(sizes.items())}))
@@ -242,6 +256,11 @@ def training_key(
         for name, column in sorted(columns.items()):
             add_array(f"{split}/{name}", column)
     return digest.hexdigest()[:32]
+
+
+def _read_source(dotted_path: str) -> str:
+    file = inspect.getsourcefile(load_builder(dotted_path))
+    return Path(file).read_text(encoding="utf-8") if file is not None else ""
 
 
 class _DamagedError(Exception):

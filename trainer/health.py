@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from schemas.contract import PROGRESS_LOGGER
+from trainer.tables import lookup
 from trainer.towers import Towers
 
 _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
@@ -138,7 +139,7 @@ class HealthMonitor:
         norms = {}
         for name, table in self._towers.tables.items():
             stride = math.ceil(table.shape[0] / _TABLE_ROWS)
-            lengths = tf.norm(tf.gather(table, tf.range(0, table.shape[0], stride)), axis=1)
+            lengths = tf.norm(lookup(table, tf.range(0, table.shape[0], stride)), axis=1)
             norms[name] = tf.stack([tf.reduce_mean(lengths), tf.reduce_max(lengths)])
         return self._towers.user(sample), self._towers.item(sample), norms
 

@@ -73,6 +73,7 @@ def create_strategy(replicas: int | None) -> tf.distribute.MirroredStrategy:
     Raises:
         TrainingError: There are fewer devices than replicas, or fewer GPUs than the container was given.
     """
+    _keep_float32()
     gpus = tf.config.list_logical_devices("GPU")
     _check_gpus(len(gpus))
     devices = gpus or tf.config.list_logical_devices("CPU")
@@ -109,6 +110,7 @@ def create_multi_worker_strategy(
         TrainingError: The devices are too few, or a worker did not start in time.
         WorkerLostError: A worker was lost, or is of an earlier start and about to end.
     """
+    _keep_float32()
     gpus = len(tf.config.list_physical_devices("GPU"))
     _check_gpus(gpus)
     if replicas is not None and gpus:
@@ -246,6 +248,12 @@ def _explain_loss(error: tf.errors.OpError) -> WorkerLostError:
         "Another worker is lost, so this one ends too. Its own log says why; start all workers again, and "
         f"training goes on from its last checkpoint. TensorFlow says: {error.message}"
     )
+
+
+def _keep_float32() -> None:
+    # On GPUs TensorFlow computes float32 products in TF32 by default, whose 10 bits of mantissa are not
+    # enough for the loss: log q alone would be off in the third digit.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def _check_gpus(found: int) -> None:

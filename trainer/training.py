@@ -15,7 +15,7 @@ from tensorflow.core.framework import summary_pb2
 
 from schemas import storage
 from schemas.contract import HISTORY_PADDING_KEY, PROGRESS_LOGGER, WEIGHT
-from schemas.errors import ConfigError, TrainingError
+from schemas.errors import ConfigError, StorageError, TrainingError
 from schemas.features import FeatureSpec
 from trainer.checkpoints import Checkpoints, Progress, training_key
 from trainer.config import TrainerConfig, TrainingConfig
@@ -321,17 +321,23 @@ def _run(
             counter.add((pause - progress.step) * global_batch, time.monotonic() - started)
         progress = replace(progress, step=pause)
         if broken_step:
-            newest = checkpoints.newest if checkpoints is not None else None
             raise TrainingError(
                 f"The loss is not finite at step {broken_step} (epoch {epoch + 1}). Lower "
                 f"training.learning_rate ({phase.learning_rate(broken_step):g} at this step) or raise "
                 f"loss.temperature ({config.loss.temperature}), and look for extreme values among the "
-                f"numeric features. Last checkpoint: {newest or 'none'}."
+                f"numeric features. Last checkpoint: {_name_newest(checkpoints)}."
             )
 
         if progress.step == log_at:
             loss, masked_fraction = phase.totals.take_interval(log_at - logged)
             health = phase.monitor.measure()
+            if not math.isfinite(health.cosine_mean):
+                raise TrainingError(
+                    f"The embeddings are not finite after step {progress.step} (epoch {epoch + 1}), although "
+                    f"the loss was. Lower training.learning_rate ({phase.learning_rate(progress.step):g} at "
+                    f"this step), and look for extreme values among the numeric features. Last checkpoint: "
+                    f"{_name_newest(checkpoints)}."
+                )
             scalars = {
                 "loss": loss,
                 "masked_fraction": masked_fraction,
@@ -364,8 +370,22 @@ def _run(
                 epoch + 1, stopping.k, recall, max(progress.recall_by_epoch), progress.best_epoch,
             )  # fmt: skip
         if checkpoints is not None and phase.writes_checkpoints and checkpoints.is_due(progress.step):
-            checkpoints.write(progress, phase.state)
+            _write_checkpoint(checkpoints, progress, phase.state)
     return progress
+
+
+def _write_checkpoint(checkpoints: Checkpoints, progress: Progress, state: Sequence[tf.Variable]) -> None:
+    # Hours of training are worth more than the checkpoint that a full disk or a store does not take.
+    try:
+        checkpoints.write(progress, state)
+    except StorageError as error:
+        _PROGRESS.warning(
+            "%s Training goes on; the last checkpoint is: %s.", error, _name_newest(checkpoints)
+        )
+
+
+def _name_newest(checkpoints: Checkpoints | None) -> str:
+    return (checkpoints.newest if checkpoints is not None else None) or "none"
 
 
 class _Totals:

@@ -93,7 +93,8 @@ def rank_targets(
     known = seen_columns >= 0
     scores[seen_rows[known], seen_columns[known]] = -np.inf
     scores[rows, targets] = own
-    ranks = np.count_nonzero(scores >= own[:, np.newaxis], axis=1)
+    # Not `>=`: a NaN counts against the target.
+    ranks = np.count_nonzero(~(scores < own[:, np.newaxis]), axis=1)
     return np.where(targets >= 0, ranks, _NEVER)
 
 

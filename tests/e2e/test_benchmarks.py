@@ -42,7 +42,7 @@ def test_quality_runs_and_agrees_with_the_report(repository, tmp_path):
     assert completed.returncode == 0, completed.stdout + completed.stderr
     document = json.loads((tmp_path / "quality.json").read_text())
     assert set(document["figures"]) == QUALITY_FIGURES
-    assert all(0.0 < figure["value"] for figure in document["figures"].values())
+    assert all(figure["value"] > 0.0 for figure in document["figures"].values())
     assert {"cpu", "cores", "memory_gib"} <= set(document["machine"])
     assert "tensorflow" in document["versions"]
 

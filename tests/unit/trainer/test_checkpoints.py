@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from schemas.errors import StorageError
 from schemas.features import Feature, FeatureSpec, VocabularyEncoding
 from trainer import checkpoints
 from trainer.checkpoints import Checkpoints, Progress, training_key
-from trainer.config import CheckpointConfig, LossConfig, TrainerConfig, TrainingConfig
+from trainer.config import CheckpointConfig, LossConfig, ModelConfig, TrainerConfig, TrainingConfig
 from trainer.vocabularies import EncodedSize
 
 pytestmark = pytest.mark.unit
@@ -100,6 +101,29 @@ def test_a_damaged_one_is_not_kept_in_the_place_of_a_whole_one(tmp_path):
     assert opened.find_newest().progress.step == 3
     opened.write(Progress(step=4), make_variables(4))
     assert read_newest(tmp_path) == 4
+
+
+@pytest.mark.parametrize("shapes", [[[3, 3], [], []], [[3, 2], []], [[3, 2], [], [], [1]]])
+def test_one_of_other_variables_says_what_to_do(tmp_path, shapes):
+    write_steps(tmp_path, [1])
+    dtypes = [tf.float32, tf.int64, tf.float64, tf.float32]
+    others = [tf.Variable(tf.zeros(shape, dtype)) for shape, dtype in zip(shapes, dtypes, strict=False)]
+    found = Checkpoints(str(tmp_path), CheckpointConfig()).find_newest()
+    with pytest.raises(StorageError, match=f"other variables .* Delete the folder {tmp_path} to start anew"):
+        found.restore(others)
+
+
+def test_one_that_could_not_be_written_takes_no_whole_ones_place(tmp_path, monkeypatch):
+    opened = write_steps(tmp_path, [1, 2], keep=2)
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            checkpoints.storage, "write_bytes", lambda *_: (_ for _ in ()).throw(StorageError("full"))
+        )
+        with pytest.raises(StorageError, match="full"):
+            opened.write(Progress(step=3), make_variables(3))
+    assert opened.newest.endswith("fit-000000000002")
+    opened.write(Progress(step=4), make_variables(4))
+    assert sorted(path.name[-1] for path in tmp_path.iterdir()) == ["2", "4"]
 
 
 def test_all_are_deleted(tmp_path):
@@ -191,6 +215,17 @@ def change_training(**changes):
 )
 def test_what_changes_the_result_changes_the_key(changes):
     assert make_key(**changes) != make_key()
+
+
+def test_another_tower_of_ones_own_has_another_key(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "keyed_towers", raising=False)
+    config = TrainerConfig(model=ModelConfig(user_tower="keyed_towers.build"))
+    keys = set()
+    for body in ("return 1", "return 2"):
+        (tmp_path / "keyed_towers.py").write_text(f"def build(inputs):\n    {body}\n")
+        keys.add(make_key(config=config))
+    assert len(keys) == 2
 
 
 def test_what_does_not_change_the_result_does_not_change_the_key():

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tf_keras
 
 from schemas.contract import PROGRESS_LOGGER
-from schemas.errors import ConfigError, TrainingError
+from schemas.errors import ConfigError, StorageError, TrainingError
 from schemas.features import Feature, FeatureSpec, History, VocabularyEncoding, ZScoreEncoding
 from trainer.checkpoints import Checkpoints
 from trainer.config import (
@@ -313,6 +313,33 @@ def test_loss_that_is_not_finite_names_its_step_and_the_last_checkpoint(tmp_path
         run(tmp_path, config, checkpoints=True)
     with pytest.raises(TrainingError, match="Last checkpoint: none"):
         run(tmp_path, config)
+
+
+class BrokenGradient(Objective):
+    def __call__(self, users, items, keys, weights, step, embed_items):
+        # The gradient of the root at 0 is infinite, and 0 times it is not a number.
+        return LossSum(tf.reduce_sum(users) + tf.sqrt(0.0 * tf.reduce_sum(users)), tf.constant(0.0))
+
+
+def test_weights_that_are_not_finite_after_the_last_step_stop_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.training.Objective", BrokenGradient)
+    with pytest.raises(TrainingError, match=r"embeddings are not finite after step 1 .*checkpoint: none"):
+        run(tmp_path, make_config(epochs=1), make_columns(rows=16))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, caplog):
+    config = make_config(checkpoint=CheckpointConfig(interval_steps=3))
+    whole = run(tmp_path / "whole", config)
+
+    def refuse(self, progress, variables):
+        raise StorageError("No space left on device.")
+
+    monkeypatch.setattr(Checkpoints, "write", refuse)
+    with caplog.at_level(logging.WARNING, logger=PROGRESS_LOGGER):
+        result = run(tmp_path, config, checkpoints=True)
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages[0] == "No space left on device. Training goes on; the last checkpoint is: none."
+    assert_equal_weights(whole, result)
 
 
 def test_logq_needs_an_encoded_item_id(tmp_path):

@@ -118,3 +118,10 @@ def test_without_rows_there_is_nothing_to_measure():
     empty = {"user": np.array([], np.int64), "item": np.array([], np.int64)}
     with pytest.raises(ValueError, match=r"Expected validation rows and catalogue items\. Received: 0 and 4"):
         build_recall(SPEC, empty, rows((0, 7)), CATALOGUE, 1)
+
+
+def test_a_score_that_is_not_a_number_is_no_hit():
+    # By hand: a tie counts against the target, and so does whatever cannot be compared.
+    scores = np.float32([[np.nan, 0.1, 0.2], [0.5, 0.5, 0.1], [0.5, np.nan, 0.1]])
+    nothing = np.array([], np.int64)
+    assert rank_targets(scores, np.array([0, 0, 0]), nothing, nothing).tolist() == [3, 2, 2]
