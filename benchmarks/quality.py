@@ -5,7 +5,7 @@
 Each user's latest interaction is held out and looked at once, by the models that are reported. All that is
 chosen is chosen on the interaction before it, the validation split:
 
-- a variant's epochs, by early stopping on Recall@100 with the first seed;
+- a variant's epochs, by early stopping on Recall@100 with the first seed; of TFRS, its learning rate too;
 - the hyperparameters of EASE and ALS, by NDCG@100 over a grid.
 
 Every model is then trained on train and validation. The pipeline itself runs once per seed with the
@@ -133,19 +133,19 @@ class Trainings:
     threads: int
     """Of TensorFlow, for each process."""
 
-    def run(self, name: str, seed: int, epochs: int | None) -> dict[str, Any]:
-        """Train one model, or read what it gave."""
-        what = "select" if epochs is None else f"{epochs}-epochs"
+    def run(self, name: str, seed: int, chosen: Mapping[str, float] | None) -> dict[str, Any]:
+        """Train one model with what was chosen for it, or choose; or read what that gave."""
+        what = "choice" if chosen is None else _slug(_describe(chosen))
         file = self.directory / f"{_slug(name)}-{what}-{seed}.json"
         if not file.exists():
             program = "tfrs_retrieval.py" if name == TFRS else "ranking_variants.py"
-            most = [f"training.epochs={MOST_EPOCHS}"] if epochs is None else []
+            most = [f"training.epochs={MOST_EPOCHS}"] if chosen is None else []
             command = [
                 sys.executable,
                 str(Path(__file__).with_name(program)),
                 *("--config", CONFIG, "--outputs", json.dumps(self.outputs), "--threads", str(self.threads)),
                 *(() if name == TFRS else ("--variant", name)),
-                *(() if epochs is None else ("--epochs", str(epochs))),
+                *(f"--{key.replace('_', '-')}={value}" for key, value in (chosen or {}).items()),
                 *("--json", str(file)),
             ]
             for override in (*most, *self.common, f"training.seed={seed}"):
@@ -155,13 +155,13 @@ class Trainings:
         return json.loads(file.read_text())
 
     def rank(self, name: str, seeds: Sequence[int]) -> Ranked:
-        """Choose a model's epochs with the first seed, then train it with each."""
-        epochs = self.run(name, seeds[0], None)["best_epoch"]
-        results = [self.run(name, seed, epochs) for seed in seeds]
+        """Choose with the first seed, then train with each."""
+        chosen = self.run(name, seeds[0], None)["chosen"]
+        results = [self.run(name, seed, chosen) for seed in seeds]
         return Ranked(
             ranks=[np.array(result["ranks"]) for result in results],
             metrics=[result["metrics"] for result in results],
-            chosen=f"{epochs} epochs",
+            chosen=_describe(chosen),
             seconds_per_epoch=statistics.median(result["seconds_per_epoch"] for result in results),
         )
 
@@ -186,7 +186,7 @@ def rank_baselines(
         ]
         best = points[int(np.argmax(found))]
         runs = [{**best, "seed": seed} for seed in seeds] if score is score_als else [best]
-        ranked[name] = rank(score, runs, ", ".join(f"{key} {value:g}" for key, value in best.items()))
+        ranked[name] = rank(score, runs, _describe(best))
     for name, score in SEEDED_BASELINES.items():
         ranked[name] = rank(score, [{"seed": seed} for seed in seeds])
     return ranked
@@ -292,6 +292,10 @@ def _draw_table(
         rows.append((name, model.chosen, *cells, seconds))
     headers = [metric.replace("_at_", "@") for metric in SHOWN]
     return tabulate(rows, headers=("", "chosen on validation", *headers, "s an epoch"), disable_numparse=True)
+
+
+def _describe(chosen: Mapping[str, float]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in chosen.items())
 
 
 def _slug(name: str) -> str:

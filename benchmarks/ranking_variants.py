@@ -235,7 +235,7 @@ def measure_variant(
             train alone until the recall on validation no longer rises.
 
     Returns:
-        `seconds_per_epoch` beside `best_epoch` and `recall_by_epoch`, or beside `ranks` and `metrics`.
+        `seconds_per_epoch` beside `chosen` and `recall_by_epoch`, or beside `ranks` and `metrics`.
     """
     import tensorflow_transform as tft
 
@@ -272,7 +272,7 @@ def measure_variant(
     if epochs is None:
         return {
             "seconds_per_epoch": seconds_per_epoch,
-            "best_epoch": result.best_epoch,
+            "chosen": {"epochs": result.best_epoch},
             "recall_by_epoch": list(result.recall_by_epoch),
         }
     task = make_task(data.train, examples.held_out, examples.catalogue, spec.user_id.name, spec.item_id.name)

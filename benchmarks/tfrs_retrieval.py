@@ -2,8 +2,8 @@
 
 The same features as the configured pipeline: each through an embedding, the history as the mean of its items'
 embeddings; concatenated, then the tutorial's dense layers. `tfrs.tasks.Retrieval()` with its defaults (no
-temperature, no correction, no masks) and the tutorials' Adagrad with a learning rate of 0.1. In a process of
-its own, as the package needs legacy Keras under TensorFlow's own name.
+temperature, no correction, no masks) and the tutorials' Adagrad. In a process of its own, as the package
+needs legacy Keras under TensorFlow's own name.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 import tensorflow_transform as tft
-from ranking_task import Columns, make_task
+from ranking_task import Columns, RankingTask, make_task
 from ranking_variants import (
     PATIENCE_EPOCHS,
     STOP_AT_RECALL,
@@ -32,10 +32,11 @@ from ranking_variants import (
 )
 
 from pipeline.config import load_config
-from schemas.features import FeatureSpec
+from trainer.config import TrainerConfig, TrainingConfig
 from trainer.vocabularies import EncodedSize, encoded_sizes
 
-LEARNING_RATE = 0.1
+# The tutorials' own, and smaller ones.
+LEARNING_RATES = (0.1, 0.03, 0.01)
 LAYERS = (128,)
 
 
@@ -88,89 +89,122 @@ class TwoTowers(tfrs.Model):
         return self._task(self.user(features), self.item(features), compute_metrics=False)
 
 
-def build_model(spec: FeatureSpec, sizes: dict[str, EncodedSize], dim: int) -> TwoTowers:
-    """Build the two towers for the features of a schema.
+def build_model(examples: Examples, settings: TrainerConfig, learning_rate: float) -> TwoTowers:
+    """Build and compile the two towers for the features of a schema.
 
     Args:
-        spec: The features; each has a vocabulary or buckets.
-        sizes: Rows of each.
-        dim: Width of embeddings and towers.
+        examples: Their features, each with a vocabulary or buckets.
+        settings: Width of embeddings and towers, and the seed.
+        learning_rate: Adagrad's.
 
     Returns:
-        The model, not yet compiled.
+        The model.
     """
+    tf.keras.utils.set_random_seed(settings.training.seed)
+    spec = examples.spec
+    sizes = encoded_sizes(spec, tft.TFTransformOutput(examples.transform_graph))
     user = {feature.name: sizes[feature.name] for feature in spec.tower_features("user")}
     item = {feature.name: sizes[feature.name] for feature in spec.tower_features("item")}
     if spec.history is not None:
         user[spec.history.name] = sizes[spec.item_id.name]
-    return TwoTowers(user, item, dim)
+    model = TwoTowers(user, item, settings.model.dim)
+    model.compile(optimizer=tf.keras.optimizers.Adagrad(learning_rate))
+    return model
 
 
 def fit(
-    model: TwoTowers, columns: Columns, batch: int, epochs: int, seed: int, callbacks: Sequence[Any]
+    model: TwoTowers, columns: Columns, settings: TrainingConfig, epochs: int, callbacks: Sequence[Any] = ()
 ) -> None:
     """Train with `fit`, shuffled anew in every epoch.
 
     Args:
         model: The compiled model.
         columns: Transformed columns by name.
-        batch: Rows per step.
+        settings: Batch and seed.
         epochs: Passes over the rows.
-        seed: Seed of the shuffling.
         callbacks: Keras callbacks.
     """
     read = {name: columns[name] for name in (*model.user.sizes, *model.item.sizes)}
     rows = len(next(iter(read.values())))
     batches = (
         tf.data.Dataset.from_tensor_slices(read)
-        .shuffle(rows, seed=seed)
-        .batch(batch, drop_remainder=True)
+        .shuffle(rows, seed=settings.seed)
+        .batch(settings.per_replica_batch, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
     model.fit(batches, epochs=epochs, verbose=0, callbacks=list(callbacks))
 
 
-def measure(
-    examples: Examples, dim: int, batch: int, most_epochs: int, seed: int, epochs: int | None
-) -> dict[str, Any]:
-    """Find the best number of epochs, or train for as many and rank the held-out interaction.
+class StopWithoutGain(tf.keras.callbacks.Callback):
+    """Measures the recall on validation after each epoch, and ends training when it no longer rises."""
+
+    def __init__(self, task: RankingTask, examples: Examples, recalls: list[float]) -> None:
+        super().__init__()
+        self._task, self._examples, self._recalls = task, examples, recalls
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Measure, and decide."""
+        validation, catalogue = self._examples.validation, self._examples.catalogue
+        ranks = self._task.rank(score(self.model, self._task, validation, catalogue))
+        self._recalls.append(self._task.metrics(ranks)[f"recall_at_{STOP_AT_RECALL}"])
+        since_best = len(self._recalls) - 1 - int(np.argmax(self._recalls))
+        self.model.stop_training = since_best >= PATIENCE_EPOCHS
+
+
+def choose(examples: Examples, settings: TrainerConfig) -> dict[str, Any]:
+    """Find the learning rate and the number of epochs with the best recall on validation.
 
     Args:
         examples: The examples.
-        dim: Width of embeddings and towers.
-        batch: Rows per step.
-        most_epochs: Where the search ends.
-        seed: Of weights and shuffling.
-        epochs: Passes over train and validation together; None: search.
+        settings: Width, batch, seed, and the most epochs.
 
     Returns:
         What `ranking_variants.measure_variant` gives.
     """
-    spec = examples.spec
-    tf.keras.utils.set_random_seed(seed)
-    model = build_model(spec, encoded_sizes(spec, tft.TFTransformOutput(examples.transform_graph)), dim)
-    model.compile(optimizer=tf.keras.optimizers.Adagrad(LEARNING_RATE))
-    train = examples.train if epochs is None else concatenate(examples.train, examples.validation)
-    held_out = examples.validation if epochs is None else examples.held_out
-    task = make_task(train, held_out, examples.catalogue, spec.user_id.name, spec.item_id.name)
-    recalls: list[float] = []
-
-    def stop_when_worse(epoch: int, logs: Any) -> None:
-        ranks = task.rank(score(model, task, held_out, examples.catalogue))
-        recalls.append(task.metrics(ranks)[f"recall_at_{STOP_AT_RECALL}"])
-        model.stop_training = len(recalls) - int(np.argmax(recalls)) > PATIENCE_EPOCHS
-
-    callbacks = (
-        [] if epochs is not None else [tf.keras.callbacks.LambdaCallback(on_epoch_end=stop_when_worse)]
-    )
+    task = _make_task(examples, examples.train, examples.validation)
+    recalls: dict[float, list[float]] = {}
     started = time.monotonic()
-    fit(model, train, batch, most_epochs if epochs is None else epochs, seed, callbacks)
-    seconds_per_epoch = (time.monotonic() - started) / (len(recalls) or epochs or 1)
-    if epochs is None:
-        best_epoch = int(np.argmax(recalls)) + 1
-        return {"seconds_per_epoch": seconds_per_epoch, "best_epoch": best_epoch, "recall_by_epoch": recalls}
-    ranks = task.rank(score(model, task, held_out, examples.catalogue))
+    for learning_rate in LEARNING_RATES:
+        model = build_model(examples, settings, learning_rate)
+        found = recalls[learning_rate] = []
+
+        stopping = StopWithoutGain(task, examples, found)
+        fit(model, examples.train, settings.training, settings.training.epochs, [stopping])
+    best = max(recalls, key=lambda learning_rate: max(recalls[learning_rate]))
+    return {
+        "seconds_per_epoch": (time.monotonic() - started) / sum(map(len, recalls.values())),
+        "chosen": {"epochs": int(np.argmax(recalls[best])) + 1, "learning_rate": best},
+        "recall_by_epoch": recalls[best],
+    }
+
+
+def rank_held_out(
+    examples: Examples, settings: TrainerConfig, epochs: int, learning_rate: float
+) -> dict[str, Any]:
+    """Train on train and validation, and rank the held-out interactions.
+
+    Args:
+        examples: The examples.
+        settings: Width, batch and seed.
+        epochs: Passes over the rows.
+        learning_rate: Adagrad's.
+
+    Returns:
+        What `ranking_variants.measure_variant` gives.
+    """
+    rows = concatenate(examples.train, examples.validation)
+    task = _make_task(examples, rows, examples.held_out)
+    model = build_model(examples, settings, learning_rate)
+    started = time.monotonic()
+    fit(model, rows, settings.training, epochs)
+    seconds_per_epoch = (time.monotonic() - started) / epochs
+    ranks = task.rank(score(model, task, examples.held_out, examples.catalogue))
     return {"seconds_per_epoch": seconds_per_epoch, "ranks": ranks.tolist(), "metrics": task.metrics(ranks)}
+
+
+def _make_task(examples: Examples, train: Columns, held_out: Columns) -> RankingTask:
+    spec = examples.spec
+    return make_task(train, held_out, examples.catalogue, spec.user_id.name, spec.item_id.name)
 
 
 def main() -> None:
@@ -179,6 +213,7 @@ def main() -> None:
     parser.add_argument("--config", required=True)
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--epochs", type=int, help="leave out to find the best number of them")
+    parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--outputs", required=True, help="JSON: folders of the pipeline's outputs")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--json", required=True, type=Path)
@@ -187,15 +222,10 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     config = load_config(arguments.config, tuple(arguments.overrides))
     examples = read_examples(extend_history(config.load_features()), json.loads(arguments.outputs))
-    training = config.training
-    result = measure(
-        examples,
-        config.model.dim,
-        training.per_replica_batch,
-        training.epochs,
-        training.seed,
-        arguments.epochs,
-    )
+    if arguments.epochs is None:
+        result = choose(examples, config.trainer)
+    else:
+        result = rank_held_out(examples, config.trainer, arguments.epochs, arguments.learning_rate)
     arguments.json.write_text(json.dumps(result))
 
 
