@@ -68,6 +68,9 @@ VARIANTS: dict[str, Variant] = {
     "history with time gaps": Variant(time_gap=True),
     "history with both": Variant(history_features=HISTORY_FEATURES, time_gap=True),
     "without user id": Variant(unread=("user_id",)),
+    "temperature 0.05": Variant(loss={"temperature": 0.05}),
+    "temperature 0.2": Variant(loss={"temperature": 0.2}),
+    "batch 2,048, rate 4 times": Variant(training={"per_replica_batch": 2048, "learning_rate": 4e-3}),
 }
 
 

@@ -120,6 +120,11 @@ class PipelineConfig:
                 f"model.history_encoders: {self.data.schema} gives the user tower nothing but a history."
                 " Expected at least one encoder. Received: none."
             )
+        if any(source.columns for source in (spec.tables.interactions, spec.tables.users, spec.tables.items)):
+            # Takes a second to import, which most commands do not need.
+            from components.interaction_ingest.tables import check_mapped_names
+
+            check_mapped_names(spec, self.ingest)
         return spec
 
 

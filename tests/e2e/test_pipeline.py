@@ -111,8 +111,24 @@ def test_second_run_reuses_every_step_that_did_not_change(finished_run):
     assert completed.returncode == 3, completed.stdout + completed.stderr
     assert "nothing was released" in completed.stdout
     assert "epoch" not in completed.stdout
+    assert completed.stdout.count("interactions read") == 1  # The report at the end; the ingest did not run.
     releases = finished_run.workspace.serving / "releases"
     assert [path.parent.name for path in releases.glob("*/manifest.json")] == ["1"]
+
+
+def test_one_changed_byte_of_the_input_executes_every_step_again(finished_run):
+    file = finished_run.workspace.directory / "data/interactions.parquet"
+    original = file.read_bytes()
+    # Of the name of the program that wrote the file: the rows are the same, their content's hash is not.
+    assert original.count(b"parquet-cpp") == 1
+    file.write_bytes(original.replace(b"parquet-cpp", b"Parquet-cpp"))
+    try:
+        completed = finished_run.workspace.run("evaluation.blessing_minimum=1.0")
+    finally:
+        file.write_bytes(original)
+    assert completed.returncode == 3, completed.stdout + completed.stderr
+    assert completed.stdout.count("interactions read") == 2
+    assert "epoch 4/4" in completed.stdout
 
 
 def test_recommends_to_a_known_user(finished_run):

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.config import PipelineConfig, load_config
 from schemas.errors import ConfigError
+from schemas.yaml_files import locate
 
 pytestmark = pytest.mark.unit
 
@@ -37,6 +38,17 @@ def test_the_shipped_configuration_is_what_the_file_says() -> None:
     assert config.evaluation.ks == (10, 50, 100)
     assert config.trainer.training is config.training
     assert config.load_features().name == "movielens_100k"
+
+
+def test_a_mapped_column_that_is_none_is_refused_with_the_schema(tmp_path: Path) -> None:
+    shipped = locate("schemas/movielens_100k.yaml").read_text()
+    wrong = tmp_path / "shop.yaml"
+    wrong.write_text(
+        shipped.replace("{file: users.parquet}", "{file: users.parquet, columns: {agee: years}}")
+    )
+    config = load_config(SHIPPED, (f"data.schema={wrong}",))
+    with pytest.raises(ConfigError, match=r"tables\.users\.columns: .*Received: 'agee'. Did you mean 'age'"):
+        config.load_features()
 
 
 def test_early_stopping_needs_the_split_that_it_looks_at() -> None:
