@@ -1,9 +1,7 @@
 """Transformed examples into memory, and from there into shuffled batches."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,6 @@ from schemas.errors import DataError
 
 _PADDING = HISTORY_PADDING_KEY
 _ROWS_PER_DECODED_BATCH = 8192
-_GATHERED_ROWS = 8192
 # One file inflates while another is decoded; neither holds Python's lock.
 _FILES_AT_ONCE = 2
 _SCHEMA_TYPES = {
@@ -93,63 +90,28 @@ def make_dataset(
     rows = len(next(iter(columns.values())))
     steps = rows // global_batch
     elements = replicas_per_worker or 1
-    element_rows = global_batch // (workers * elements)
     first_epoch, steps_into_epoch = divmod(first_step, steps)
-    tables = _pack(columns)
+    with tf.device("CPU"):
+        tensors = {name: tf.constant(column) for name, column in columns.items()}
 
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
         permutation = tf.random.experimental.stateless_shuffle(tf.range(rows), seed=[seed, epoch])
         batches = tf.reshape(permutation[: steps * global_batch], [steps, workers, elements, -1])
         skipped = tf.where(epoch == first_epoch, steps_into_epoch, 0)
-        return tf.data.Dataset.from_tensor_slices(tf.reshape(batches[skipped:, worker], [-1, element_rows]))
+        return tf.data.Dataset.from_tensor_slices(
+            tf.reshape(batches[skipped:, worker], [-1, global_batch // (workers * elements)])
+        )
 
     def gather(indices: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = {}
-        for table, places in tables:
-            taken = tf.gather(table, indices)
-            for place in places:
-                values = taken[:, :, place.first : place.last]
-                found[place.name] = tf.reshape(values, [-1, element_rows, *place.shape])
-        return found
+        return {name: tf.gather(tensor, indices) for name, tensor in tensors.items()}
 
-    # Indices are shuffled at once and rows gathered by several batches: a shuffle buffer handles every row
-    # alone, and a call for each small batch costs more than its rows.
+    # Indices are shuffled at once and rows gathered by the batch: a shuffle buffer handles every row alone.
     return (
         tf.data.Dataset.counter(first_epoch)
         .flat_map(order)
-        .batch(max(1, _GATHERED_ROWS // element_rows))
         .map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .unbatch()
         .prefetch(tf.data.AUTOTUNE)
     )
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a column is in a table of several."""
-
-    name: str
-    first: int
-    last: int
-    shape: tuple[int, ...]
-
-
-def _pack(columns: Mapping[str, np.ndarray]) -> list[tuple[tf.Tensor, list[_Place]]]:
-    """Put the columns of a type side by side, so that a row is read from one place in memory."""
-    by_type: dict[np.dtype, list[str]] = {}
-    for name, column in columns.items():
-        by_type.setdefault(column.dtype, []).append(name)
-    packed = []
-    for names in by_type.values():
-        places, last = [], 0
-        for name in names:
-            shape = columns[name].shape[1:]
-            first, last = last, last + math.prod(shape)
-            places.append(_Place(name, first, last, shape))
-        flat = [columns[name].reshape(len(columns[name]), -1) for name in names]
-        with tf.device("CPU"):
-            packed.append((tf.constant(np.concatenate(flat, axis=1)), places))
-    return packed
 
 
 def distribute_dataset(
