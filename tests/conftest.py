@@ -111,6 +111,8 @@ class FinishedRun:
     """What it printed."""
     set_options: Sequence[str]
     """The --set options it ran with, for other commands on the same release."""
+    model: Path
+    """The Trainer's model; later runs in the workspace put theirs beside it."""
 
 
 @pytest.fixture(scope="session")
@@ -118,4 +120,5 @@ def finished_run(workspace: Workspace) -> FinishedRun:
     """Run the whole pipeline once per session of pytest."""
     completed = workspace.run()
     assert completed.returncode == 0, completed.stdout + completed.stderr
-    return FinishedRun(workspace, completed.stdout, _set_options(()))
+    [model] = workspace.directory.glob("runs/artifacts/Trainer/model/*/Format-Serving")
+    return FinishedRun(workspace, completed.stdout, _set_options(()), model)
