@@ -15,7 +15,7 @@ import tensorflow as tf  # noqa: E402
 from schemas.features import load_feature_spec  # noqa: E402
 from trainer.config import LossConfig, ModelConfig, OptimizerConfig, TrainerConfig, TrainingConfig  # noqa: E402
 from trainer.input import read_columns  # noqa: E402
-from trainer.strategy import create_strategy  # noqa: E402
+from trainer.strategy import configure_devices, create_strategy  # noqa: E402
 from trainer.training import TrainingData, train  # noqa: E402
 from trainer.vocabularies import EncodedSize  # noqa: E402
 
@@ -40,9 +40,6 @@ def run(program: Program) -> dict[str, float]:
     spec = load_feature_spec(SCHEMA)
     if not program.history:
         spec = dataclasses.replace(spec, history=None)
-    start = time.perf_counter()
-    columns = read_columns([program.files], FEATURE_SPEC) if program.files else make_columns(program)
-    read_seconds = time.perf_counter() - start
     config = TrainerConfig(
         model=ModelConfig(
             dim=program.dim,
@@ -59,6 +56,10 @@ def run(program: Program) -> dict[str, float]:
             log_interval_steps=program.warmup_steps,
         ),
     )
+    configure_devices(config.training)
+    start = time.perf_counter()
+    columns = read_columns([program.files], FEATURE_SPEC) if program.files else make_columns(program)
+    read_seconds = time.perf_counter() - start
     sizes = {name: EncodedSize(values, 1) for name, values in VALUES.items()}
     sizes["item_id"] = EncodedSize(program.items - 1, 1)
     counts = np.maximum(np.bincount(columns["item_id"], minlength=program.items), 1)

@@ -146,6 +146,12 @@ class TrainingConfig:
     """`mirrored`: the devices of one machine. `multi_worker`: those of every worker that TF_CONFIG names."""
     replicas: Annotated[int, Field(ge=1)] | None = None
     """Replicas on each machine: GPUs, or logical devices where there is none. Null: every GPU, or one CPU."""
+    intra_op_threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads that share one operation on the CPU. Null: 1 where the process may run on one core or two, the
+    fastest there; TensorFlow's own choice on more."""
+    inter_op_threads: Annotated[int, Field(ge=1)] | None = None
+    """Operations that run at once on the CPU. Null: TensorFlow's own choice, one for each core that the
+    process may run on. Give both where a container may use fewer cores than it sees."""
     mixed_precision: bool = False
     """Whether dense layers compute in bfloat16; weights, embeddings and the loss stay float32."""
     epochs: Annotated[int, Field(ge=1)] = 15

@@ -87,6 +87,17 @@ class FalseNegatives:
         after = tf.cast(self._columns, tf.int32) - self._rows - self._first_own
         return tf.pad(values, [[self._first_own, after], [0, 0]])
 
+    def of_own_columns(self, values: tf.Tensor) -> tf.Tensor:
+        """Take what stands in each row's own column.
+
+        Args:
+            values: [columns, dim] float32.
+
+        Returns:
+            [rows, dim] float32.
+        """
+        return values[self._first_own : self._first_own + self._rows]
+
     def in_rows(self, start: tf.Tensor | int, stop: tf.Tensor | int) -> tf.Tensor:
         """List the masked candidates of some rows.
 

@@ -23,7 +23,7 @@ from trainer.config import TrainerConfig
 from trainer.export import export_towers
 from trainer.input import read_columns
 from trainer.state import write_state
-from trainer.strategy import configure_logical_devices, create_strategy, is_chief
+from trainer.strategy import configure_devices, create_strategy, is_chief
 from trainer.towers import Towers
 from trainer.training import TrainingData, TrainingResult, train
 from trainer.validation import build_recall
@@ -62,7 +62,7 @@ def run_fn(fn_args: "FnArgs") -> None:
             "multi_worker. docs/multi_worker.md says how the workers of `dssm train` take its place."
         )
     # First, before anything runs on TensorFlow.
-    configure_logical_devices(config.training.replicas)
+    configure_devices(config.training)
     strategy = create_strategy(config.training.replicas)
     files = TrainingFiles(
         train=fn_args.train_files,

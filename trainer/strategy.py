@@ -17,9 +17,13 @@ from tensorflow.python.eager import context
 from schemas.contract import REQUIRED_GPUS_VARIABLE
 from schemas.errors import TrainingError
 from trainer.cluster import WorkerLostError, WorkerTask, wait_for_workers
+from trainer.config import TrainingConfig
 
 START_TIMEOUT_SECONDS: Final = 600.0
 """How long a worker waits at its start for the others, unless it is told otherwise."""
+
+# Measured on two; more were not to be had.
+_CORES_FILLED_BY_OPERATIONS: Final = 2
 
 _HEARTBEAT_TIMEOUT_SECONDS: Final = 60.0
 """Silence after which a worker counts as lost."""
@@ -32,6 +36,58 @@ _LOST: Final = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
 )
+
+
+def configure_devices(settings: TrainingConfig) -> None:
+    """Make TensorFlow's devices and threads what a training on one machine asks for.
+
+    TensorFlow fixes both at first use, so this belongs at the start of the process. Calling it again with
+    the same settings changes nothing.
+
+    Args:
+        settings: `replicas`, `intra_op_threads` and `inter_op_threads`.
+
+    Raises:
+        TrainingError: TensorFlow is in use already, with fewer devices or other threads than asked for.
+    """
+    configure_threads(settings)
+    configure_logical_devices(settings.replicas)
+
+
+def configure_threads(settings: TrainingConfig) -> None:
+    """Set how many operations run at once on the CPU, and on how many threads each.
+
+    On two cores, the operations of the two towers side by side fill them: threads of a second kind only get
+    in their way (docs/training.md, "Threads").
+
+    Args:
+        settings: `intra_op_threads` and `inter_op_threads`.
+
+    Raises:
+        TrainingError: TensorFlow is in use already, with other threads than asked for.
+    """
+    intra_op = settings.intra_op_threads
+    try:
+        if settings.inter_op_threads is not None:
+            tf.config.threading.set_inter_op_parallelism_threads(settings.inter_op_threads)
+        if intra_op is None and usable_cores() <= _CORES_FILLED_BY_OPERATIONS:
+            intra_op = 1
+        if intra_op is not None:
+            tf.config.threading.set_intra_op_parallelism_threads(intra_op)
+    except RuntimeError as error:
+        if settings.intra_op_threads is None and settings.inter_op_threads is None:
+            # Whoever used TensorFlow before has chosen.
+            return
+        raise TrainingError(
+            f"training.intra_op_threads: {settings.intra_op_threads} and training.inter_op_threads: "
+            f"{settings.inter_op_threads} must be set before TensorFlow is first used in the process, which "
+            f"has happened. Call configure_threads when the process starts, or leave both null."
+        ) from error
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def configure_logical_devices(replicas: int | None) -> None:

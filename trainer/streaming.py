@@ -1,9 +1,9 @@
 """The softmax cross entropy over many candidates, in blocks of rows.
 
-A block's logits, [block, columns], are all that is held at once. As a row has all its candidates in one
-block, its softmax is complete there, and so is its gradient: the forward pass adds that up in [rows, dim] and
-[columns, dim], and the backward pass scales it. Logits are neither kept between the passes nor computed
-twice.
+The logits of two blocks, [block, columns] each, are all that is held at once. As a row has all its candidates
+in one block, its softmax is complete there, and so is its gradient: the forward pass adds that up in
+[rows, dim] and [columns, dim], and the backward pass scales it. Logits are neither kept between the passes
+nor computed twice.
 """
 
 import math
@@ -13,20 +13,29 @@ import tensorflow as tf
 
 from trainer.false_negatives import FalseNegatives
 
+# Far above the smallest normal float32, 1e-38, below which a probability has lost its digits or is 0.
+_SMALLEST_PROBABILITY = 1e-30
+
+# The softmax of one block beside the matrix products of another.
+_BLOCKS_AT_ONCE = 2
+
 
 def choose_block_rows(rows: int, columns: int, maximum_mib: float) -> int:
-    """Choose how many rows' logits are held at once.
+    """Choose how many rows make a block.
 
     Args:
         rows: Rows of the batch.
         columns: Candidates of each row.
-        maximum_mib: MiB that the float32 logits of a block do not exceed, but where a single row does.
+        maximum_mib: MiB that the float32 logits of the blocks that are worked on at once do not exceed, but
+            where single rows do.
 
     Returns:
         `rows` if they all fit, otherwise what divides them into equal blocks, the last one perhaps smaller.
     """
-    fitting = max(1, int(maximum_mib * 2**20 / 4 / columns))
-    return math.ceil(rows / math.ceil(rows / fitting))
+    fitting = int(maximum_mib * 2**20 / 4 / columns)
+    if fitting >= rows:
+        return rows
+    return math.ceil(rows / math.ceil(rows / max(1, fitting // _BLOCKS_AT_ONCE)))
 
 
 def streamed_cross_entropy(
@@ -51,7 +60,7 @@ def streamed_cross_entropy(
         weights: [rows] float32.
         masks: The masked candidates, and the columns of the rows' own items.
         rows: Rows of the batch.
-        block_rows: Rows whose logits are held at once.
+        block_rows: Rows of a block.
 
     Returns:
         The sum, a scalar float32, and the number of masked pairs, a scalar float32.
@@ -64,20 +73,19 @@ def streamed_cross_entropy(
         # The bias is one more dimension, so that it takes no pass over the logits.
         users_one = tf.concat([users, tf.ones([rows, 1])], axis=1)
         items_bias = tf.transpose(tf.concat([sorted_items, tf.gather(bias, masks.order)[:, None]], axis=1))
+        weighted_users = weights[:, None] * users
 
         def block_sums(start: tf.Tensor | int, stop: tf.Tensor | int) -> tuple[tf.Tensor, ...]:
             own = tf.cast(masks.own[start:stop], tf.int32)
-            block_weights = weights[start:stop]
             loss, probabilities, masked = _softmax(
                 tf.matmul(users_one[start:stop], items_bias), own, masks.in_rows(start, stop)
             )
-            users_gradient = tf.matmul(probabilities, sorted_items) - tf.gather(sorted_items, own)
             return (
-                tf.reduce_sum(block_weights * loss),
+                tf.reduce_sum(weights[start:stop] * loss),
                 masked,
-                block_weights[:, None] * users_gradient,
+                tf.matmul(probabilities, sorted_items),
                 # The product of this orientation is the faster one by half.
-                tf.matmul(block_weights[:, None] * users[start:stop], probabilities, transpose_a=True),
+                tf.matmul(weighted_users[start:stop], probabilities, transpose_a=True),
             )
 
         if blocks == 1:
@@ -87,7 +95,8 @@ def streamed_cross_entropy(
                 block_sums, users, sorted_items, blocks, block_rows
             )
         items_gradient = tf.gather(tf.transpose(items_gradient), masks.rank)
-        items_gradient -= masks.in_own_columns(weights[:, None] * users)
+        items_gradient -= masks.in_own_columns(weighted_users)
+        users_gradient = weights[:, None] * (users_gradient - masks.of_own_columns(items))
 
         def gradient(upstream: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return upstream * users_gradient, upstream * items_gradient
@@ -111,9 +120,20 @@ def _softmax(logits: tf.Tensor, own: tf.Tensor, masked: tf.Tensor) -> tuple[tf.T
     )
     logits += tf.reshape(penalty, tf.shape(logits))
     probabilities = tf.nn.softmax(logits)
-    # log sum_j exp(s_ij) = s_ij - log p_ij for every j; at the largest, p_ij is no less than 1 / columns.
-    log_sum = tf.reduce_max(logits, axis=1) - tf.math.log(tf.reduce_max(probabilities, axis=1))
-    return log_sum - tf.gather(logits, own, batch_dims=1), probabilities, tf.size(masked, tf.int64)
+    own_probability = tf.gather(probabilities, own, batch_dims=1)
+
+    def from_largest() -> tf.Tensor:
+        # log sum_j exp(s_ij) = s_ij - log p_ij for every j; at the largest, p_ij is no less than 1 / columns.
+        log_sum = tf.reduce_max(logits, axis=1) - tf.math.log(tf.reduce_max(probabilities, axis=1))
+        return log_sum - tf.gather(logits, own, batch_dims=1)
+
+    # The two maxima cost as much as the softmax: they are for a row whose own item has next to no share.
+    loss = tf.cond(
+        tf.reduce_min(own_probability) > _SMALLEST_PROBABILITY,
+        lambda: -tf.math.log(own_probability),
+        from_largest,
+    )
+    return loss, probabilities, tf.size(masked, tf.int64)
 
 
 def _sum_over_blocks(
@@ -141,7 +161,6 @@ def _sum_over_blocks(
         lambda block, _: block < blocks,
         add_block,
         (0, nothing),
-        # More would hold the logits of as many blocks.
-        parallel_iterations=1,
+        parallel_iterations=_BLOCKS_AT_ONCE,
     )
     return [loss_sum, masked, users_gradient.concat(), items_gradient]

@@ -18,7 +18,8 @@ from trainer.cluster import read_task
 from trainer.config import TrainerConfig, TrainingConfig
 from trainer.run_fn import TrainingFiles, train_and_export
 from trainer.strategy import (
-    configure_logical_devices,
+    configure_devices,
+    configure_threads,
     create_multi_worker_strategy,
     create_strategy,
     gather_from_workers,
@@ -122,10 +123,11 @@ def _create_strategy(
     training: TrainingConfig, environment: Mapping[str, str], start_timeout_seconds: float
 ) -> tf.distribute.Strategy:
     if training.strategy == "multi_worker":
+        configure_threads(training)
         return create_multi_worker_strategy(
             read_task(environment), training.replicas, start_timeout_seconds=start_timeout_seconds
         )
-    configure_logical_devices(training.replicas)
+    configure_devices(training)
     return create_strategy(training.replicas)
 
 

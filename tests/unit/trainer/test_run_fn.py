@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec
-from schemas.strict_config import parse, to_json
+from schemas.strict_config import from_json, parse, to_json
 from trainer import run_fn as module
 from trainer.config import TrainerConfig
 from trainer.warm_start import RowCounts, WarmStartCounts
@@ -84,7 +84,7 @@ def calls(monkeypatch):
         rows_left_out_per_epoch=4, final_loss=0.5, examples_per_second=7.0, checkpoints=checkpoints,
     )  # fmt: skip
     answers = {
-        "configure_logical_devices": None,
+        "configure_devices": None,
         "create_strategy": "strategy",
         "read_columns": {"item": np.zeros(100)},
         "read_catalogue": {"item": np.zeros(9)},
@@ -120,7 +120,8 @@ def calls(monkeypatch):
 
 def test_makes_the_devices_before_anything_else_uses_tensorflow(fn_args, calls):
     module.run_fn(fn_args)
-    assert calls[:2] == [("configure_logical_devices", (2,), {}), ("create_strategy", (2,), {})]
+    settings = from_json(TrainerConfig, make_config()).training
+    assert calls[:2] == [("configure_devices", (settings,), {}), ("create_strategy", (2,), {})]
 
 
 def test_a_worker_that_is_not_the_chief_exports_nothing(fn_args, calls, monkeypatch):

@@ -6,8 +6,10 @@ import tensorflow as tf
 from schemas.errors import TrainingError
 from trainer import strategy as module
 from trainer.cluster import WorkerLostError, WorkerTask
+from trainer.config import TrainingConfig
 from trainer.strategy import (
     configure_logical_devices,
+    configure_threads,
     create_multi_worker_strategy,
     create_strategy,
     gather_from_workers,
@@ -32,6 +34,38 @@ def test_logical_devices_must_be_set_before_tensorflow_starts():
         create_strategy(64)
     configure_logical_devices(1)
     configure_logical_devices(None)
+
+
+@pytest.mark.parametrize(
+    ("cores", "settings", "expected"),
+    [
+        (2, {}, {"intra": 1}),
+        (8, {}, {}),
+        (2, {"intra_op_threads": 2}, {"intra": 2}),
+        (64, {"intra_op_threads": 4, "inter_op_threads": 3}, {"intra": 4, "inter": 3}),
+    ],
+)
+def test_threads(cores, settings, expected, monkeypatch):
+    threads = {}
+    monkeypatch.setattr(module, "usable_cores", lambda: cores)
+    for name in ("intra", "inter"):
+        monkeypatch.setattr(
+            tf.config.threading,
+            f"set_{name}_op_parallelism_threads",
+            lambda number, name=name: threads.update({name: number}),
+        )
+    configure_threads(TrainingConfig(**settings))
+    assert threads == expected
+
+
+def test_threads_must_be_set_before_tensorflow_starts(monkeypatch):
+    tf.config.list_logical_devices()
+    with pytest.raises(TrainingError, match=r"intra_op_threads: 63 and .*inter_op_threads: None must be set"):
+        configure_threads(TrainingConfig(intra_op_threads=63))
+    monkeypatch.setattr(module, "usable_cores", lambda: 2)
+    before = tf.config.threading.get_intra_op_parallelism_threads()
+    configure_threads(TrainingConfig())
+    assert tf.config.threading.get_intra_op_parallelism_threads() == before
 
 
 def test_more_replicas_than_gpus(monkeypatch):

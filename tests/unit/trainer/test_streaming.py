@@ -109,9 +109,9 @@ def test_blocks_equal_the_plain_loss_and_its_gradients(block_rows, scale):
     ("rows", "columns", "mib", "expected"),
     [
         (512, 512, 1.0, 512),  # 1 MiB exactly
-        (512, 513, 1.0, 256),  # 2 blocks
-        (4096, 4096, 2.0, 128),
-        (1000, 4096, 8.0, 500),  # 512 would fit: two equal blocks instead of 512 and 488
+        (512, 513, 1.0, 171),  # 2 of 3 blocks at once
+        (4096, 4096, 2.0, 64),
+        (1000, 4096, 8.0, 250),  # 2 of 256 would fit: four equal blocks instead of 256, 256, 256 and 232
         (10, 2**24, 1.0, 1),  # not even one row fits
     ],
 )
