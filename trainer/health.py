@@ -14,6 +14,7 @@ and tau the temperature:
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -33,6 +34,7 @@ _TABLE_ROWS: Final = 4096
 # Of the deviation that random directions have.
 COLLAPSED_SHARE: Final = 0.1
 SATURATED_PROBABILITY: Final = 0.99
+PATIENCE_MEASURES: Final = 3
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class HealthMonitor:
         self._towers = towers
         self._temperature = temperature
         self._warned: set[str] = set()
+        self._bad_in_a_row: Counter[str] = Counter()
         rows = sample_rows(columns[item_feature], seed)
         self._sample = {name: tf.constant(column[rows]) for name, column in columns.items()}
         self._look = tf.function(self._look_once)
@@ -109,15 +112,24 @@ class HealthMonitor:
             {table: tuple(values.numpy().tolist()) for table, values in norms.items()},
         )
 
-    def warn(self, health: Health, dim: int) -> None:
-        """Log a warning for each sign that is bad, the first time that it is.
+    def warn(self, health: Health, dim: int, *, epoch_ended: bool) -> None:
+        """Warn once of each sign that is bad as an epoch ends, or `PATIENCE_MEASURES` times in a row.
 
         Args:
             health: The signs.
             dim: Width of the embeddings.
+            epoch_ended: Whether they were measured at the end of an epoch.
         """
         random_deviation = 1 / math.sqrt(dim)
-        if health.cosine_deviation < COLLAPSED_SHARE * random_deviation:
+        is_bad = {
+            "collapse": health.cosine_deviation < COLLAPSED_SHARE * random_deviation,
+            "saturation": health.top_probability > SATURATED_PROBABILITY,
+        }
+        for sign, bad in is_bad.items():
+            self._bad_in_a_row[sign] = self._bad_in_a_row[sign] + 1 if bad else 0
+        needed = 1 if epoch_ended else PATIENCE_MEASURES
+        certain = {sign for sign, count in self._bad_in_a_row.items() if count >= needed}
+        if "collapse" in certain:
             self._warn_once(
                 "collapse",
                 f"The embeddings have collapsed: the cosines of users and other rows' items are "
@@ -125,7 +137,7 @@ class HealthMonitor:
                 f"would have a deviation of {random_deviation:.4f}. Lower training.learning_rate or raise "
                 "loss.temperature.",
             )
-        if health.top_probability > SATURATED_PROBABILITY:
+        if "saturation" in certain:
             self._warn_once(
                 "saturation",
                 f"The temperature saturates the softmax: one item has a probability of "

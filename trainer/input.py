@@ -1,6 +1,6 @@
 """Transformed examples into memory, and from there into shuffled batches."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +17,9 @@ _PADDING = HISTORY_PADDING_KEY
 _ROWS_PER_DECODED_BATCH = 8192
 # One file inflates while another is decoded; neither holds Python's lock.
 _FILES_AT_ONCE = 2
+_ROWS_PER_GATHER = 4096
+# A gather for the elements after these runs while they are trained on.
+_ELEMENTS_AHEAD = 8
 _SCHEMA_TYPES = {
     tf.int64: schema_pb2.FeatureType.INT,
     tf.float32: schema_pb2.FeatureType.FLOAT,
@@ -90,28 +93,32 @@ def make_dataset(
     rows = len(next(iter(columns.values())))
     steps = rows // global_batch
     elements = replicas_per_worker or 1
+    element_rows = global_batch // (workers * elements)
+    per_gather = max(1, _ROWS_PER_GATHER // element_rows)
     first_epoch, steps_into_epoch = divmod(first_step, steps)
+    # A gather begins where it would without the interruption: elsewhere in memory, sums can differ in their
+    # last bit.
+    gathers_into_epoch, elements_into_gather = divmod(steps_into_epoch * elements, per_gather)
     with tf.device("CPU"):
         tensors = {name: tf.constant(column) for name, column in columns.items()}
 
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
         permutation = tf.random.experimental.stateless_shuffle(tf.range(rows), seed=[seed, epoch])
-        batches = tf.reshape(permutation[: steps * global_batch], [steps, workers, elements, -1])
-        skipped = tf.where(epoch == first_epoch, steps_into_epoch, 0)
-        return tf.data.Dataset.from_tensor_slices(
-            tf.reshape(batches[skipped:, worker], [-1, global_batch // (workers * elements)])
-        )
+        batches = tf.reshape(permutation[: steps * global_batch], [steps, workers, -1])
+        skipped = tf.where(epoch == first_epoch, gathers_into_epoch * per_gather, 0)
+        by_element = tf.reshape(batches[:, worker], [-1, element_rows])
+        return tf.data.Dataset.from_tensor_slices(by_element[skipped:]).batch(per_gather)
 
     def gather(indices: tf.Tensor) -> dict[str, tf.Tensor]:
         return {name: tf.gather(tensor, indices) for name, tensor in tensors.items()}
 
-    # Indices are shuffled at once and rows gathered by the batch: a shuffle buffer handles every row alone.
-    return (
-        tf.data.Dataset.counter(first_epoch)
-        .flat_map(order)
-        .map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    # Indices are shuffled at once and rows gathered by the thousand: a shuffle buffer handles each row alone.
+    dataset = tf.data.Dataset.counter(first_epoch).flat_map(order).map(gather).unbatch()
+    dataset = dataset.skip(elements_into_gather).prefetch(_ELEMENTS_AHEAD)
+    options = tf.data.Options()
+    # There is nothing to tune, and an iterator's end waits for the tuner, which sleeps up to a minute.
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def distribute_dataset(
@@ -121,7 +128,7 @@ def distribute_dataset(
     seed: int,
     *,
     first_step: int = 0,
-) -> tf.distribute.DistributedDataset:
+) -> Iterable[Mapping[str, tf.Tensor]]:
     """Give every replica of every worker its own rows of each global batch of `make_dataset`.
 
     Args:
@@ -134,6 +141,9 @@ def distribute_dataset(
     Returns:
         For replica r the r-th of as many equal parts of the global batch as there are replicas.
     """
+    if strategy.num_replicas_in_sync == 1 and not tf.config.list_logical_devices("GPU"):
+        # To one CPU there is nothing to distribute, and handing it over takes as long as the gathers.
+        return make_dataset(columns, global_batch, seed, first_step=first_step)
 
     def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
         workers = context.num_input_pipelines

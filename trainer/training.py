@@ -356,8 +356,7 @@ def _run(
                     health.cosine_mean, health.cosine_deviation,
                 )  # fmt: skip
             speed_logged = _Speed()
-            if progress.step == epoch_end:
-                phase.monitor.warn(health, config.model.dim)
+            phase.monitor.warn(health, config.model.dim, epoch_ended=progress.step == epoch_end)
 
         if progress.step == epoch_end and phase.recall is not None and stopping is not None:
             recall = phase.recall(phase.towers)
@@ -593,6 +592,12 @@ def _write_scalars(writer: tf.summary.SummaryWriter, step: int, scalars: Mapping
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
         data_class=summary_pb2.DATA_CLASS_SCALAR,
     )
+    values = [
+        tf.compat.v1.Summary.Value(
+            tag=name, tensor=tf.make_tensor_proto(value, tf.float32, shape=[]), metadata=metadata
+        )
+        for name, value in scalars.items()
+    ]
+    # One event: one for each scalar takes as long as a step of training.
     with writer.as_default(step):
-        for name, value in scalars.items():
-            tf.summary.write(name, tf.constant(value, tf.float32), metadata=metadata)
+        tf.summary.experimental.write_raw_pb(tf.compat.v1.Summary(value=values).SerializeToString())

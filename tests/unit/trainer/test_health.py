@@ -89,10 +89,21 @@ def test_bad_signs_warn_once(caplog, change, expected):
     health = Health(**{**vars(HEALTHY), **change})
     with caplog.at_level(logging.WARNING, logger=PROGRESS_LOGGER):
         for _ in range(2):
-            monitor.warn(health, dim=64)
+            monitor.warn(health, dim=64, epoch_ended=True)
     messages = [record.getMessage() for record in caplog.records]
     if expected is None:
         assert messages == []
     else:
         (message,) = messages
         assert re.search(expected, message)
+
+
+def test_a_bad_sign_in_mid_epoch_must_last(caplog):
+    monitor = make_monitor()
+    bad = Health(**{**vars(HEALTHY), "top_probability": 0.999})
+    told = []
+    with caplog.at_level(logging.WARNING, logger=PROGRESS_LOGGER):
+        for health in (bad, bad, HEALTHY, bad, bad, bad, bad):
+            monitor.warn(health, dim=64, epoch_ended=False)
+            told.append(len(caplog.records))
+    assert told == [0, 0, 0, 0, 0, 1, 1]
