@@ -33,6 +33,8 @@ from trainer.warm_start import WarmStart, load_base, take_state
 if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs
 
+_PROGRESS = logging.getLogger(PROGRESS_LOGGER)
+
 
 def run_fn(fn_args: "FnArgs") -> None:
     """Train both towers and export them; TFX calls it by its dotted path.
@@ -150,7 +152,7 @@ def train_and_export(
     write_state(Path(directory) / STATE, state)
     with tf.io.gfile.GFile(f"{directory}/{MODEL_INFO_FILE}", "w") as file:
         file.write(json.dumps({MODEL_ID: model_id, **_describe(result, config, base)}, indent=2))
-    logging.getLogger(PROGRESS_LOGGER).info("Towers written to %s", directory)
+    _PROGRESS.info("Towers written to %s", directory)
     return result.checkpoints
 
 
@@ -162,6 +164,8 @@ def _read_data(
 ) -> TrainingData:
     parsing = transform_output.transformed_feature_spec()
     validation: Mapping[str, np.ndarray] | None = None
+    if config.training.early_stopping is None and files.validation:
+        _PROGRESS.info("The validation split is not read, since training.early_stopping is null.")
     if config.training.early_stopping is not None:
         if not files.validation:
             raise DataError(

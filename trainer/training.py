@@ -140,6 +140,11 @@ def train(
         "Training on %d rows: %d epochs of %d steps, global batch %d; %d rows left out of each epoch",
         rows, settings.epochs, steps_per_epoch, global_batch, rows_left_out,
     )  # fmt: skip
+    if data.validation is not None and stopping is not None and not stopping.refit:
+        _PROGRESS.info(
+            "%d validation rows are never trained on, since training.early_stopping.refit is false",
+            len(data.validation[spec.item_id.name]),
+        )
 
     checkpoints = saved = None
     if checkpoint_directory is not None:

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -24,42 +26,42 @@ QUALITY_FIGURES = {
 } | {f"ndcg_at_100_vs_{rival}{end}" for rival in ("ease", "als") for end in ("", "_lower")}
 
 
-def test_quality_runs_and_agrees_with_the_report(repository, tmp_path):
-    completed = subprocess.run(
-        [
-            sys.executable,
-            repository / "benchmarks/quality.py",
-            "--quick",
-            "--json",
-            tmp_path / "quality.json",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert completed.returncode == 0, completed.stdout + completed.stderr
-    document = json.loads((tmp_path / "quality.json").read_text())
+@pytest.fixture
+def run_quick(repository, tmp_path) -> Callable[[str], dict[str, Any]]:
+    """Run a benchmark on tiny data, and return what it wrote."""
+
+    def run(name: str) -> dict[str, Any]:
+        file = tmp_path / "figures.json"
+        completed = subprocess.run(
+            [sys.executable, repository / "benchmarks" / name, "--quick", "--json", file],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert completed.returncode == 0, completed.stdout + completed.stderr
+        document = json.loads(file.read_text())
+        assert all(figure["value"] > 0.0 for figure in document["figures"].values())
+        return document
+
+    return run
+
+
+def bars_of(document: dict[str, Any]) -> dict[str, float]:
+    return {name: figure["bar"] for name, figure in document["figures"].items() if figure["bar"] is not None}
+
+
+def test_quality_runs_and_agrees_with_the_report(run_quick):
+    document = run_quick("quality.py")
     assert set(document["figures"]) == QUALITY_FIGURES
-    assert all(figure["value"] > 0.0 for figure in document["figures"].values())
     assert {"cpu", "cores", "memory_gib"} <= set(document["machine"])
     assert "tensorflow" in document["versions"]
 
 
-def test_ingest_runs_and_makes_the_arrow_programs_examples(repository, tmp_path):
-    completed = subprocess.run(
-        [sys.executable, repository / "benchmarks/ingest.py", "--quick", "--json", tmp_path / "ingest.json"],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert completed.returncode == 0, completed.stdout + completed.stderr
-    document = json.loads((tmp_path / "ingest.json").read_text())
-    bars = {name: figure["bar"] for name, figure in document["figures"].items() if figure["bar"] is not None}
-    assert bars == {
+def test_ingest_runs_and_makes_the_arrow_programs_examples(run_quick):
+    document = run_quick("ingest.py")
+    assert bars_of(document) == {
         "ingest_vs_csv_example_gen": 8.0,
         "ingest_vs_arrow": 0.5,
         "ingest_history_vs_arrow": 0.5,
@@ -67,27 +69,11 @@ def test_ingest_runs_and_makes_the_arrow_programs_examples(repository, tmp_path)
     }
     assert document["figures"]["bytes_per_interaction_10m"]["at_most"]
     assert {"bytes_per_interaction_1m", "latest_per_user_with_history_10m"} <= set(document["figures"])
-    assert all(figure["value"] > 0.0 for figure in document["figures"].values())
     assert {len(runs) for runs in document["raw"].values()} == {1}
 
 
-def test_warm_start_runs_and_beats_a_cold_start(repository, tmp_path):
-    completed = subprocess.run(
-        [
-            sys.executable,
-            repository / "benchmarks/warm_start.py",
-            "--quick",
-            "--json",
-            tmp_path / "warm_start.json",
-        ],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert completed.returncode == 0, completed.stdout + completed.stderr
-    document = json.loads((tmp_path / "warm_start.json").read_text())
+def test_warm_start_runs_and_beats_a_cold_start(run_quick):
+    document = run_quick("warm_start.py")
     figures = document["figures"]
     assert set(figures) == {"warm_start_recall_gain", "recall_at_50_warm", "recall_at_50_cold"}
     assert figures["warm_start_recall_gain"]["bar"] == 0.0
@@ -96,25 +82,9 @@ def test_warm_start_runs_and_beats_a_cold_start(repository, tmp_path):
     assert document["raw"]["items_new"][0] > 0
 
 
-def test_training_runs_beside_tensorflow_recommenders(repository, tmp_path):
-    completed = subprocess.run(
-        [
-            sys.executable,
-            repository / "benchmarks/training.py",
-            "--quick",
-            "--json",
-            tmp_path / "training.json",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert completed.returncode == 0, completed.stdout + completed.stderr
-    document = json.loads((tmp_path / "training.json").read_text())
-    bars = {name: figure["bar"] for name, figure in document["figures"].items() if figure["bar"] is not None}
-    assert bars == {
+def test_training_runs_beside_tensorflow_recommenders(run_quick):
+    document = run_quick("training.py")
+    assert bars_of(document) == {
         "speed_vs_tfrs_512": 1.3,
         "speed_vs_tfrs_4096": 1.5,
         "memory_vs_tfrs_16384": 0.25,
@@ -124,5 +94,4 @@ def test_training_runs_beside_tensorflow_recommenders(repository, tmp_path):
     }
     assert document["figures"]["memory_vs_tfrs_16384"]["at_most"]
     assert 0.0 < document["figures"]["share_of_matmul_rate"]["value"] < 1.0
-    assert all(figure["value"] > 0.0 for figure in document["figures"].values())
     assert document["versions"]["tensorflow-recommenders"] == "0.7.7"

@@ -1,11 +1,13 @@
 """What run_fn hands on, and to whom; the real thing is in tests/integration."""
 
 import json
+import logging
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec
 from schemas.strict_config import from_json, parse, to_json
@@ -172,6 +174,12 @@ def test_early_stopping_gets_the_validation_split_and_the_catalogue(fn_args, cal
     assert (validation, train, catalogue) == (data.validation, data.train, data.catalogue)
     assert k == 20
     assert calls.arguments("train")[1]["recall"] == "recall"
+
+
+def test_a_validation_split_that_is_not_read_is_told(fn_args, calls, caplog):
+    with caplog.at_level(logging.INFO, logger=PROGRESS_LOGGER):
+        module.run_fn(fn_args)
+    assert "The validation split is not read, since training.early_stopping is null." in caplog.messages
 
 
 def test_early_stopping_without_the_split_says_what_to_set(fn_args, calls):

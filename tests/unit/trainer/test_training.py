@@ -200,7 +200,8 @@ def test_early_stopping_gives_the_weights_of_the_best_epoch(tmp_path, caplog):
 
     config = make_config(epochs=9, early_stopping=EarlyStoppingConfig(k=5, patience_epochs=2))
     with caplog.at_level(logging.INFO, logger=PROGRESS_LOGGER):
-        result = run(tmp_path, config, recall=recall)
+        result = run(tmp_path, config, validation=make_columns(rows=16, seed=5), recall=recall)
+    assert any("16 validation rows are never trained on" in r.getMessage() for r in caplog.records)
     assert (result.best_epoch, result.epochs_run, result.steps) == (2, 4, 8)
     assert result.recall_by_epoch == (0.1, 0.3, 0.3, 0.2)
     np.testing.assert_array_equal(result.towers.tables["item_id"].numpy(), tables[1])
