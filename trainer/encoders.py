@@ -83,7 +83,8 @@ def _lengthen(distinct: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
     """Repeat the first value, or 0 without any, so that every step looks up as many.
 
     Replicas exchange as many rows of the gradient as were looked up, and cannot exchange fewer or more from
-    one step to the next.
+    one step to the next. Without any value row 0 counts as touched: lazy Adam moves it by what is left in
+    its m.
     """
     first = tf.reduce_max(tf.concat([tf.zeros([1], distinct.dtype), distinct[:1]], axis=0))
     return tf.concat([distinct, tf.fill([length - tf.size(distinct)], first)], axis=0)
