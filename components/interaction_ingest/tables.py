@@ -28,17 +28,14 @@ from components.interaction_ingest.dead_letters import (
 )
 from components.interaction_ingest.files import DailyLogs, DataFile, choose_days, find_files
 from components.interaction_ingest.logic import cast_timestamp, fill_missing, interaction_columns
+from components.interaction_ingest.parquet_source import open_table
+from components.interaction_ingest.source_parts import LAST_SECOND, Column, Piece, to_text_column
 from components.interaction_ingest.sources import (
-    LAST_SECOND,
-    Column,
-    Piece,
     is_possible_time,
     list_columns,
     list_entity_columns,
     look_into,
-    open_table,
     read_piece,
-    to_text_column,
 )
 from components.interaction_ingest.window import Window, find_latest_second, resolve_window
 from schemas.errors import ConfigError, DataError

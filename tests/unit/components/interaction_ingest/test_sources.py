@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.interaction_ingest import sources, streams
+from components.interaction_ingest import json_lines_source
 from components.interaction_ingest.config import IngestConfig, PositiveRule
 from components.interaction_ingest.files import find_files
+from components.interaction_ingest.logic import ROW_COLUMN
+from components.interaction_ingest.sources import list_columns, look_into, read_piece
 from components.interaction_ingest.tables import find_newest_second, look_into_files
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec, InteractionTable
@@ -116,7 +118,7 @@ def to_examples(rows):
 def read(tmp_path, name, content, **options):
     (tmp_path / name).write_bytes(content)
     table = InteractionTable(file=name, **options)
-    columns = sources.list_columns(
+    columns = list_columns(
         parse(
             FeatureSpec, {**SPEC_DATA, "tables": {"interactions": {"file": name, **options}}}, source="test"
         ),
@@ -125,7 +127,7 @@ def read(tmp_path, name, content, **options):
     looked = look_into_files(table, "interactions", find_files(table, str(tmp_path)), columns)
     batches, letters, unread = [], [], 0
     for piece in looked.pieces:
-        for batch, rejections in sources.read_piece(piece, table, "interactions", columns, ["user", "item"]):
+        for batch, rejections in read_piece(piece, table, "interactions", columns, ["user", "item"]):
             batches.append(batch)
             letters += rejections.letters.to_pylist()
             unread += rejections.unread_bytes
@@ -173,7 +175,7 @@ def test_every_format_gives_the_same_rows(tmp_path, ending, compression):
         expected[2]["tags"] = rows[2]["tags"]
         assert not rows[2]["tags"]
     assert plain(rows) == expected
-    assert [row[sources.ROW_COLUMN] for row in rows] == [0, 1, 2]
+    assert [row[ROW_COLUMN] for row in rows] == [0, 1, 2]
     assert (reasons, unread) == ([], 0)
 
 
@@ -207,123 +209,6 @@ def test_columns_are_mapped_and_others_left_alone(tmp_path, ending):
         DataError, match=r"no column 'Sku', which is a feature.*map it under 'columns'|no column 'Sku'"
     ):
         read(tmp_path, f"log.{ending}", content, columns={**names, "item": "Sku"})
-
-
-def test_malformed_csv_rows(tmp_path):
-    content = (
-        b"user,item,timestamp,stars,device,visits,tags\n"
-        b"a,1,10,5,tv,1,x\n"
-        b"a,1,10,5,tv,1,x,one,too,many\n"
-        b"\n"
-        b"a,1,10\n"
-        b"\xff\xfe,1,10,5,tv,1,x\n"
-        b",1,10,5,tv,1,x\n"
-        b'"",1,10,5,tv,1,x\n'
-        b"b,1,soon,5,tv,1,x\n"
-        b"b,1,1795305600000000,5,tv,1,x\n"
-        b"b,1,,5,tv,1,x\n"
-        b"b,1,10,good,tv,1,x\n"
-        b"b,1,10,5,tv,1.5,x\n"
-        b'"c\nd",1,10,5,tv,1,x\n'
-        b"e,2, 11 ,4,,,\n"
-    )
-    rows, reasons, letters, unread = read(tmp_path, "log.csv", content)
-    assert [(row["user"], row["timestamp"], row[sources.ROW_COLUMN]) for row in rows] == [
-        ("a", 10, 0),
-        ("e", 11, 12),
-    ]
-    assert (rows[1]["device"], rows[1]["visits"], rows[1]["tags"]) == (None, None, None)
-    assert sorted(reasons, key=lambda reason: reason[1]) == [
-        ("too_many_fields", 2, 1),
-        ("too_few_fields", 3, 1),
-        ("invalid_utf8", 4, 1),
-        ("null_id", 5, 1),
-        ("empty_id", 6, 1),
-        ("wrong_type", 7, 1),
-        ("out_of_range_timestamp", 8, 1),
-        ("null_timestamp", 9, 1),
-        ("wrong_type", 10, 1),
-        ("wrong_type", 11, 1),
-        ("line_break_in_id", 12, 1),
-    ]
-    assert unread == 0
-    by_row = {letter["row"]: letter["text"] for letter in letters}
-    assert by_row[2] == "a,1,10,5,tv,1,x,one,too,many"
-    assert json.loads(by_row[4])["user"] == r"\xff\xfe"
-    assert json.loads(by_row[7])["timestamp"] == "soon"
-    assert {letter["file"] for letter in letters} == {str(tmp_path / "log.csv")}
-
-
-def test_row_numbers_hold_over_blocks_with_malformed_rows_between(tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "CHUNK_BYTES", 200)
-    monkeypatch.setattr(streams, "SLICE_BYTES", 200)
-    bad = {7, 8, 50, 51, 98}
-    lines = ["user,item,timestamp,stars,device,visits,tags"]
-    lines += [f"u{n},1,10,5,tv,1,x" + (",more" if n in bad else "") for n in range(100)]
-    rows, reasons, _, _ = read(tmp_path, "log.csv", "\n".join(lines).encode())
-    assert [(row["user"], row[sources.ROW_COLUMN]) for row in rows] == [
-        (f"u{n}", n) for n in range(100) if n not in bad
-    ]
-    assert sorted(row for _, row, _ in reasons) == [n + 1 for n in sorted(bad)]
-
-
-def test_malformed_json_lines(tmp_path):
-    good = '{"user": "a", "item": %s, "timestamp": %s, "stars": 4}\n'
-    content = (
-        good % (1, 10)
-        + "not json\n"
-        + "\n"
-        + "[1, 2]\n"
-        + good % ('"x"', '"2026-11-22T12:00:00Z"')
-        + good % ("1.5", 10)
-        + '{"user": "a", "user": "b", "item": 1, "timestamp": 1}\n'
-        + good % ("null", 10)
-        + good % (1, 2**62)
-        + good % (2**70, 10)
-        + '{"item": 1, "timestamp": 10}\n'
-        + '{"user": "2020-01-01", "item": 4, "timestamp": "2026-11-22 12:00:00+01:00", "tags": "x"}\n'
-        + '{"user": "2020-01-01", "item": 4, "timestamp": "2026-11-22 12:00:00+01:00", "tags": ["x"]}\n'
-    ).encode() + b'{"user": "\xff", "item": 1, "timestamp": 1}\n{"user": "b", "item"'
-    rows, reasons, letters, _ = read(tmp_path, "log.jsonl", content)
-    assert [(row["user"], row["item"], row["timestamp"], row[sources.ROW_COLUMN]) for row in rows] == [
-        ("a", "1", 10, 0),
-        ("a", "x", NOON, 4),
-        ("2020-01-01", "4", NOON - 3600, 12),
-    ]
-    assert (rows[0]["device"], rows[0]["tags"], rows[2]["tags"]) == (None, None, ["x"])
-    assert sorted(reasons, key=lambda reason: reason[1]) == [
-        ("malformed_json", 2, 1),
-        ("malformed_json", 4, 1),
-        ("wrong_type", 6, 1),
-        ("malformed_json", 7, 1),
-        ("null_id", 8, 1),
-        ("out_of_range_timestamp", 9, 1),
-        ("wrong_type", 10, 1),
-        ("null_id", 11, 1),
-        ("wrong_type", 12, 1),
-        ("invalid_utf8", 14, 1),
-        ("malformed_json", 15, 1),
-    ]
-    assert {letter["row"]: letter["text"] for letter in letters}[2] == "not json"
-
-
-def test_malformed_records(tmp_path):
-    first, second, third = to_examples(ROWS)
-    damaged = bytearray(frame(second))
-    damaged[20] ^= 1
-    content = frame(first) + frame(b"no example") + bytes(damaged) + frame(third) + frame(first)[:-9]
-    rows, reasons, _, _ = read(tmp_path, "log.tfrecord", content)
-    assert [(row["user"], row[sources.ROW_COLUMN]) for row in rows] == [("ann", 0), ("ünï\u2028", 3)]
-    assert sorted(reasons, key=lambda reason: reason[1]) == [
-        ("malformed_example", 2, 1),
-        ("malformed_example", 3, 1),
-        ("unreadable_rest", 5, 1),
-    ]
-    length = bytearray(frame(second))
-    length[1] ^= 1
-    rows, reasons, _, unread = read(tmp_path, "log.tfrecord", frame(first) + bytes(length) + frame(third))
-    assert ([row["user"] for row in rows], reasons) == (["ann"], [("unreadable_rest", 2, 1)])
-    assert unread == len(length) + len(frame(third))
 
 
 def many(ending):
@@ -384,23 +269,6 @@ def test_a_truncated_zstd_file(tmp_path):
     assert unread == len(stored)
 
 
-def test_damaged_parquet(tmp_path):
-    rows = [{**ROWS[0], "user": f"user {n}"} for n in range(300)]
-    sink = io.BytesIO()
-    pq.write_table(
-        pa.Table.from_pylist(rows), sink, row_group_size=100, compression="GZIP", use_dictionary=False
-    )
-    content = bytearray(sink.getvalue())
-    column = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(1).column(0)
-    start = column.data_page_offset + 40
-    content[start : start + 60] = b"\x00" * 60
-    found, reasons, letters, unread = read(tmp_path, "log.parquet", bytes(content))
-    assert [row[sources.ROW_COLUMN] for row in found] == [*range(100), *range(200, 300)]
-    assert reasons == [("unreadable_row_group", None, 100)]
-    assert letters[0]["row_group"] == 1
-    assert unread > 0
-
-
 def test_parquet_text_that_is_not_utf8_and_times_out_of_range(tmp_path):
     bad = pa.Array.from_buffers(pa.string(), 3, pa.array([b"a", b"\xff", b"c"]).buffers())
     table = pa.Table.from_pylist(ROWS).set_column(0, "user", bad)
@@ -417,29 +285,7 @@ def test_parquet_text_that_is_not_utf8_and_times_out_of_range(tmp_path):
     assert json.loads(letters[0]["text"])["user"] == r"\xff"
 
 
-@pytest.mark.parametrize("row", ['"never closed,1,10,5,tv,1,x', 'ann,1,10,5,tv,1,"never closed'])
-def test_an_unclosed_quotation_mark_is_counted_with_the_lines_it_swallows(tmp_path, row):
-    header, good = "user,item,timestamp,stars,device,visits,tags\n", "ann,1,10,5,tv,1,x\n"
-    rows, reasons, letters, _ = read(tmp_path, "log.csv", f"{header}{good}{row}\n{good * 998}".encode())
-    assert (len(rows), reasons) == (1, [("unclosed_quote", 2, 999)])
-    assert letters[0]["text"].startswith(row)
-
-
-def test_a_quotation_mark_that_another_value_closes_is_rejected(tmp_path):
-    header, good = "user,item,timestamp,stars,device,visits,tags\n", "ann,1,10,5,tv,1,x\n"
-    content = header + good + 'ann,1,10,5,tv,1,"x\n' + good * 10 + 'ann,1,10,5,tv,1,5" x"\n' + good
-    rows, reasons, _, _ = read(tmp_path, "log.csv", content.encode())
-    assert [row[sources.ROW_COLUMN] for row in rows] == [0, 2]
-    assert reasons == [("unclosed_quote", 2, 12)]
-
-
-def test_a_file_without_rows(tmp_path):
-    assert read(tmp_path, "log.csv", b"user,item,timestamp,stars,device,visits,tags\n")[:2] == ([], [])
-
-
-def test_columns_that_stand_twice_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"log\.csv: the header has user twice"):
-        read(tmp_path, "log.csv", b"user,item,timestamp,stars,device,visits,tags,user\na,1,1,1,,,,b\n")
+def test_a_column_that_two_names_map_to_is_refused():
     with pytest.raises(ConfigError, match=r"each name once in the values of columns.*\['sku'\]"):
         parse(InteractionTable, {"columns": {"user": "sku", "item": "sku"}}, source="test")
 
@@ -451,7 +297,7 @@ def test_the_newest_interaction_of_a_log_with_times_out_of_range(tmp_path, endin
     spec = parse(
         FeatureSpec, {**SPEC_DATA, "tables": {"interactions": {"file": f"log.{ending}"}}}, source="test"
     )
-    source, columns = spec.tables.interactions, sources.list_columns(spec, CONFIG)
+    source, columns = spec.tables.interactions, list_columns(spec, CONFIG)
     looked = look_into_files(source, "interactions", find_files(source, str(tmp_path)), columns)
     assert find_newest_second(looked, source, columns) == NOON + 2
 
@@ -471,23 +317,6 @@ def test_one_bad_element_of_a_list_rejects_its_row_alone(tmp_path):
     examples[7] = examples[7].replace(b"tag 7", b"tag \xff")
     found, reasons, _, _ = read(tmp_path, "log.tfrecord", b"".join(map(frame, examples)))
     assert (len(found), reasons) == (19, [("invalid_utf8", 8, 1)])
-
-
-def test_a_record_with_several_values_is_rejected_alone(tmp_path):
-    rows = [{**ROWS[0], "user": ["ann", "bob"] if n == 3 else "ann"} for n in range(10)]
-    content = b"".join(map(frame, to_examples(rows)))
-    found, reasons, letters, _ = read(tmp_path, "log.tfrecord", content)
-    assert [row[sources.ROW_COLUMN] for row in found] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-    assert reasons == [("wrong_type", 4, 1)]
-    assert json.loads(letters[0]["text"])["user"] == ["ann", "bob"]
-
-
-def test_json_lines_of_mixed_types_keep_their_order(tmp_path):
-    rows = [{**ROWS[0], "user": n if n % 2 else f"u{n}", "visits": "?" if n == 5 else n} for n in range(9)]
-    found, reasons, _, _ = read(tmp_path, "log.jsonl", to_jsonl(rows))
-    assert [row["user"] for row in found] == ["u0", "1", "u2", "3", "u4", "u6", "7", "u8"]
-    assert [row[sources.ROW_COLUMN] for row in found] == [0, 1, 2, 3, 4, 6, 7, 8]
-    assert reasons == [("wrong_type", 6, 1)]
 
 
 @pytest.mark.parametrize(
@@ -520,22 +349,13 @@ def test_the_fraction_of_a_timestamp_is_kept(tmp_path):
     ]
 
 
-def test_a_quoted_value_longer_than_a_block(tmp_path):
-    rows = [
-        {**ROWS[0], "user": f"u{n}", "note": "long " * 600_000 if n == 5 else "a\nb"} for n in range(4000)
-    ]
-    found, reasons, _, _ = read(tmp_path, "log.csv", to_csv(rows))
-    assert [row["user"] for row in found] == [f"u{n}" for n in range(4000)]
-    assert reasons == []
-
-
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_rows_that_vanish_in_a_parser_stop_the_run(tmp_path, monkeypatch, ending):
-    reader = {"csv": pa.csv.read_csv, "jsonl": sources._parse_block}[ending]
+    reader = {"csv": pa.csv.read_csv, "jsonl": json_lines_source._parse_block}[ending]
     if ending == "csv":
         monkeypatch.setattr(pa.csv, "read_csv", lambda *args, **options: reader(*args, **options)[:2])
     else:
-        monkeypatch.setattr(sources, "_parse_block", lambda *args: reader(*args)[:2])
+        monkeypatch.setattr(json_lines_source, "_parse_block", lambda *args: reader(*args)[:2])
     with pytest.raises(DataError, match=r"3 rows are in a part of the file, 2 were read or rejected"):
         read(tmp_path, f"log.{ending}", CONTENTS[ending](ROWS))
 
@@ -545,5 +365,5 @@ def test_the_number_of_rows_of_a_compressed_file_is_estimated_from_its_start(tmp
     (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(to_jsonl(rows)))
     table = InteractionTable(file="log.jsonl.gz")
     [file] = find_files(table, str(tmp_path))
-    _, count = sources.look_into(file, table)
+    _, count = look_into(file, table)
     assert 45_000 < count < 75_000
