@@ -1,3 +1,5 @@
+"""The training loop, with real steps: every case trains a model, if a small one."""
+
 import logging
 from types import SimpleNamespace
 
@@ -26,7 +28,7 @@ from trainer.towers import build_towers
 from trainer.training import TrainingData, train
 from trainer.vocabularies import EncodedSize
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 VOCABULARY = VocabularyEncoding(kind="vocabulary")
 SPEC = FeatureSpec(
