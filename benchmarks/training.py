@@ -8,7 +8,8 @@ median over the rounds beside the lowest and the highest.
 
 Both sides have the same features and towers, without a history, Adagrad for all weights, dropout and
 temperature. Each has its own defaults otherwise: ours corrects by logQ and masks false negatives, the
-Retrieval task does neither. Memory is the peak of a process above what it held after its imports.
+Retrieval task does neither; ours runs an operation on one thread where there are two cores, TensorFlow's
+default is two. Memory is the peak of a process above what it held after its imports.
 `files_vs_memory` reads the rows, with histories of 20, from gzip TFRecords and trains one epoch on them; its
 other side is the same training without the reading.
 """

@@ -223,7 +223,8 @@ def training_key(
     Args:
         data: The arrays in their order, by column, by split.
         spec: The features.
-        config: All settings; where checkpoints go and how often something is logged does not count.
+        config: All settings; where checkpoints go, how often something is logged and the threads do not
+            count.
         sizes: Rows of each feature with a vocabulary or buckets, by name.
         item_log_q: [rows] float32.
         replicas: Replicas in sync.
@@ -232,7 +233,13 @@ def training_key(
     Returns:
         32 hexadecimal digits.
     """
-    settings = dataclasses.replace(config.training, checkpoint=CheckpointConfig(), log_interval_steps=1)
+    settings = dataclasses.replace(
+        config.training,
+        checkpoint=CheckpointConfig(),
+        log_interval_steps=1,
+        intra_op_threads=None,
+        inter_op_threads=None,
+    )
     digest = hashlib.sha256()
 
     def add(name: str, text: str) -> None:

@@ -68,7 +68,8 @@ class LossConfig:
     """Whether an item is no negative for a user who has it as a positive in the batch or in the history."""
     maximum_logits_mib: Annotated[float, Field(gt=0.0)] = 4.0
     """Size of the logits of one replica's step, in MiB, above which they are never held whole: the loss
-    streams over blocks of rows of at most this size."""
+    streams over blocks of rows, and the two that are worked on at once (on a GPU: the one) are together no
+    larger. 8 is faster from 16,384 candidates on."""
 
     @model_validator(mode="after")
     def _check(self) -> "LossConfig":
@@ -148,7 +149,7 @@ class TrainingConfig:
     """Replicas on each machine: GPUs, or logical devices where there is none. Null: every GPU, or one CPU."""
     intra_op_threads: Annotated[int, Field(ge=1)] | None = None
     """Threads that share one operation on the CPU. Null: 1 where the process may run on one core or two, the
-    fastest there; TensorFlow's own choice on more."""
+    fastest on two; TensorFlow's own choice on more."""
     inter_op_threads: Annotated[int, Field(ge=1)] | None = None
     """Operations that run at once on the CPU. Null: TensorFlow's own choice, one for each core that the
     process may run on. Give both where a container may use fewer cores than it sees."""

@@ -12,13 +12,14 @@ from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from schemas.contract import HISTORY_PADDING_KEY
 from schemas.errors import DataError
+from trainer.strategy import usable_cores
 
 _PADDING = HISTORY_PADDING_KEY
 _ROWS_PER_DECODED_BATCH = 8192
 # One file inflates while another is decoded; neither holds Python's lock.
 _FILES_AT_ONCE = 2
 _ROWS_PER_GATHER = 4096
-# A gather for the elements after these runs while they are trained on.
+# A gather for the elements after these runs while they are trained on; two steps' elements at least.
 _ELEMENTS_AHEAD = 8
 _SCHEMA_TYPES = {
     tf.int64: schema_pb2.FeatureType.INT,
@@ -96,8 +97,8 @@ def make_dataset(
     element_rows = global_batch // (workers * elements)
     per_gather = max(1, _ROWS_PER_GATHER // element_rows)
     first_epoch, steps_into_epoch = divmod(first_step, steps)
-    # A gather begins where it would without the interruption: elsewhere in memory, sums can differ in their
-    # last bit.
+    # The gathers are those of the uninterrupted stream, so that not even where a batch lies in memory depends
+    # on the interruption: vectorised sums differ in their last bit at another alignment.
     gathers_into_epoch, elements_into_gather = divmod(steps_into_epoch * elements, per_gather)
     with tf.device("CPU"):
         tensors = {name: tf.constant(column) for name, column in columns.items()}
@@ -113,8 +114,13 @@ def make_dataset(
         return {name: tf.gather(tensor, indices) for name, tensor in tensors.items()}
 
     # Indices are shuffled at once and rows gathered by the thousand: a shuffle buffer handles each row alone.
-    dataset = tf.data.Dataset.counter(first_epoch).flat_map(order).map(gather).unbatch()
-    dataset = dataset.skip(elements_into_gather).prefetch(_ELEMENTS_AHEAD)
+    gathers_at_once = min(elements, usable_cores())
+    dataset = tf.data.Dataset.counter(first_epoch).flat_map(order)
+    if gathers_at_once > 1:
+        dataset = dataset.map(gather, num_parallel_calls=gathers_at_once, deterministic=True)
+    else:
+        dataset = dataset.map(gather)
+    dataset = dataset.unbatch().skip(elements_into_gather).prefetch(max(_ELEMENTS_AHEAD, 2 * elements))
     options = tf.data.Options()
     # There is nothing to tune, and an iterator's end waits for the tuner, which sleeps up to a minute.
     options.autotune.enabled = False

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import tensorflow as tf
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs
 
 _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
+
+UNREAD_VALIDATION: Final = "The validation split is not read, since training.early_stopping is null."
+"""What is logged where there is such a split, and nothing that uses it."""
 
 
 def run_fn(fn_args: "FnArgs") -> None:
@@ -165,7 +168,7 @@ def _read_data(
     parsing = transform_output.transformed_feature_spec()
     validation: Mapping[str, np.ndarray] | None = None
     if config.training.early_stopping is None and files.validation:
-        _PROGRESS.info("The validation split is not read, since training.early_stopping is null.")
+        _PROGRESS.info(UNREAD_VALIDATION)
     if config.training.early_stopping is not None:
         if not files.validation:
             raise DataError(

@@ -66,23 +66,26 @@ def configure_threads(settings: TrainingConfig) -> None:
     Raises:
         TrainingError: TensorFlow is in use already, with other threads than asked for.
     """
-    intra_op = settings.intra_op_threads
-    try:
-        if settings.inter_op_threads is not None:
-            tf.config.threading.set_inter_op_parallelism_threads(settings.inter_op_threads)
-        if intra_op is None and usable_cores() <= _CORES_FILLED_BY_OPERATIONS:
-            intra_op = 1
-        if intra_op is not None:
-            tf.config.threading.set_intra_op_parallelism_threads(intra_op)
-    except RuntimeError as error:
-        if settings.intra_op_threads is None and settings.inter_op_threads is None:
-            # Whoever used TensorFlow before has chosen.
-            return
-        raise TrainingError(
-            f"training.intra_op_threads: {settings.intra_op_threads} and training.inter_op_threads: "
-            f"{settings.inter_op_threads} must be set before TensorFlow is first used in the process, which "
-            f"has happened. Call configure_threads when the process starts, or leave both null."
-        ) from error
+    setters = {
+        "intra_op_threads": tf.config.threading.set_intra_op_parallelism_threads,
+        "inter_op_threads": tf.config.threading.set_inter_op_parallelism_threads,
+    }
+    for name, set_threads in setters.items():
+        threads = getattr(settings, name)
+        if threads is None:
+            continue
+        try:
+            set_threads(threads)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"training.{name}: {threads} threads must be set before TensorFlow is first used in the "
+                f"process, which has happened with another number. Call configure_threads when the process "
+                f"starts, or set it to null."
+            ) from error
+    if settings.intra_op_threads is None and usable_cores() <= _CORES_FILLED_BY_OPERATIONS:
+        # Whoever has used TensorFlow before has chosen.
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def usable_cores() -> int:

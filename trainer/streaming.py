@@ -1,9 +1,9 @@
 """The softmax cross entropy over many candidates, in blocks of rows.
 
-The logits of two blocks, [block, columns] each, are all that is held at once. As a row has all its candidates
-in one block, its softmax is complete there, and so is its gradient: the forward pass adds that up in
-[rows, dim] and [columns, dim], and the backward pass scales it. Logits are neither kept between the passes
-nor computed twice.
+The logits of two blocks (on a GPU: of one), [block, columns] each, are all that is held at once. As a row has
+all its candidates in one block, its softmax is complete there, and so is its gradient: the forward pass adds
+that up in [rows, dim] and [columns, dim], and the backward pass scales it. Logits are neither kept between
+the passes nor computed twice.
 """
 
 import math
@@ -16,7 +16,7 @@ from trainer.false_negatives import FalseNegatives
 # Far above the smallest normal float32, 1e-38, below which a probability has lost its digits or is 0.
 _SMALLEST_PROBABILITY = 1e-30
 
-# The softmax of one block beside the matrix products of another.
+# On CPUs: the softmax of one block beside the matrix products of another.
 _BLOCKS_AT_ONCE = 2
 
 
@@ -35,7 +35,16 @@ def choose_block_rows(rows: int, columns: int, maximum_mib: float) -> int:
     fitting = int(maximum_mib * 2**20 / 4 / columns)
     if fitting >= rows:
         return rows
-    return math.ceil(rows / math.ceil(rows / max(1, fitting // _BLOCKS_AT_ONCE)))
+    return math.ceil(rows / math.ceil(rows / max(1, fitting // _blocks_at_once())))
+
+
+def _has_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def _blocks_at_once() -> int:
+    # A GPU takes one operation after the other.
+    return 1 if _has_gpu() else _BLOCKS_AT_ONCE
 
 
 def streamed_cross_entropy(
@@ -127,12 +136,16 @@ def _softmax(logits: tf.Tensor, own: tf.Tensor, masked: tf.Tensor) -> tuple[tf.T
         log_sum = tf.reduce_max(logits, axis=1) - tf.math.log(tf.reduce_max(probabilities, axis=1))
         return log_sum - tf.gather(logits, own, batch_dims=1)
 
-    # The two maxima cost as much as the softmax: they are for a row whose own item has next to no share.
-    loss = tf.cond(
-        tf.reduce_min(own_probability) > _SMALLEST_PROBABILITY,
-        lambda: -tf.math.log(own_probability),
-        from_largest,
-    )
+    if _has_gpu():
+        # The host would wait for the condition.
+        loss = from_largest()
+    else:
+        # The two maxima cost as much as the softmax: they are for a row whose own item has next to no share.
+        loss = tf.cond(
+            tf.reduce_min(own_probability) > _SMALLEST_PROBABILITY,
+            lambda: -tf.math.log(own_probability),
+            from_largest,
+        )
     return loss, probabilities, tf.size(masked, tf.int64)
 
 
@@ -161,6 +174,6 @@ def _sum_over_blocks(
         lambda block, _: block < blocks,
         add_block,
         (0, nothing),
-        parallel_iterations=_BLOCKS_AT_ONCE,
+        parallel_iterations=_blocks_at_once(),
     )
     return [loss_sum, masked, users_gradient.concat(), items_gradient]

@@ -16,7 +16,7 @@ from schemas.errors import ConfigError
 from schemas.features import FeatureSpec
 from trainer.cluster import read_task
 from trainer.config import TrainerConfig, TrainingConfig
-from trainer.run_fn import TrainingFiles, train_and_export
+from trainer.run_fn import UNREAD_VALIDATION, TrainingFiles, train_and_export
 from trainer.strategy import (
     configure_devices,
     configure_threads,
@@ -79,6 +79,8 @@ def train_worker(
         WorkerLostError: Another worker is gone; start all again.
     """
     _check(locations, config)
+    if config.training.early_stopping is None and _has_split(locations.examples, VALIDATION_SPLIT):
+        _PROGRESS.info(UNREAD_VALIDATION)
     # First, before anything runs on TensorFlow.
     strategy = _create_strategy(config.training, environment, start_timeout_seconds)
     worker, workers = worker_position(strategy)
@@ -129,6 +131,10 @@ def _create_strategy(
         )
     configure_devices(training)
     return create_strategy(training.replicas)
+
+
+def _has_split(examples: str, split: str) -> bool:
+    return SPLIT_FOLDER.format(split) in storage.list_names(examples)
 
 
 def _fetch_split(examples: str, split: str, scratch: str) -> str:

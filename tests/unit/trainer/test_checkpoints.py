@@ -230,7 +230,10 @@ def test_another_tower_of_ones_own_has_another_key(tmp_path, monkeypatch):
 
 def test_what_does_not_change_the_result_does_not_change_the_key():
     silent = change_training(
-        log_interval_steps=7, checkpoint=CheckpointConfig(directory="elsewhere", interval_steps=3, keep=5)
+        log_interval_steps=7,
+        intra_op_threads=4,
+        inter_op_threads=5,
+        checkpoint=CheckpointConfig(directory="elsewhere", interval_steps=3, keep=5),
     )
     assert make_key(config=silent) == make_key()
 

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from schemas.errors import DataError
+from trainer import input as module
 from trainer.input import distribute_dataset, make_dataset, read_columns
 from trainer.strategy import create_strategy
 
@@ -128,11 +129,26 @@ def ids(dataset, batches):
     return [batch["id"].tolist() for batch in dataset.take(batches).as_numpy_iterator()]
 
 
-@pytest.mark.parametrize("first_step", [1, 4, 5, 11])
-def test_stream_goes_on_after_any_step(first_step):
+# 4 steps an epoch: one gather for each batch, for three of them (and a last, smaller one), and for an epoch.
+@pytest.mark.parametrize("rows_per_gather", [1, 15, 4096])
+@pytest.mark.parametrize("first_step", [1, 3, 4, 6, 11])
+def test_stream_goes_on_after_any_step(first_step, rows_per_gather, monkeypatch):
     columns = {"id": np.arange(23)}
     whole = ids(make_dataset(columns, 5, seed=3), 14)
+    monkeypatch.setattr(module, "_ROWS_PER_GATHER", rows_per_gather)
     assert ids(make_dataset(columns, 5, seed=3, first_step=first_step), 14 - first_step) == whole[first_step:]
+
+
+@pytest.mark.parametrize(("workers", "replicas"), [(1, 2), (2, 3)])
+@pytest.mark.parametrize("first_step", [1, 5, 10])
+def test_stream_of_several_replicas_goes_on_too(first_step, workers, replicas, monkeypatch):
+    columns = {"id": np.arange(103)}
+    # An element has 12 / workers / replicas rows; no step begins where a gather does but every fifth.
+    monkeypatch.setattr(module, "_ROWS_PER_GATHER", 5 * 12 // workers // replicas)
+    options = {"seed": 3, "worker": workers - 1, "workers": workers, "replicas_per_worker": replicas}
+    whole = ids(make_dataset(columns, 12, **options), 20 * replicas)
+    later = make_dataset(columns, 12, first_step=first_step, **options)
+    assert ids(later, (20 - first_step) * replicas) == whole[first_step * replicas :]
 
 
 def test_workers_share_every_global_batch():
@@ -148,9 +164,13 @@ def test_workers_share_every_global_batch():
     assert [elements[i] + elements[i + 1] for i in range(0, 12, 2)] == parts[1]
 
 
-def test_distributed_dataset_gives_the_replica_its_rows():
+@pytest.mark.parametrize("gpu", [False, True])
+def test_distributed_dataset_gives_the_replica_its_rows(gpu, monkeypatch):
     columns = {"id": np.arange(50)}
-    batches = iter(distribute_dataset(create_strategy(1), columns, 12, seed=3, first_step=2))
+    strategy = create_strategy(1)
+    # As on one GPU, whose batches are fetched ahead; the replica is the CPU all the same.
+    monkeypatch.setattr(module.tf.config, "list_logical_devices", lambda kind: ["GPU:0"] if gpu else [])
+    batches = iter(distribute_dataset(strategy, columns, 12, seed=3, first_step=2))
     assert [next(batches)["id"].numpy().tolist() for _ in range(6)] == ids(
         make_dataset(columns, 12, seed=3, first_step=2), 6
     )

@@ -8,6 +8,7 @@ from trainer import strategy as module
 from trainer.cluster import WorkerLostError, WorkerTask
 from trainer.config import TrainingConfig
 from trainer.strategy import (
+    configure_devices,
     configure_logical_devices,
     configure_threads,
     create_multi_worker_strategy,
@@ -40,7 +41,9 @@ def test_logical_devices_must_be_set_before_tensorflow_starts():
     ("cores", "settings", "expected"),
     [
         (2, {}, {"intra": 1}),
-        (8, {}, {}),
+        (1, {}, {"intra": 1}),
+        (3, {}, {}),
+        (3, {"inter_op_threads": 5}, {"inter": 5}),
         (2, {"intra_op_threads": 2}, {"intra": 2}),
         (64, {"intra_op_threads": 4, "inter_op_threads": 3}, {"intra": 4, "inter": 3}),
     ],
@@ -60,12 +63,28 @@ def test_threads(cores, settings, expected, monkeypatch):
 
 def test_threads_must_be_set_before_tensorflow_starts(monkeypatch):
     tf.config.list_logical_devices()
-    with pytest.raises(TrainingError, match=r"intra_op_threads: 63 and .*inter_op_threads: None must be set"):
-        configure_threads(TrainingConfig(intra_op_threads=63))
+    for name in ("intra_op_threads", "inter_op_threads"):
+        with pytest.raises(TrainingError, match=rf"training\.{name}: 63 threads must be set before"):
+            configure_threads(TrainingConfig(**{name: 63}))
+    refused = []
+
+    def refuse(threads):
+        refused.append(threads)
+        raise RuntimeError
+
     monkeypatch.setattr(module, "usable_cores", lambda: 2)
-    before = tf.config.threading.get_intra_op_parallelism_threads()
+    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", refuse)
     configure_threads(TrainingConfig())
-    assert tf.config.threading.get_intra_op_parallelism_threads() == before
+    assert refused == [1]
+
+
+def test_devices_are_threads_and_logical_devices(monkeypatch):
+    calls = []
+    monkeypatch.setattr(module, "configure_threads", lambda settings: calls.append(settings))
+    monkeypatch.setattr(module, "configure_logical_devices", lambda replicas: calls.append(replicas))
+    settings = TrainingConfig(replicas=3)
+    configure_devices(settings)
+    assert calls == [settings, 3]
 
 
 def test_more_replicas_than_gpus(monkeypatch):

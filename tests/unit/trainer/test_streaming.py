@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer import streaming
 from trainer.config import LossConfig
 from trainer.false_negatives import BatchKeys, FalseNegatives
 from trainer.streaming import choose_block_rows, streamed_cross_entropy
@@ -88,9 +89,13 @@ def streamed(data, block_rows):
     return loss.numpy(), masked.numpy(), *(gradient.numpy() / 2 for gradient in gradients)
 
 
-@pytest.mark.parametrize("block_rows", [1, 5, 12, ROWS])
+@pytest.mark.parametrize(
+    ("block_rows", "gpu"), [(1, False), (5, False), (12, True), (ROWS, False), (ROWS, True)]
+)
 @pytest.mark.parametrize("scale", [1.0, 60.0])
-def test_blocks_equal_the_plain_loss_and_its_gradients(block_rows, scale):
+def test_blocks_equal_the_plain_loss_and_its_gradients(block_rows, gpu, scale, monkeypatch):
+    # What is computed in another way on a GPU can be computed so on a CPU.
+    monkeypatch.setattr(streaming, "_has_gpu", lambda: gpu)
     # At scale 60 a row's logits differ by hundreds, so that most of their exponentials vanish in float32.
     data = example(seed=1, scale=scale)
     loss, masked, users_gradient, items_gradient = streamed(data, block_rows)
@@ -115,5 +120,11 @@ def test_blocks_equal_the_plain_loss_and_its_gradients(block_rows, scale):
         (10, 2**24, 1.0, 1),  # not even one row fits
     ],
 )
-def test_block_rows(rows, columns, mib, expected):
+def test_block_rows(rows, columns, mib, expected, monkeypatch):
+    monkeypatch.setattr(streaming, "_has_gpu", lambda: False)
     assert choose_block_rows(rows, columns, mib) == expected
+
+
+def test_a_gpu_takes_one_block_at_once(monkeypatch):
+    monkeypatch.setattr(streaming, "_has_gpu", lambda: True)
+    assert choose_block_rows(4096, 4096, 2.0) == 128

@@ -1,6 +1,7 @@
 """What a worker fetches, hands on and leaves behind; the real thing is in tests/integration/trainer."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
+from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ConfigError, TrainingError
 from schemas.features import Feature, FeatureSpec, VocabularyEncoding
 from trainer import training, worker
@@ -102,6 +104,43 @@ def test_the_training_is_given_the_outputs_of_the_steps_before(stand_in, locatio
     assert stand_in.strategy.num_replicas_in_sync == 1
     run(dataclasses.replace(locations, checkpoint_directory=None))
     assert (stand_in.files.validation, stand_in.files.checkpoint_directory) == ([], "")
+
+
+@pytest.mark.parametrize("strategy", ["mirrored", "multi_worker"])
+def test_threads_and_devices_come_before_the_strategy(strategy, stand_in, locations, monkeypatch):
+    calls = []
+
+    def note(name):
+        def call(*args, **kwargs):
+            calls.append(name)
+            return tf.distribute.get_strategy()
+
+        monkeypatch.setattr(worker, name, call)
+
+    configuring = ("configure_devices", "configure_threads")
+    creating = ("create_strategy", "create_multi_worker_strategy", "read_task")
+    for name in configuring + creating:
+        note(name)
+    monkeypatch.setattr(worker, "worker_position", lambda strategy: (0, 1))
+    run(locations, TrainerConfig(training=TrainingConfig(strategy=strategy)))
+    assert (
+        calls
+        == {
+            "mirrored": ["configure_devices", "create_strategy"],
+            "multi_worker": ["configure_threads", "read_task", "create_multi_worker_strategy"],
+        }[strategy]
+    )
+
+
+def test_a_validation_split_that_is_not_read_is_told(stand_in, locations, caplog):
+    Path(locations.examples, "Split-validation").mkdir(parents=True)
+    with caplog.at_level(logging.INFO, logger=PROGRESS_LOGGER):
+        run(locations)
+    assert "The validation split is not read, since training.early_stopping is null." in caplog.messages
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger=PROGRESS_LOGGER):
+        run(locations, TrainerConfig(training=STOPPING))
+    assert not [message for message in caplog.messages if "is not read" in message]
 
 
 def test_the_model_lies_where_the_components_look_for_it(stand_in, locations):
