@@ -146,9 +146,9 @@ def create_on_kubeflow(
 @click.option("--name", help="Only this schedule.")
 @reports_errors
 def show_on_kubeflow(endpoint: Endpoint, name: str | None) -> None:
-    """Show the schedules that were made here."""
+    """Show the schedules that were made here; status 1 if a change of one stopped half way."""
     from pipeline.kubeflow.client import Kubeflow
-    from pipeline.kubeflow.schedule import list_schedules, render_fire_times
+    from pipeline.kubeflow.schedule import check_is_finished, list_schedules, render_fire_times
 
     kubeflow = Kubeflow(endpoint)
     shown = [found for found in list_schedules(kubeflow) if name in (None, found.name)]
@@ -163,6 +163,7 @@ def show_on_kubeflow(endpoint: Endpoint, name: str | None) -> None:
             now = datetime.now(UTC)
             for text in render_fire_times(found.cron, found.timezone, found.timezone, now, _FIRE_TIMES):
                 click.echo(f"  {text}")
+    check_is_finished(shown)
 
 
 @kubeflow_group.command("pause")

@@ -3,6 +3,7 @@
 The API has no call that changes a recurring run, so a change is a new one: created disabled, then the old
 one disabled, the new one enabled, the old one deleted. After a failure anywhere in between, the same call
 again finds what is there and goes on. Ours are known by the hash of their definition in the description.
+Between disabling and enabling lies a moment with none enabled; `pipeline.kubeflow.switch` keeps it short.
 
 Two facts of the server (robfig/cron 1.2 in the API server and in the schedule controller of 2.14-2.17):
 an expression of five fields is read as second, minute, hour, day of month, month, so that "0 3 * * *" would
@@ -32,6 +33,7 @@ from pipeline.cron import (
     translate_zone,
 )
 from pipeline.kubeflow.client import Kubeflow, KubeflowError
+from pipeline.kubeflow.switch import set_enabled, switch
 from pipeline.kubeflow.upload import PipelineVersion
 from schemas.contract import PROGRESS_LOGGER
 
@@ -134,8 +136,8 @@ def apply_schedule(
         The schedule.
 
     Raises:
-        KubeflowError: A call failed. At most one schedule of the name is enabled then, and the same call
-            again finishes the change.
+        KubeflowError: A call failed. Exactly one schedule of the name is enabled then, unless the message
+            says otherwise; the same call again finishes the change.
     """
     definition = _hash_definition(version, request)
     existing = _find_named(kubeflow, request.name)
@@ -148,20 +150,15 @@ def apply_schedule(
         _progress.info("Schedule %s is as asked for: nothing to do", request.name)
         return kept
 
-    running = [found for found in old if found.enabled]
-    try:
-        for found in running:
-            _set_enabled(kubeflow, found, False, may_be_gone=True)
-        if not kept.enabled:
-            _set_enabled(kubeflow, kept, True)
-    except (KubeflowError, KeyboardInterrupt) as error:
-        if kept.enabled:
-            raise
-        outcome = _roll_back(kubeflow, kept, running)
-        if isinstance(error, KubeflowError):
-            raise KubeflowError(f"{error} ({outcome})", error.status) from None
-        _progress.info("Schedule %s: interrupted; %s", request.name, outcome)
-        raise
+    if not kept.enabled:
+        switch(
+            kubeflow,
+            f"the schedule {request.name}",
+            new=kept.schedule_id,
+            # An earlier failure may have left one running that the server lists as disabled.
+            others=[found.schedule_id for found in old],
+            fallback=next((found.schedule_id for found in old if found.enabled), None),
+        )
     for found in old:
         _delete(kubeflow, found)
     _progress.info("Schedule %s is set%s", request.name, f", {len(old)} replaced" if old else "")
@@ -202,6 +199,24 @@ def pick_schedules(schedules: Sequence[Schedule], name: str | None) -> list[Sche
     return [found for found in schedules if name in (None, found.name)]
 
 
+def check_is_finished(schedules: Sequence[Schedule]) -> None:
+    """Refuse schedules that a change has left without an enabled version.
+
+    Args:
+        schedules: Ours.
+
+    Raises:
+        KubeflowError: There are several of one name, and none of them is enabled.
+    """
+    for name in sorted({found.name for found in schedules}):
+        versions = [found for found in schedules if found.name == name]
+        if len(versions) > 1 and not any(found.enabled for found in versions):
+            raise KubeflowError(
+                f"{name}: a change did not finish, and no version of it is enabled:"
+                " run `dssm schedule kubeflow create` again."
+            )
+
+
 def pause_schedule(kubeflow: Kubeflow, schedules: Sequence[Schedule]) -> None:
     """Stop schedules from starting runs; runs that go on are left alone.
 
@@ -214,7 +229,7 @@ def pause_schedule(kubeflow: Kubeflow, schedules: Sequence[Schedule]) -> None:
     """
     for found in schedules:
         if found.enabled:
-            _set_enabled(kubeflow, found, False)
+            set_enabled(kubeflow, f"the schedule {found.name}", found.schedule_id, False)
 
 
 def resume_schedule(kubeflow: Kubeflow, schedules: Sequence[Schedule]) -> None:
@@ -229,13 +244,9 @@ def resume_schedule(kubeflow: Kubeflow, schedules: Sequence[Schedule]) -> None:
     """
     if any(found.enabled for found in schedules):
         return
-    if len(schedules) > 1:
-        raise KubeflowError(
-            f"Schedule {schedules[0].name} has {len(schedules)} versions after a change that did not finish:"
-            " run `dssm schedule kubeflow create` again."
-        )
+    check_is_finished(schedules)
     for found in schedules:
-        _set_enabled(kubeflow, found, True)
+        set_enabled(kubeflow, f"the schedule {found.name}", found.schedule_id, True)
 
 
 def remove_schedule(kubeflow: Kubeflow, schedules: Sequence[Schedule]) -> None:
@@ -347,17 +358,6 @@ def _create_disabled(
     )
 
 
-def _set_enabled(kubeflow: Kubeflow, schedule: Schedule, enabled: bool, *, may_be_gone: bool = False) -> None:
-    client = kubeflow.client
-    verb = "enable" if enabled else "disable"
-    method = client.enable_recurring_run if enabled else client.disable_recurring_run
-    try:
-        kubeflow.call(f"{verb} the schedule {schedule.name}", method, schedule.schedule_id)
-    except KubeflowError as error:
-        if not (may_be_gone and error.status == _NOT_FOUND):
-            raise
-
-
 def _delete(kubeflow: Kubeflow, schedule: Schedule) -> None:
     try:
         kubeflow.call(
@@ -368,16 +368,3 @@ def _delete(kubeflow: Kubeflow, schedule: Schedule) -> None:
     except KubeflowError as error:
         if error.status != _NOT_FOUND:
             raise
-
-
-def _roll_back(kubeflow: Kubeflow, new: Schedule, running: Sequence[Schedule]) -> str:
-    """Enable the old one again, only once the new one is known to be disabled: both would run otherwise."""
-    outcome = "no schedule is enabled now: run the command again"
-    if running:
-        try:
-            _set_enabled(kubeflow, new, False)
-            _set_enabled(kubeflow, running[0], True)
-            outcome = "the old schedule is left enabled: run the command again"
-        except KubeflowError:
-            outcome = "it is not known which schedule is enabled, at most one is: run the command again"
-    return outcome
