@@ -13,6 +13,7 @@ import contextlib
 import datetime
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -289,12 +290,13 @@ def copy_tree(source: str | Path, target: str | Path) -> None:
         place = f"{target_path}/{name}"
         if not is_remote(target):
             Path(place).parent.mkdir(parents=True, exist_ok=True)
-        pafs.copy_files(
-            f"{source_path}/{name}",
-            place,
-            source_filesystem=source_filesystem,
-            destination_filesystem=target_filesystem,
-        )
+        # Not with pyarrow's copy_files: it waits in pyarrow's own threads for work that is queued behind
+        # it there, and eight copies at once wait for each other for ever.
+        with (
+            source_filesystem.open_input_stream(f"{source_path}/{name}", compression=None) as read,
+            target_filesystem.open_output_stream(place, compression=None) as written,
+        ):
+            shutil.copyfileobj(read, written, _STREAM_BUFFER_BYTES)
 
     with _explaining(f"copy {source} to", target, also=source), ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
         # The list makes the first failure surface here.

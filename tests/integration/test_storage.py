@@ -3,25 +3,20 @@
 import datetime
 import gzip
 import json
-import logging
 import socket
 import subprocess
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
 import yaml
-from moto.server import ThreadedMotoServer
 
 from components.tower_pusher import object_store
 from components.tower_pusher.logic import PushInputs, check_writable, push_if_blessed, push_release
@@ -51,51 +46,6 @@ for name in ("write_bytes", "copy_tree", "delete_file", "delete_tree"):
 names = ("model", "index", "report", "schema", "transform", "statistics")
 push_release(PushInputs(*(base / name for name in names)), serving, run_id="killed")
 """
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def environment(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "something")
-    return monkeypatch
-
-
-class Bucket:
-    """A bucket as another program sees it."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.name = f"b-{uuid.uuid4().hex}"
-        self.uri = f"s3://{self.name}"
-        self._client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-        self._client.create_bucket(Bucket=self.name)
-
-    def keys(self, prefix: str = "") -> list[str]:
-        """Every object but the empty entries for folders."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        return sorted(key for key in keys if not key.endswith("/"))
-
-    def read(self, key: str) -> bytes:
-        return self._client.get_object(Bucket=self.name, Key=key)["Body"].read()
-
-
-@pytest.fixture
-def bucket(endpoint: str, environment: pytest.MonkeyPatch) -> Bucket:
-    return Bucket(endpoint)
 
 
 def write_inputs(base: Path, model_id: str) -> PushInputs:
@@ -136,7 +86,7 @@ def check_whole(serving: str, version: int) -> None:
     assert {folder.name for folder in folders} == {str(version)}
 
 
-def test_files_go_out_and_come_back_as_they_are(bucket: Bucket, tmp_path: Path) -> None:
+def test_files_go_out_and_come_back_as_they_are(bucket: Any, tmp_path: Path) -> None:
     folder = f"{bucket.uri}/a b/50%25"
     storage.write_bytes(f"{folder}/x.gz", b"123")
     storage.write_bytes(f"{folder}/x.gz", b"12")
@@ -173,6 +123,27 @@ def test_files_go_out_and_come_back_as_they_are(bucket: Bucket, tmp_path: Path) 
         storage.read_bytes(f"{folder}/x.gz")
 
 
+COPY_THERE_AND_BACK = """
+import sys
+from schemas import storage
+source, remote, back = sys.argv[1:]
+storage.copy_tree(source, remote)
+storage.copy_tree(remote, back)
+"""
+
+
+def test_more_files_than_copies_at_once(bucket: Any, tmp_path: Path) -> None:
+    """In a process of its own, since copies that wait for each other in pyarrow never end."""
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.mkdir()
+    for number in range(40):
+        (source / f"{number:02}").write_text(f"file {number}")
+    command = [sys.executable, "-c", COPY_THERE_AND_BACK, str(source), f"{bucket.uri}/tree", str(back)]
+    subprocess.run(command, timeout=60, check=True)
+    assert bucket.keys() == [f"tree/{number:02}" for number in range(40)]
+    assert [file.read_text() for file in sorted(back.iterdir())] == [f"file {n}" for n in range(40)]
+
+
 def test_a_missing_bucket_is_named(environment: pytest.MonkeyPatch, endpoint: str, tmp_path: Path) -> None:
     match = rf"There is no bucket 'no-such-bucket' at {endpoint}: create it"
     with pytest.raises(StorageError, match=match):
@@ -188,9 +159,7 @@ def test_a_missing_bucket_is_named(environment: pytest.MonkeyPatch, endpoint: st
         storage.copy_tree(tmp_path, "s3://no-such-bucket/a")
 
 
-def test_refused_credentials_are_named(
-    bucket: Bucket, environment: pytest.MonkeyPatch, endpoint: str
-) -> None:
+def test_refused_credentials_are_named(bucket: Any, environment: pytest.MonkeyPatch, endpoint: str) -> None:
     storage.write_bytes(f"{bucket.uri}/a", b"1")
     requests.post(f"{endpoint}/moto-api/reset-auth", data="0", timeout=10)
     try:
@@ -248,7 +217,7 @@ def test_a_server_that_does_not_answer_is_given_up(environment: pytest.MonkeyPat
     assert time.monotonic() - start < 15
 
 
-def test_a_release_is_pushed_found_and_copied_once(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_release_is_pushed_found_and_copied_once(bucket: Any, tmp_path: Path) -> None:
     serving = f"{bucket.uri}/serving"
     check_writable(serving)
     assert bucket.keys() == []
@@ -288,7 +257,7 @@ def test_a_release_is_pushed_found_and_copied_once(bucket: Bucket, tmp_path: Pat
         read_latest_release(serving, cache)
 
 
-def test_the_state_is_copied_for_the_next_training_alone(bucket: Bucket, tmp_path: Path) -> None:
+def test_the_state_is_copied_for_the_next_training_alone(bucket: Any, tmp_path: Path) -> None:
     serving = f"{bucket.uri}/serving"
     assert copy_latest_state(serving, tmp_path / "state") is None
     for model_id in ("a", "b"):
@@ -305,7 +274,7 @@ def test_the_state_is_copied_for_the_next_training_alone(bucket: Bucket, tmp_pat
         copy_latest_state(serving, tmp_path / "again")
 
 
-def test_the_same_model_is_pushed_once(bucket: Bucket, tmp_path: Path) -> None:
+def test_the_same_model_is_pushed_once(bucket: Any, tmp_path: Path) -> None:
     serving, blessing = f"{bucket.uri}/serving", bless(tmp_path / "blessing")
     inputs = write_inputs(tmp_path / "a", "a")
     results = []
@@ -321,9 +290,7 @@ def test_the_same_model_is_pushed_once(bucket: Bucket, tmp_path: Path) -> None:
     assert push_if_blessed(inputs, blessing, serving, "run-3", tmp_path / "out").version == 3
 
 
-def test_killed_before_each_operation(
-    bucket: Bucket, tmp_path: Path, environment: pytest.MonkeyPatch
-) -> None:
+def test_killed_before_each_operation(bucket: Any, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
     old = write_inputs(tmp_path / "old", "old")
     write_inputs(tmp_path / "new", "new")
     latest = []
@@ -364,7 +331,7 @@ def test_killed_before_each_operation(
 
 
 def test_a_failed_push_takes_back_what_it_uploaded(
-    bucket: Bucket, tmp_path: Path, environment: pytest.MonkeyPatch
+    bucket: Any, tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:
     serving = f"{bucket.uri}/serving"
     push_release(write_inputs(tmp_path / "a", "a"), serving, run_id="first")
@@ -392,7 +359,7 @@ def test_a_failed_push_takes_back_what_it_uploaded(
 
 
 def test_a_pusher_taken_for_dead_does_not_commit(
-    bucket: Bucket, tmp_path: Path, environment: pytest.MonkeyPatch
+    bucket: Any, tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:
     serving = f"{bucket.uri}/serving"
     inputs = write_inputs(tmp_path / "a", "a")
@@ -412,7 +379,7 @@ def test_a_pusher_taken_for_dead_does_not_commit(
 
 
 def test_of_two_claims_on_a_version_none_wins(
-    bucket: Bucket, tmp_path: Path, environment: pytest.MonkeyPatch
+    bucket: Any, tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:
     serving = f"{bucket.uri}/serving"
     real = storage.write_bytes
@@ -428,7 +395,7 @@ def test_of_two_claims_on_a_version_none_wins(
     assert bucket.keys("serving/releases/1") == ["serving/releases/1/.claim-other"]
 
 
-def test_pushers_at_the_same_time_get_different_versions(bucket: Bucket, tmp_path: Path) -> None:
+def test_pushers_at_the_same_time_get_different_versions(bucket: Any, tmp_path: Path) -> None:
     serving = f"{bucket.uri}/serving"
     versions: list[int] = []
 
@@ -489,7 +456,7 @@ def read_records(file: Path) -> list[bytes]:
     ]
 
 
-def test_ingest_reads_from_the_store_what_it_reads_from_disk(bucket: Bucket, tmp_path: Path) -> None:
+def test_ingest_reads_from_the_store_what_it_reads_from_disk(bucket: Any, tmp_path: Path) -> None:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -528,7 +495,7 @@ def test_ingest_reads_from_the_store_what_it_reads_from_disk(bucket: Bucket, tmp
         run_ingest(lambda: None, spec, IngestConfig(), f"{bucket.uri}/other", "", "", "")
 
 
-def test_ingest_reads_a_glob_of_daily_logs_from_the_store(bucket: Bucket, tmp_path: Path) -> None:
+def test_ingest_reads_a_glob_of_daily_logs_from_the_store(bucket: Any, tmp_path: Path) -> None:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -574,7 +541,7 @@ def test_ingest_reads_a_glob_of_daily_logs_from_the_store(bucket: Bucket, tmp_pa
         fingerprint_inputs(spec, f"{bucket.uri}/data", window)
 
 
-def test_recommend_reads_tables_and_release_from_the_store(bucket: Bucket, tmp_path: Path) -> None:
+def test_recommend_reads_tables_and_release_from_the_store(bucket: Any, tmp_path: Path) -> None:
     import tensorflow as tf
 
     from pipeline.config import load_config

@@ -80,6 +80,8 @@ class KfpRun:
     run_id: str
     parameters: Mapping[str, Any]
     """Those given when the run is created."""
+    secrets: Mapping[str, Mapping[str, str]]
+    """Kubernetes secrets, by name and key."""
     pipeline_root: str | None = None
     """That of the run's runtime config; the driver does not read the pipeline's own."""
     tasks_in_2_14_form: Collection[str] = ()
@@ -228,6 +230,9 @@ class KfpRun:
         for entry in executors[label].get("fieldPathAsEnv", ()):
             assert entry["fieldPath"] == "metadata.labels['pipeline/runid']"
             environment[entry["name"]] = self.run_id
+        for secret in executors[label].get("secretAsEnv", ()):
+            content = self.secrets[secret["secretNameParameter"]["runtimeValue"]["constant"]]
+            environment |= {key["envVar"]: content[key["secretKey"]] for key in secret["keyToEnv"]}
         return environment
 
     def _check_tree(self, tree: Path, before: Mapping[Path, bytes], outputs: list[Path]) -> None:
@@ -307,6 +312,7 @@ class Kfp:
     """Starts runs that share an object store."""
 
     directory: Path
+    secrets: Mapping[str, Mapping[str, str]]
 
     @property
     def store(self) -> ObjectStore:
@@ -316,11 +322,11 @@ class Kfp:
         """Run it with the root that `dssm submit` takes from the compiled file."""
         root = read_compiled(text, run_id).pipeline_root
         return KfpRun(
-            text, self.directory / run_id, self.store, run_id, parameters, root, **options
+            text, self.directory / run_id, self.store, run_id, parameters, self.secrets, root, **options
         ).execute()
 
 
 @pytest.fixture(scope="module")
 def kfp(tmp_path_factory: pytest.TempPathFactory) -> Kfp:
     """Return an empty installation of the stand-in."""
-    return Kfp(tmp_path_factory.mktemp("kfp"))
+    return Kfp(tmp_path_factory.mktemp("kfp"), {"s3": {"key": "somebody", "secret": "something"}})

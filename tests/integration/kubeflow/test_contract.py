@@ -1,8 +1,10 @@
-"""The compiled pipeline, each task alone in a directory tree as KFP's launcher leaves it, to a release."""
+"""The compiled pipeline, each task alone in a directory tree as KFP's launcher leaves it, to a release.
+
+Tables, releases and checkpoints are on an S3 server, as docs/kubeflow.md has them.
+"""
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ pytestmark = pytest.mark.e2e
 SMALL = (
     "kubeflow.image=example/dssm:test",
     "kubeflow.pipeline_root=s3://bucket/pipelines",
+    "kubeflow.secrets=[{name: s3, environment: {AWS_ACCESS_KEY_ID: key, AWS_SECRET_ACCESS_KEY: secret}}]",
     # Where so little training beats popularity by far.
     "evaluation.blessing_metric=ndcg_at_10",
     "evaluation.blessing_minimum=0.0",
@@ -29,9 +32,10 @@ COMPILE_LIMIT_SECONDS = 30
 
 
 @pytest.fixture(scope="module")
-def compiled(workspace, tmp_path_factory):
+def compiled(workspace, tmp_path_factory, endpoint):
     file = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
-    options = [part for override in SMALL for part in ("--set", override)]
+    server = f"kubeflow.environment={{AWS_ENDPOINT_URL_S3: {endpoint!r}, AWS_EC2_METADATA_DISABLED: 'true'}}"
+    options = [part for override in (*SMALL, server) for part in ("--set", override)]
     start = time.monotonic()
     completed = workspace.dssm("compile", *options, "--output", str(file))
     assert completed.returncode == 0, completed.stderr
@@ -40,11 +44,12 @@ def compiled(workspace, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(kfp, compiled, workspace, tmp_path_factory):
-    serving = tmp_path_factory.mktemp("first") / "serving"
+def finished(kfp, compiled, workspace, module_bucket):
+    for table in (workspace.directory / "data").iterdir():
+        module_bucket.write(f"tables/{table.name}", table.read_bytes())
     parameters = {
-        "data_directory": str(workspace.directory / "data"), "serving_directory": str(serving), "epochs": 4,
-        "window_last_days": 18, "checkpoint_directory": str(serving.parent / "checkpoints"),
+        "data_directory": f"{module_bucket.uri}/tables", "serving_directory": f"{module_bucket.uri}/releases",
+        "epochs": 4, "window_last_days": 18, "checkpoint_directory": f"{module_bucket.uri}/checkpoints",
     }  # fmt: skip
     return kfp.run(
         compiled,
@@ -55,11 +60,12 @@ def finished(kfp, compiled, workspace, tmp_path_factory):
     )
 
 
-def read_manifest(run):
-    """Read the newest release's manifest."""
-    releases = Path(run.values["serving_directory"]) / "releases"
-    newest = max(int(manifest.parent.name) for manifest in releases.glob("*/manifest.json"))
-    return json.loads((releases / str(newest) / "manifest.json").read_text())
+def read_manifest(bucket, version):
+    """Read the newest release's manifest, and see that it is the one of the version."""
+    manifests = [key for key in bucket.keys("releases/releases/") if key.endswith("/manifest.json")]
+    newest = max(manifests, key=lambda key: int(key.split("/")[-2]))
+    assert newest == f"releases/releases/{version}/manifest.json"
+    return json.loads(bucket.read(newest))
 
 
 def read_model(run, kfp):
@@ -67,9 +73,9 @@ def read_model(run, kfp):
     return json.loads((kfp.store.locate(uri) / "Format-Serving/model.json").read_text())
 
 
-def test_every_task_runs_alone_to_a_pushed_release(finished, kfp):
+def test_every_task_runs_alone_to_a_pushed_release(finished, kfp, module_bucket):
     assert len(finished.records) == 10
-    manifest = read_manifest(finished)
+    manifest = read_manifest(module_bucket, 1)
     assert manifest["run_id"] == "run-1"
     assert manifest["model_id"] == read_model(finished, kfp)["model_id"]
     pushed = finished.artifacts["TowerPusher", "pushed_release"]["metadata"]
@@ -83,10 +89,9 @@ def test_run_parameters_reach_the_tasks(finished, kfp):
     assert finished.artifacts["InteractionIngest", "examples"]["metadata"]["window_from"] == "2024-01-03"
 
 
-def test_checkpoints_are_written_where_the_run_says_and_go_with_the_training(finished):
-    checkpoints = Path(finished.values["checkpoint_directory"])
-    assert checkpoints.is_dir()
-    assert not [path for path in checkpoints.rglob("*") if path.is_file()]
+def test_checkpoints_are_written_where_the_run_says_and_go_with_the_training(finished, module_bucket):
+    assert any(key.endswith("/complete.json") for key in module_bucket.keys_ever("checkpoints/"))
+    assert module_bucket.keys("checkpoints/") == []
 
 
 def test_task_killed_in_its_first_attempt_is_retried(finished):
@@ -102,14 +107,14 @@ def test_logs_show_progress_and_no_traceback(finished):
         assert "Traceback" not in record.log, name
 
 
-def test_same_spec_with_other_parameters(finished, kfp, compiled):
-    first = read_manifest(finished)
+def test_same_spec_with_other_parameters(finished, kfp, compiled, module_bucket):
+    first = read_manifest(module_bucket, 1)
     taken_over = {key: value for key, value in finished.artifacts.items() if key[0] not in AFFECTED}
     parameters = {**finished.parameters, "epochs": 2, "checkpoint_directory": ""}
     run = kfp.run(compiled, "run-2", parameters, artifacts=taken_over)
     assert set(run.records) == set(AFFECTED)
     assert read_model(run, kfp)["epochs"] == 2
-    manifest = read_manifest(run)
+    manifest = read_manifest(module_bucket, 2)
     assert (manifest["run_id"], manifest["version"]) == ("run-2", 2)
     assert manifest["model_id"] != first["model_id"]
     # In a pod of its own, from the state of the release that the first run pushed.

@@ -8,14 +8,11 @@ import subprocess
 import sys
 import textwrap
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 pytestmark = pytest.mark.integration
 
@@ -177,27 +174,7 @@ def test_killed_at_several_points(tmp_path: Path, mode: str) -> None:
             np.testing.assert_array_equal(whole[name], resumed[name], err_msg=name)
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "something")
-    name = f"b-{uuid.uuid4().hex}"
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1").create_bucket(
-        Bucket=name
-    )
-    yield f"s3://{name}/checkpoints"
-    server.stop()
-
-
-def test_checkpoints_in_an_object_store(bucket: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_checkpoints_in_an_object_store(bucket: Any, caplog: pytest.LogCaptureFixture) -> None:
     import tensorflow as tf
 
     from schemas import storage
@@ -205,19 +182,20 @@ def test_checkpoints_in_an_object_store(bucket: str, caplog: pytest.LogCaptureFi
     from trainer.checkpoints import Checkpoints, Progress
     from trainer.config import CheckpointConfig
 
-    opened = Checkpoints(bucket, CheckpointConfig(keep=2))
+    folder = f"{bucket.uri}/checkpoints"
+    opened = Checkpoints(folder, CheckpointConfig(keep=2))
     assert opened.find_newest() is None
     for step in (1, 2, 3):
         opened.write(Progress(step=step), [tf.Variable([step, step + 1])])
-    assert storage.list_names(bucket) == ["fit-000000000002", "fit-000000000003"]
+    assert storage.list_names(folder) == ["fit-000000000002", "fit-000000000003"]
     # An upload that broke off: the objects before the last one are there.
-    storage.delete_file(f"{bucket}/fit-000000000003/complete.json")
+    storage.delete_file(f"{folder}/fit-000000000003/complete.json")
     with caplog.at_level(logging.WARNING, logger=PROGRESS_LOGGER):
-        found = Checkpoints(bucket, CheckpointConfig()).find_newest()
+        found = Checkpoints(folder, CheckpointConfig()).find_newest()
     assert "no complete.json" in caplog.text
     assert found is not None
     variable = tf.Variable([0, 0])
     found.restore([variable])
     assert (found.progress.step, variable.numpy().tolist()) == (2, [2, 3])
     opened.delete_all()
-    assert storage.list_files(bucket) == {}
+    assert storage.list_files(folder) == {}
