@@ -19,7 +19,7 @@ from pipeline.config import PipelineConfig
 from pipeline.parameters import RunParameters
 from schemas.contract import EVAL_SPLIT, TRAIN_SPLIT, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
-from schemas.strict_config import to_json
+from schemas.strict_config import to_short_json
 from trainer.preprocessing import preprocessing_fn
 from trainer.run_fn import run_fn
 
@@ -73,7 +73,7 @@ def build_pipeline(
         examples=ingest.outputs["examples"],
         schema=schema.outputs["schema"],
         preprocessing_fn=f"{preprocessing_fn.__module__}.{preprocessing_fn.__name__}",
-        custom_config={"feature_spec": to_json(features)},
+        custom_config={"feature_spec": to_short_json(features)},
         splits_config=_splits_to_transform(config),
         # Each run analyses new data, and StatisticsGen has described them already.
         disable_analyzer_cache=True,

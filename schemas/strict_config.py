@@ -59,8 +59,24 @@ def to_json(config: Any) -> str:
     )
 
 
+def to_short_json(config: Any) -> str:
+    """Serialise a configuration dataclass for a reader of the same version, without what is at its default.
+
+    Kubeflow Pipelines hands all components' parameters over in one argument of a command line, which
+    Linux limits to 128 KiB.
+
+    Args:
+        config: An instance of a pydantic dataclass.
+
+    Returns:
+        JSON with sorted keys, the same text for equal values.
+    """
+    content = TypeAdapter(type(config)).dump_python(config, mode="json", exclude_defaults=True)
+    return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+
+
 def from_json(cls: type[T], text: str) -> T:
-    """Read what `to_json` wrote.
+    """Read what `to_json` or `to_short_json` wrote.
 
     Args:
         cls: The dataclass.

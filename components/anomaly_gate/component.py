@@ -16,7 +16,7 @@ from components.anomaly_gate.logic import check_anomalies
 from components.artifacts import Report
 from schemas.contract import STATISTICS_FILE, TRAIN_SPLIT
 from schemas.features import FeatureSpec
-from schemas.strict_config import from_json, to_json
+from schemas.strict_config import from_json, to_json, to_short_json
 
 
 class AnomalyGateSpec(ComponentSpec):
@@ -104,7 +104,7 @@ class AnomalyGate(base_component.BaseComponent):
             AnomalyGateSpec(
                 anomalies=anomalies,
                 statistics=statistics,
-                feature_spec=to_json(feature_spec),
+                feature_spec=to_short_json(feature_spec),
                 gate_config=to_json(config),
                 serving_directory=serving_directory,
                 run_id=run_id,

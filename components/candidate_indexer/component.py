@@ -16,7 +16,7 @@ from components.artifacts import CandidateIndex, Catalogue
 from components.candidate_indexer.logic import build_index
 from schemas.contract import ITEM_TOWER
 from schemas.features import FeatureSpec
-from schemas.strict_config import from_json, to_json
+from schemas.strict_config import from_json, to_short_json
 
 
 class CandidateIndexerSpec(ComponentSpec):
@@ -73,7 +73,7 @@ class CandidateIndexer(BaseComponent):
             spec=CandidateIndexerSpec(
                 model=model,
                 catalogue=catalogue,
-                feature_spec=to_json(feature_spec),
+                feature_spec=to_short_json(feature_spec),
                 index=Channel(type=CandidateIndex),
             )
         )

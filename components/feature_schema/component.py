@@ -11,7 +11,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components.feature_schema.logic import write_schema
 from schemas.features import FeatureSpec
-from schemas.strict_config import from_json, to_json
+from schemas.strict_config import from_json, to_short_json
 
 
 class FeatureSchemaSpec(ComponentSpec):
@@ -68,7 +68,7 @@ class FeatureSchema(base_component.BaseComponent):
         """
         super().__init__(
             FeatureSchemaSpec(
-                feature_spec=to_json(feature_spec),
+                feature_spec=to_short_json(feature_spec),
                 has_weights=int(has_weights),
                 code_fingerprint=code_fingerprint,
                 schema=Channel(type=standard_artifacts.Schema),

@@ -20,7 +20,7 @@ from components.interaction_ingest.report import summarize
 from components.interaction_ingest.window import parse_window
 from schemas.contract import PROGRESS_LOGGER
 from schemas.features import FeatureSpec
-from schemas.strict_config import from_json, to_json
+from schemas.strict_config import from_json, to_json, to_short_json
 
 _FILES_IN_PROPERTY: Final = 100
 
@@ -154,7 +154,7 @@ class InteractionIngest(BaseBeamComponent):
         """
         super().__init__(
             spec=InteractionIngestSpec(
-                feature_spec=to_json(feature_spec),
+                feature_spec=to_short_json(feature_spec),
                 ingest_config=to_json(dataclasses.replace(config, window=_window_limits(config))),
                 data_directory=data_directory,
                 window_from=window_from,

@@ -17,7 +17,7 @@ from components.retrieval_evaluator.config import EvaluationConfig
 from components.retrieval_evaluator.logic import evaluate_model, write_blessing, write_report
 from schemas.contract import EVAL_SPLIT, TRAIN_SPLIT, USER_TOWER, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
-from schemas.strict_config import from_json, to_json
+from schemas.strict_config import from_json, to_json, to_short_json
 
 
 class RetrievalEvaluatorSpec(ComponentSpec):
@@ -104,7 +104,7 @@ class RetrievalEvaluator(BaseComponent):
                 examples=examples,
                 model=model,
                 index=index,
-                feature_spec=to_json(feature_spec),
+                feature_spec=to_short_json(feature_spec),
                 evaluation_config=to_json(evaluation_config),
                 blessing=Channel(type=standard_artifacts.ModelBlessing),
                 report=Channel(type=Report),

@@ -18,7 +18,7 @@ from components.artifacts import Catalogue
 from components.tower_trainer.logic import compose_custom_config, drop_run_parameters
 from schemas.contract import TRAIN_SPLIT, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
-from schemas.strict_config import to_json
+from schemas.strict_config import to_json, to_short_json
 
 if TYPE_CHECKING:
     from tfx.orchestration.data_types import RuntimeParameter
@@ -141,7 +141,7 @@ class TowerTrainer(BaseComponent):
                 schema=schema,
                 catalogue=catalogue,
                 run_fn=run_fn,
-                feature_spec=to_json(feature_spec),
+                feature_spec=to_short_json(feature_spec),
                 trainer_config=drop_run_parameters(to_json(trainer_config)),
                 epochs=epochs,
                 checkpoint_directory=checkpoint_directory,

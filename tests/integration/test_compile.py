@@ -1,5 +1,6 @@
 """The compiled pipeline: what TFX and our repairs together hand to Kubeflow Pipelines."""
 
+import dataclasses
 import importlib
 import json
 import os
@@ -184,6 +185,20 @@ def test_it_is_quick_and_small(two_compilations) -> None:
     for output, seconds, _ in two_compilations:
         assert seconds < MAX_SECONDS
         assert output.stat().st_size < MAX_BYTES
+
+
+def test_a_hundred_features_fit_in_one_argument_of_the_driver(compiler) -> None:
+    """KFP's driver is given the whole root component in one argument; Linux takes 131,071 bytes."""
+    config = load_config(SHIPPED, ("kubeflow.image=example/dssm:1",))
+    features = config.load_features()
+    further = tuple(
+        dataclasses.replace(features.item_id, name=f"item_attribute_number_{number:03}", role=None)
+        for number in range(100)
+    )
+    wide = dataclasses.replace(features, features=(*features.features, *further))
+    spec = next(yaml.safe_load_all(compiler.compile_pipeline(config, wide)))
+    assert len(spec["root"]["dag"]["tasks"]) == 10
+    assert len(json.dumps(spec["root"], separators=(",", ":"))) < 131_072
 
 
 def test_only_the_output_is_written_and_the_network_is_not_used(two_compilations) -> None:

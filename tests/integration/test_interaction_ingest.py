@@ -33,7 +33,7 @@ from components.interaction_ingest.config import (
 from components.interaction_ingest.files import fingerprint_inputs
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec
-from schemas.strict_config import parse, to_json
+from schemas.strict_config import from_json, parse, to_json
 
 pytestmark = pytest.mark.integration
 
@@ -119,7 +119,7 @@ def ingest(
         beam_pipeline_args=[*beam_options], tmp_dir=str(tmp_path / "tmp"), unique_id="1"
     )
     properties = {**component.exec_properties}
-    assert json.loads(properties["feature_spec"]) == json.loads(to_json(SPEC))
+    assert from_json(FeatureSpec, properties["feature_spec"]) == SPEC
     InteractionIngestExecutor(context).Do({}, {k: [v] for k, v in artifacts.items()}, properties)
     splits = ["train", "validation", "eval"] if config.validation else ["train", "eval"]
     assert artifact_utils.decode_split_names(artifacts["examples"].split_names) == splits

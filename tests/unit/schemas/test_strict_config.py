@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from schemas.config_messages import known_keys
 from schemas.errors import ConfigError
-from schemas.strict_config import STRICT, from_json, parse, to_json
+from schemas.strict_config import STRICT, from_json, parse, to_json, to_short_json
 from schemas.yaml_files import load_yaml, locate, parse_yaml
 
 pytestmark = pytest.mark.unit
@@ -284,6 +284,14 @@ def test_json_round_trip_is_exact_and_equal_for_equal_values() -> None:
     assert text.isascii()
     assert text == to_json(from_json(Car, text))
     assert list(json.loads(text)) == ["colour", "engine", "parts", "shape"]
+
+
+def test_short_json_leaves_out_what_is_at_its_default() -> None:
+    car = Car(engine=Engine(cylinders=6), shape=Circle(kind="circle"), parts=(Part(name="b", size=0),))
+    text = to_short_json(car)
+    assert from_json(Car, text) == car
+    assert text == '{"engine":{"cylinders":6},"parts":[{"name":"b","size":0}]}'
+    assert to_short_json(Car()) == "{}"
 
 
 @pytest.mark.parametrize("text", ["{", "", "{{placeholder}}"])
