@@ -76,7 +76,7 @@ def submit_command(
     if no_wait:
         return
     try:
-        state = follow_run(kubeflow, run_id, poll_seconds)
+        state = follow_run(kubeflow, run_id, compiled.tasks, poll_seconds)
     except KeyboardInterrupt:
         click.echo(f"The run goes on: {link}")
         raise

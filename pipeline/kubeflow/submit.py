@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -86,12 +87,14 @@ def find_experiment(kubeflow: Kubeflow, name: str) -> str:
     return experiment.experiment_id
 
 
-def follow_run(kubeflow: Kubeflow, run_id: str, poll_seconds: float) -> str:
+def follow_run(kubeflow: Kubeflow, run_id: str, tasks: Collection[str], poll_seconds: float) -> str:
     """Wait until a run ends and report every change of its state and of its tasks'.
 
     Args:
         kubeflow: The endpoint.
         run_id: The run.
+        tasks: Ids of the pipeline's tasks. The server also lists the graph itself, and the pods that prepare
+            a task and those of each attempt at it.
         poll_seconds: Pause between two looks at it.
 
     Returns:
@@ -113,7 +116,7 @@ def follow_run(kubeflow: Kubeflow, run_id: str, poll_seconds: float) -> str:
                 raise
             time.sleep(poll_seconds)
             continue
-        _report_changes(run, seen)
+        _report_changes(run, tasks, seen)
         if run.state in _ENDED:
             _report_errors(run)
             return run.state
@@ -132,20 +135,14 @@ def has_succeeded(state: str) -> bool:
     return state == _SUCCEEDED
 
 
-def _list_tasks(run: Any) -> list[Any]:
-    tasks = (run.run_details.task_details if run.run_details else None) or []
-    # Next to each task the server lists the pods that prepare and execute it.
-    return [
-        task
-        for task in tasks
-        if task.display_name and task.display_name != "executor" and not task.display_name.endswith("-driver")
-    ]
+def _list_nodes(run: Any) -> list[Any]:
+    return (run.run_details.task_details if run.run_details else None) or []
 
 
-def _report_changes(run: Any, seen: dict[str, str]) -> None:
+def _report_changes(run: Any, tasks: Collection[str], seen: dict[str, str]) -> None:
     clock = time.strftime("%H:%M:%S")
-    for task in _list_tasks(run):
-        if task.state and seen.get(task.task_id) != task.state:
+    for task in _list_nodes(run):
+        if task.display_name in tasks and task.state and seen.get(task.task_id) != task.state:
             seen[task.task_id] = task.state
             _progress.info("%s  %-24s %s", clock, task.display_name, task.state)
     state = run.state or "PENDING"
@@ -155,10 +152,9 @@ def _report_changes(run: Any, seen: dict[str, str]) -> None:
 
 
 def _report_errors(run: Any) -> None:
-    tasks = (run.run_details.task_details if run.run_details else None) or []
     for name, error in [
         ("run", run.error),
-        *((task.display_name, task.error) for task in tasks if task.state == "FAILED"),
+        *((task.display_name, task.error) for task in _list_nodes(run) if task.state == "FAILED"),
     ]:
         if error and error.message:
             _progress.info("%s: %s", name, " ".join(error.message.split()))

@@ -37,6 +37,8 @@ class CompiledPipeline:
     """Hash of the text, in hex."""
     parameters: dict[str, dict[str, Any]]
     """Type and default of every run parameter by its name."""
+    tasks: frozenset[str] = frozenset()
+    """Ids of its tasks."""
     pipeline_root: str | None = None
     """URI under which it asks for its artifacts to be kept; None for the installation's own."""
 
@@ -71,13 +73,14 @@ def read_compiled(text: str, source: str) -> CompiledPipeline:
     try:
         name = document["pipelineInfo"]["name"]  # type: ignore[index]
         parameters = document["root"].get("inputDefinitions", {}).get("parameters", {})  # type: ignore[index]
+        tasks = frozenset(document["root"].get("dag", {}).get("tasks", {}))  # type: ignore[index]
         root = document.get("defaultPipelineRoot")  # type: ignore[union-attr]
     except (TypeError, KeyError, AttributeError):
         raise KubeflowError(
             f"{source}: expected a compiled pipeline (pipelineInfo, root): write one with `dssm compile`."
         ) from None
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    return CompiledPipeline(text, name, sha256, parameters, str(root) if root else None)
+    return CompiledPipeline(text, name, sha256, parameters, tasks, str(root) if root else None)
 
 
 def choose_pipeline_root(given: str | None, compiled: CompiledPipeline) -> str | None:

@@ -33,7 +33,7 @@ pipelineInfo:
   name: tiny
 schemaVersion: 2.1.0
 root:
-  dag: {tasks: {}}
+  dag: {tasks: {Trainer: {}}}
   inputDefinitions:
     parameters:
       epochs: {parameterType: NUMBER_INTEGER, defaultValue: 3.0}
@@ -352,6 +352,9 @@ RUNNING = {
             {"task_id": "1", "display_name": "root-driver", "state": "SUCCEEDED"},
             {"task_id": "2", "display_name": "Trainer", "state": "RUNNING"},
             {"task_id": "3", "display_name": "executor", "state": "RUNNING"},
+            {"task_id": "4", "display_name": "executor(0)", "state": "FAILED"},
+            {"task_id": "5", "display_name": "root", "state": "RUNNING"},
+            {"task_id": "6", "display_name": "tiny-x7k2p", "state": "RUNNING"},
         ]
     },
 }
