@@ -159,8 +159,14 @@ def apply_schedule(
             others=[found.schedule_id for found in old],
             fallback=next((found.schedule_id for found in old if found.enabled), None),
         )
-    for found in old:
-        _delete(kubeflow, found)
+    try:
+        for found in old:
+            _delete(kubeflow, found)
+    except KubeflowError as error:
+        raise KubeflowError(
+            f"{error} (the new schedule is enabled, and the old one still listed: run the command again)",
+            error.status,
+        ) from None
     _progress.info("Schedule %s is set%s", request.name, f", {len(old)} replaced" if old else "")
     return kept
 

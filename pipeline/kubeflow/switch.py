@@ -110,8 +110,8 @@ class _Switch:
                 if outcome is None and _may_pass(error) and time.monotonic() < deadline:
                     if not is_told:
                         _progress.info(
-                            "%s. No schedule may be enabled until the server answers: trying for %d minutes,"
-                            " leave this running",
+                            "%s. Until the server answers, perhaps no schedule is enabled: trying for"
+                            " %d minutes, leave this running",
                             str(error).rstrip("."),
                             _PATIENCE_SECONDS // 60,
                         )

@@ -1026,6 +1026,22 @@ def test_a_refusal_in_the_middle_is_taken_back_at_once(api: Api, spec: Path) -> 
     assert api.state.enabled() == [old]
 
 
+def test_an_old_one_that_cannot_be_deleted_is_told_beside_the_new_one(api: Api, spec: Path) -> None:
+    schedule(api, spec)
+    change(spec)
+    # Three calls that delete are one with its repetitions.
+    (old,) = api.state.recurring
+    api.state.outage = Outage(f"/recurringruns/{old['recurring_run_id']}", 3, "500")
+    result = schedule(api, spec, cron="0 4 * * *")
+    assert "(the new schedule is enabled, and the old one still listed: run the command again)" in error_of(
+        result
+    )
+    (enabled,) = api.state.enabled()
+    assert enabled["trigger"]["cron_schedule"]["cron"] == "0 0 4 * * *"
+    assert schedule(api, spec, cron="0 4 * * *").exit_code == 0
+    assert_changed(api)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_process_that_is_ended_in_the_middle_puts_the_old_one_back(
     api: Api, spec: Path, number: signal.Signals
