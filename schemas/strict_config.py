@@ -52,11 +52,9 @@ def to_json(config: Any) -> str:
         config: An instance of a pydantic dataclass.
 
     Returns:
-        JSON with sorted keys.
+        JSON as `dump_json` writes it.
     """
-    return json.dumps(
-        TypeAdapter(type(config)).dump_python(config, mode="json"), sort_keys=True, ensure_ascii=True
-    )
+    return dump_json(TypeAdapter(type(config)).dump_python(config, mode="json"))
 
 
 def to_short_json(config: Any) -> str:
@@ -69,10 +67,26 @@ def to_short_json(config: Any) -> str:
         config: An instance of a pydantic dataclass.
 
     Returns:
-        JSON with sorted keys, the same text for equal values.
+        JSON as `dump_json` writes it.
     """
-    content = TypeAdapter(type(config)).dump_python(config, mode="json", exclude_defaults=True)
-    return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return dump_json(TypeAdapter(type(config)).dump_python(config, mode="json", exclude_defaults=True))
+
+
+def dump_json(content: Any) -> str:
+    """Write plain data as JSON in which no template language finds anything.
+
+    A component's parameter is on its way to a container an argument in two pods: Argo, and the driver and
+    the launcher of Kubeflow Pipelines, replace `{{...}}`, and Kubernetes `$(NAME)` and, with `$`, `$$`. None
+    of these can stand outside of JSON's strings, and inside they are written as escapes.
+
+    Args:
+        content: What `json.dumps` takes.
+
+    Returns:
+        ASCII with sorted keys, the same text for equal content.
+    """
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return text.replace("$", r"\u0024").replace("{{", r"{\u007b")
 
 
 def from_json(cls: type[T], text: str) -> T:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 from schemas.errors import ConfigError
+from schemas.strict_config import dump_json
 
 
 def drop_run_parameters(trainer_config: str) -> str:
@@ -18,7 +19,7 @@ def drop_run_parameters(trainer_config: str) -> str:
     settings = json.loads(trainer_config)
     del settings["training"]["epochs"]
     del settings["training"]["checkpoint"]["directory"]
-    return json.dumps(settings, sort_keys=True)
+    return dump_json(settings)
 
 
 def compose_custom_config(

@@ -20,7 +20,10 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipeline.config import PipelineConfig, load_config
+from pipeline.kubeflow.lint import check_spec
 from schemas.errors import ConfigError
+from schemas.features import FeatureSpec
+from schemas.strict_config import from_json
 
 pytestmark = pytest.mark.integration
 
@@ -199,6 +202,26 @@ def test_a_hundred_features_fit_in_one_argument_of_the_driver(compiler) -> None:
     spec = next(yaml.safe_load_all(compiler.compile_pipeline(config, wide)))
     assert len(spec["root"]["dag"]["tasks"]) == 10
     assert len(json.dumps(spec["root"], separators=(",", ":"))) < 131_072
+
+
+def test_data_that_read_like_templates_are_none_in_the_file(compiler) -> None:
+    config = load_config(SHIPPED, ("kubeflow.image=example/dssm:1",))
+    features = config.load_features()
+    prices = dataclasses.replace(
+        features.item_id, name="price", role=None, values=("$", "$$", "$(HOME)", "{{$}}", "{{workflow.name}}")
+    )
+    priced = dataclasses.replace(features, features=(*features.features, prices))
+    text = compiler.compile_pipeline(config, priced)
+    check_spec(text)
+    assert "$$" not in text
+    assert "$(" not in text
+    spec = next(yaml.safe_load_all(text))
+    constants = [
+        task["inputs"]["parameters"]["feature_spec"]["runtimeValue"]["constant"]
+        for task in spec["root"]["dag"]["tasks"].values()
+        if "feature_spec" in task["inputs"].get("parameters", {})
+    ]
+    assert [from_json(FeatureSpec, constant) for constant in constants] == [priced] * 6
 
 
 def test_only_the_output_is_written_and_the_network_is_not_used(two_compilations) -> None:

@@ -6,6 +6,7 @@ for the pod's file system. Results are read from the output file and the output 
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -193,8 +194,10 @@ class KfpRun:
         label = self.spec["components"][name]["executorLabel"]
         container = self.spec["deploymentSpec"]["executors"][label]["container"]
         message = json.dumps(executor_input, ensure_ascii=False)
+        environment = self._environment(container, label, tree)
         command = [
-            argument.replace("{{$}}", message) for argument in container["command"] + container["args"]
+            _expand(argument, environment).replace("{{$}}", _expand(message, environment))
+            for argument in container["command"] + container["args"]
         ]
         assert command[0] == "python"
         before = _list_files(tree)
@@ -202,7 +205,7 @@ class KfpRun:
             process = subprocess.Popen(
                 [sys.executable, *command[1:]],
                 cwd=work,
-                env=self._environment(container, label, tree),
+                env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -268,6 +271,15 @@ class KfpRun:
                     **{property_: _through_metadata(value) for property_, value in metadata.items()},
                 },
             }
+
+
+def _expand(text: str, environment: Mapping[str, str]) -> str:
+    """What the kubelet makes of a container's arguments."""
+
+    def replace(match: re.Match[str]) -> str:
+        return "$" if match[0] == "$$" else environment.get(match[1], match[0])
+
+    return re.sub(r"\$\$|\$\(([^)]*)\)", replace, text)
 
 
 def _mount_path(uri: str) -> str:

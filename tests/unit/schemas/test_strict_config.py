@@ -1,5 +1,6 @@
 import datetime
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -292,6 +293,30 @@ def test_short_json_leaves_out_what_is_at_its_default() -> None:
     assert from_json(Car, text) == car
     assert text == '{"engine":{"cylinders":6},"parts":[{"name":"b","size":0}]}'
     assert to_short_json(Car()) == "{}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "$$",
+        "$(HOME)",
+        "{{$}}",
+        "{{$.inputs.parameters['x']}}",
+        "{{workflow.name}}",
+        "{{{{",
+        "{$",
+        "\\{{",
+        "\\$",
+    ],
+)
+@pytest.mark.parametrize("write", [to_json, to_short_json])
+def test_what_reads_like_a_template_arrives(name: str, write: Callable[[Car], str]) -> None:
+    """Kubernetes makes $ of $$ and a variable's value of $(HOME), Argo and KFP replace {{...}}."""
+    car = Car(parts=(Part(name=name),))
+    text = write(car)
+    assert "$" not in text
+    assert "{{" not in text
+    assert from_json(Car, text) == car
 
 
 @pytest.mark.parametrize("text", ["{", "", "{{placeholder}}"])
