@@ -278,7 +278,7 @@ def copy_tree(source: str | Path, target: str | Path) -> None:
 
     Raises:
         NotFoundError: There is no file in the source.
-        StorageError: A file cannot be read or written; what was copied until then stays.
+        StorageError: A file cannot be read or written; those that were copied whole until then stay.
     """
     source_filesystem, source_path = resolve(source)
     target_filesystem, target_path = resolve(target)
@@ -292,11 +292,16 @@ def copy_tree(source: str | Path, target: str | Path) -> None:
             Path(place).parent.mkdir(parents=True, exist_ok=True)
         # Not with pyarrow's copy_files: it waits in pyarrow's own threads for work that is queued behind
         # it there, and eight copies at once wait for each other for ever.
-        with (
-            source_filesystem.open_input_stream(f"{source_path}/{name}", compression=None) as read,
-            target_filesystem.open_output_stream(place, compression=None) as written,
-        ):
-            shutil.copyfileobj(read, written, _STREAM_BUFFER_BYTES)
+        with source_filesystem.open_input_stream(f"{source_path}/{name}", compression=None) as read:
+            written = target_filesystem.open_output_stream(place, compression=None)
+            try:
+                with written:
+                    shutil.copyfileobj(read, written, _STREAM_BUFFER_BYTES)
+            except (OSError, pa.ArrowException):
+                # Closing what was written so far made it look whole.
+                with contextlib.suppress(OSError, pa.ArrowException):
+                    target_filesystem.delete_file(place)
+                raise
 
     with _explaining(f"copy {source} to", target, also=source), ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
         # The list makes the first failure surface here.

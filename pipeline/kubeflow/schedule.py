@@ -33,11 +33,10 @@ from pipeline.cron import (
     translate_zone,
 )
 from pipeline.kubeflow.client import Kubeflow, KubeflowError
-from pipeline.kubeflow.switch import set_enabled, switch
+from pipeline.kubeflow.switch import delete_recurring_run, set_enabled, switch
 from pipeline.kubeflow.upload import PipelineVersion
 from schemas.contract import PROGRESS_LOGGER
 
-_NOT_FOUND: Final = 404
 _DESCRIPTION: Final = re.compile(
     r"made by `dssm schedule kubeflow`; cron '(?P<cron>[^']*)' in (?P<zone>\S+);"
     r" pipeline sha256:(?P<spec>[0-9a-f]{64}); definition sha256:(?P<definition>[0-9a-f]{64})"
@@ -139,34 +138,26 @@ def apply_schedule(
         KubeflowError: A call failed. Exactly one schedule of the name is enabled then, unless the message
             says otherwise; the same call again finishes the change.
     """
+    what = f"the schedule {request.name}"
     definition = _hash_definition(version, request)
     existing = _find_named(kubeflow, request.name)
-    same = [found for found in existing if found.definition == definition]
-    kept = next((found for found in same if found.enabled), same[0] if same else None)
-    if kept is None:
-        kept = _create_disabled(kubeflow, version, request, sha256, definition)
-    old = [found for found in existing if found != kept]
-    if kept.enabled and not old:
+    kept = next((found for found in existing if found.enabled and found.definition == definition), None)
+    if kept is not None and len(existing) == 1:
         _progress.info("Schedule %s is as asked for: nothing to do", request.name)
         return kept
 
-    if not kept.enabled:
-        switch(
-            kubeflow,
-            f"the schedule {request.name}",
-            new=kept.schedule_id,
-            # An earlier failure may have left one running that the server lists as disabled.
-            others=[found.schedule_id for found in old],
-            fallback=next((found.schedule_id for found in old if found.enabled), None),
-        )
+    if kept is None:
+        kept = _enable(kubeflow, version, request, sha256, definition, existing)
+    old = [found for found in existing if found.schedule_id != kept.schedule_id]
     try:
         for found in old:
-            _delete(kubeflow, found)
+            delete_recurring_run(kubeflow, what, found.schedule_id)
     except KubeflowError as error:
         raise KubeflowError(
-            f"{error} (the new schedule is enabled, and the old one still listed: run the command again)",
+            f"{error} (the one asked for is enabled, and an older one still listed: run the command again)",
             error.status,
         ) from None
+    _settle_with_rivals(kubeflow, kept)
     _progress.info("Schedule %s is set%s", request.name, f", {len(old)} replaced" if old else "")
     return kept
 
@@ -206,20 +197,21 @@ def pick_schedules(schedules: Sequence[Schedule], name: str | None) -> list[Sche
 
 
 def check_is_finished(schedules: Sequence[Schedule]) -> None:
-    """Refuse schedules that a change has left without an enabled version.
+    """Refuse schedules of which a change has left none enabled, or several.
 
     Args:
         schedules: Ours.
 
     Raises:
-        KubeflowError: There are several of one name, and none of them is enabled.
+        KubeflowError: There are several of one name, and not just one of them is enabled.
     """
     for name in sorted({found.name for found in schedules}):
         versions = [found for found in schedules if found.name == name]
-        if len(versions) > 1 and not any(found.enabled for found in versions):
+        enabled = sum(found.enabled for found in versions)
+        if len(versions) > 1 and enabled != 1:
             raise KubeflowError(
-                f"{name}: a change did not finish, and no version of it is enabled:"
-                " run `dssm schedule kubeflow create` again."
+                f"{name}: a change did not finish: of its {len(versions)} versions {enabled or 'none'}"
+                f" {'are' if enabled else 'is'} enabled. Run `dssm schedule kubeflow create` again."
             )
 
 
@@ -266,7 +258,7 @@ def remove_schedule(kubeflow: Kubeflow, schedules: Sequence[Schedule]) -> None:
         KubeflowError: A call failed.
     """
     for found in schedules:
-        _delete(kubeflow, found)
+        delete_recurring_run(kubeflow, f"the schedule {found.name}", found.schedule_id)
 
 
 def render_fire_times(
@@ -364,13 +356,41 @@ def _create_disabled(
     )
 
 
-def _delete(kubeflow: Kubeflow, schedule: Schedule) -> None:
-    try:
-        kubeflow.call(
-            f"delete the schedule {schedule.name}",
-            kubeflow.client.delete_recurring_run,
-            schedule.schedule_id,
+def _enable(
+    kubeflow: Kubeflow,
+    version: PipelineVersion,
+    request: ScheduleRequest,
+    sha256: str,
+    definition: str,
+    existing: Sequence[Schedule],
+) -> Schedule:
+    """Enable what is asked for in the place of what is enabled."""
+    what = f"the schedule {request.name}"
+    if len(existing) == 1 and existing[0].definition == definition:
+        paused = existing[0]
+        switch(kubeflow, what, new=paused.schedule_id, enabled=())
+        return paused
+    created = _create_disabled(kubeflow, version, request, sha256, definition)
+    # Before anything is switched: one that is half deleted can only be deleted, and would stop the switch.
+    for found in existing:
+        if not found.enabled:
+            delete_recurring_run(kubeflow, what, found.schedule_id)
+    enabled = [found.schedule_id for found in existing if found.enabled]
+    switch(kubeflow, what, new=created.schedule_id, enabled=enabled)
+    return created
+
+
+def _settle_with_rivals(kubeflow: Kubeflow, own: Schedule) -> None:
+    """Leave one enabled where somebody else set the same schedule meanwhile: the same one, whoever looks."""
+    enabled = [found for found in _find_named(kubeflow, own.name) if found.enabled]
+    if len(enabled) < 2:
+        return
+    winner = min(found.schedule_id for found in enabled)
+    for found in enabled:
+        if found.schedule_id != winner:
+            delete_recurring_run(kubeflow, f"the schedule {own.name}", found.schedule_id)
+    if winner != own.schedule_id:
+        raise KubeflowError(
+            f"Somebody else set the schedule {own.name} at the same time, and theirs is kept: look with"
+            " `dssm schedule kubeflow status`, and run the command again if yours was meant."
         )
-    except KubeflowError as error:
-        if error.status != _NOT_FOUND:
-            raise

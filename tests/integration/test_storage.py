@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -121,6 +122,24 @@ def test_files_go_out_and_come_back_as_they_are(bucket: Any, tmp_path: Path) -> 
     assert storage.list_names(f"{bucket.uri}/never") == []
     with pytest.raises(storage.NotFoundError, match=r"Cannot read s3://.*/x\.gz"):
         storage.read_bytes(f"{folder}/x.gz")
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_what_breaks_off_is_not_left_as_if_it_were_whole(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_remote: bool
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "broken").write_bytes(b"whole")
+
+    def break_off(read: Any, written: Any, length: int) -> None:
+        written.write(read.read(2))
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(shutil, "copyfileobj", break_off)
+    target = f"{bucket.uri}/tree" if is_remote else tmp_path / "target"
+    with pytest.raises(StorageError, match="Input/output error"):
+        storage.copy_tree(tmp_path / "source", target)
+    assert storage.list_files(target) == {}
 
 
 COPY_THERE_AND_BACK = """
