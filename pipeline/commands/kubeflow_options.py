@@ -176,7 +176,7 @@ def compile_checked(prepared: PipelineConfig, features: FeatureSpec, target: Tar
 
             return compile_for_vertex(prepared, features)
         from pipeline.kubeflow.compiler import compile_pipeline
-        from pipeline.kubeflow.lint import check_spec
+        from pipeline.kubeflow.lint.spec import check_spec
 
         text = compile_pipeline(prepared, features)
         check_spec(text)

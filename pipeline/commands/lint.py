@@ -15,7 +15,7 @@ def lint_command(file: Path) -> None:
 
     Exit status: 0 where nothing was found, 1 with findings.
     """
-    from pipeline.kubeflow.lint import check_spec, render_findings
+    from pipeline.kubeflow.lint.spec import check_spec, render_findings
     from schemas.errors import ConfigError
 
     try:

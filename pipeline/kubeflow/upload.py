@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 from pipeline.kubeflow.client import Kubeflow, KubeflowError
-from pipeline.kubeflow.lint import REMOTE_URI
+from pipeline.kubeflow.lint.importers import REMOTE_URI
 from pipeline.kubeflow.preparation import is_relative
 from pipeline.parameters import LOCATIONS, OPTIONAL_LOCATIONS
 from schemas.contract import PROGRESS_LOGGER

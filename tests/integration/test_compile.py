@@ -20,7 +20,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipeline.config import PipelineConfig, load_config
-from pipeline.kubeflow.lint import check_spec
+from pipeline.kubeflow.lint.spec import check_spec
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec
 from schemas.strict_config import from_json
@@ -246,7 +246,7 @@ def test_nothing_of_this_machine_is_in_the_file(two_compilations) -> None:
 
 
 def test_lint_finds_nothing(two_compilations, rich) -> None:
-    lint = importlib.import_module("pipeline.kubeflow.lint")
+    lint = importlib.import_module("pipeline.kubeflow.lint.spec")
     assert lint.lint_spec(two_compilations[0][0].read_text()) == []
     assert lint.lint_spec(rich[0]) == []
 

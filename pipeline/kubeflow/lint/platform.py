@@ -1,17 +1,35 @@
 """Checks the platform document of a compiled pipeline, which holds its settings for Kubernetes."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.kubeflow.lint_document import IN_EXECUTOR, IN_PLATFORM, Finding, Linter, join, suggest
+from pipeline.kubeflow.lint.document import IN_EXECUTOR, IN_PLATFORM, Linter
+from pipeline.kubeflow.lint.finding import Finding, join, suggest
+from pipeline.kubeflow.lint.mounts import MountLinter
+from pipeline.kubeflow.lint.variables import ENVIRONMENT_NAME, VariableLinter
 
-QUANTITY: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
-ENVIRONMENT_NAME: Final = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 LABEL_VALUE: Final = re.compile(r"([a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?)?")
 FIELD_PATH: Final = re.compile(
     r"metadata\.(name|namespace|uid|(labels|annotations)\['[^']+'\])"
     r"|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?)"
 )
+LONGEST_DEADLINE: Final = 2**31 - 1
+# The messages have these, and no version of the server reads them.
+UNREAD_SETTINGS: Final = {"podAffinity": "pod_affinity", "enabledSharedMemory": "enabled_shared_memory"}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What the platform document says."""
+
+    kubernetes: Mapping[str, Any]
+    """Its part for Kubernetes, as plain data."""
+    settings: Mapping[str, Any]
+    """The settings of each executor label, as plain data."""
+    configs: Mapping[str, Any]
+    """The same, as KubernetesExecutorConfig."""
 
 
 class PlatformLinter(Linter):
@@ -20,15 +38,17 @@ class PlatformLinter(Linter):
     def __init__(self, findings: list[Finding], deployment: Any) -> None:
         super().__init__(findings)
         self._deployment = deployment
+        self._mounts = MountLinter(findings)
+        self._variables = VariableLinter(findings)
 
-    def check(self, platform: dict[str, Any]) -> dict[str, Any]:
+    def check(self, platform: dict[str, Any]) -> Platform:
         """Check the document.
 
         Args:
             platform: The document as plain data.
 
         Returns:
-            The KubernetesExecutorConfig of each executor label.
+            What fits KFP's messages.
         """
         from google.protobuf import json_format
         from kfp.kubernetes import kubernetes_executor_config_pb2
@@ -43,48 +63,45 @@ class PlatformLinter(Linter):
                     join("platforms", name), "KFP knows the platform kubernetes only", "Write kubernetes"
                 )
         kubernetes = platforms.get("kubernetes", {})
-        if not kubernetes.get("deploymentSpec", {}).get("executors") and not kubernetes.get("pipelineConfig"):
-            self.add("platforms.kubernetes", "the platform document sets nothing", "Leave the document out")
-        configs: dict[str, Any] = {}
         executors = kubernetes.get("deploymentSpec", {}).get("executors", {})
-        for label, settings in executors.items():
+        if not executors and not kubernetes.get("pipelineConfig"):
+            self.add("platforms.kubernetes", "the platform document sets nothing", "Leave the document out")
+        settings: dict[str, Any] = {}
+        configs: dict[str, Any] = {}
+        for label, written in executors.items():
             path = join("platforms.kubernetes.deploymentSpec.executors", label)
-            if label not in self._deployment.executors:
-                self.add(
-                    path,
-                    f"there is no executor {label!r}; KFP ignores its settings without a word",
-                    suggest(label, self._deployment.executors, "deploymentSpec.executors has"),
-                )
-            elif self._deployment.executors[label].HasField("importer"):
-                self.add(path, "an importer takes no settings; KFP ignores them", "Leave them out")
-            config = json_format.ParseDict(
-                self.clean(message.DESCRIPTOR, settings, path, IN_EXECUTOR), message()
+            self._check_label(path, label)
+            settings[label] = self.clean(message.DESCRIPTOR, written, path, IN_EXECUTOR)
+            configs[label] = json_format.ParseDict(settings[label], message())
+            self._check_executor_config(path, configs[label])
+        return Platform(kubernetes, settings, configs)
+
+    def _check_label(self, path: str, label: str) -> None:
+        if label not in self._deployment.executors:
+            self.add(
+                path,
+                f"there is no executor {label!r}; KFP ignores its settings without a word",
+                suggest(label, self._deployment.executors, "deploymentSpec.executors has"),
             )
-            configs[label] = config
-            self._check_executor_config(path, config)
-        return configs
+        elif self._deployment.executors[label].HasField("importer"):
+            self.add(path, "an importer takes no settings; KFP ignores them", "Leave them out")
 
     def _check_executor_config(self, path: str, config: Any) -> None:
         if config.image_pull_policy not in ("", "Always", "Never", "IfNotPresent"):
             self.add(
                 f"{path}.imagePullPolicy",
                 f"expected Always, Never or IfNotPresent. Received: {config.image_pull_policy!r}; the task"
-                " fails when"
-                " it starts",
+                " fails when it starts",
                 "Correct the policy",
             )
-        if config.active_deadline_seconds < 0:
-            self.add(
-                f"{path}.activeDeadlineSeconds",
-                "below 0; KFP ignores it without a word",
-                "Write seconds above 0",
-            )
-        if config.security_context.HasField("run_as_user") and config.security_context.run_as_user == 0:
-            self.add(
-                f"{path}.securityContext.runAsUser",
-                "root, and KFP runs every pod with runAsNonRoot; the task fails",
-                "Name another user",
-            )
+        self._check_deadline(f"{path}.activeDeadlineSeconds", config.active_deadline_seconds)
+        for key, field in UNREAD_SETTINGS.items():
+            if field in {found.name for found, _ in config.ListFields()}:
+                self.add(
+                    f"{path}.{key}",
+                    f"no version of KFP reads {key}; it ignores it without a word",
+                    "Leave it out",
+                )
         for key, value in sorted(config.pod_metadata.labels.items()):
             if not LABEL_VALUE.fullmatch(value):
                 self.add(
@@ -93,9 +110,19 @@ class PlatformLinter(Linter):
                     "Write at most 63 letters, digits, '-', '_' and '.'",
                 )
         self._check_sources(path, config)
-        self._check_mounts(path, config)
+        self._mounts.check(path, config)
         for index, toleration in enumerate(config.tolerations):
             self._check_toleration(f"{path}.tolerations[{index}]", toleration)
+
+    def _check_deadline(self, path: str, seconds: int) -> None:
+        if seconds < 0:
+            self.add(path, "below 0; KFP ignores it without a word", "Write seconds above 0")
+        elif seconds > LONGEST_DEADLINE:
+            self.add(
+                path,
+                f"expected at most {LONGEST_DEADLINE}. Received: {seconds}; the pod is refused",
+                "Write fewer seconds, or leave it out",
+            )
 
     def _check_sources(self, path: str, config: Any) -> None:
         sources = (
@@ -118,7 +145,7 @@ class PlatformLinter(Linter):
                             f"no {_camel(key_field)} or no valid envVar; the pod is refused",
                             "Write both",
                         )
-                    self._check_twice(place, pair.env_var, seen)
+                    self._check_name(place, pair.env_var, seen)
         for index, entry in enumerate(config.field_path_as_env):
             inner = f"{path}.fieldPathAsEnv[{index}]"
             if not ENVIRONMENT_NAME.fullmatch(entry.name) or not FIELD_PATH.fullmatch(entry.field_path):
@@ -129,58 +156,18 @@ class PlatformLinter(Linter):
                     f" {entry.name!r} and {entry.field_path!r}; the pod is refused",
                     "Correct them",
                 )
-            self._check_twice(inner, entry.name, seen)
+            self._check_name(inner, entry.name, seen)
         for index, entry in enumerate(config.image_pull_secret):
             if not entry.secret_name and not entry.HasField("secret_name_parameter"):
                 self.add(
                     f"{path}.imagePullSecret[{index}]", "no secretName; the task fails", "Name the secret"
                 )
 
-    def _check_twice(self, path: str, name: str, seen: set[str]) -> None:
+    def _check_name(self, path: str, name: str, seen: set[str]) -> None:
+        self._variables.check_own(path, name)
         if name in seen:
             self.add(path, f"{name} has two sources; the last one wins", "Remove one of them")
         seen.add(name)
-
-    def _check_mounts(self, path: str, config: Any) -> None:
-        mounts: list[tuple[str, str, bool]] = []
-        for kind, entries, name_field in (
-            ("secretAsVolume", config.secret_as_volume, "secret_name"),
-            ("configMapAsVolume", config.config_map_as_volume, "config_map_name"),
-        ):
-            for index, entry in enumerate(entries):
-                has_name = bool(getattr(entry, name_field)) or entry.HasField(f"{name_field}_parameter")
-                mounts.append((f"{path}.{kind}[{index}]", entry.mount_path, has_name))
-        for index, entry in enumerate(config.pvc_mount):
-            has_name = entry.WhichOneof("pvc_reference") is not None or entry.HasField("pvc_name_parameter")
-            mounts.append((f"{path}.pvcMount[{index}]", entry.mount_path, has_name))
-        for kind, volumes, size_field in (
-            ("emptyDirMounts", config.empty_dir_mounts, "size_limit"),
-            ("genericEphemeralVolume", config.generic_ephemeral_volume, "size"),
-        ):
-            for index, entry in enumerate(volumes):
-                mounts.append((f"{path}.{kind}[{index}]", entry.mount_path, bool(entry.volume_name)))
-                size = getattr(entry, size_field)
-                if (size or size_field == "size") and not QUANTITY.fullmatch(size):
-                    self.add(
-                        f"{path}.{kind}[{index}].{_camel(size_field)}",
-                        f"not an amount that Kubernetes reads: {size!r}; the task fails when it starts",
-                        "Write an amount such as 10Gi",
-                    )
-        seen: set[str] = set()
-        for inner, mount_path, has_name in mounts:
-            if not has_name:
-                self.add(inner, "the volume has no name; the task fails when it starts", "Name it")
-            if not mount_path.startswith("/") or ":" in mount_path:
-                self.add(
-                    f"{inner}.mountPath",
-                    f"expected an absolute path without ':'. Received: {mount_path!r}; the pod is refused",
-                    "Correct the path",
-                )
-            elif mount_path in seen:
-                self.add(
-                    f"{inner}.mountPath", f"{mount_path} is mounted twice; the pod is refused", "Remove one"
-                )
-            seen.add(mount_path)
 
     def _check_toleration(self, path: str, toleration: Any) -> None:
         if toleration.HasField("toleration_json"):
@@ -200,14 +187,6 @@ class PlatformLinter(Linter):
             problem = "tolerationSeconds goes with the effect NoExecute only"
         if problem:
             self.add(path, f"{problem}; the pod is refused", "Correct the toleration")
-
-
-def list_platform_variables(config: Any) -> set[str]:
-    """List the environment variables that an executor's settings define."""
-    pairs = [
-        pair for entry in (*config.secret_as_env, *config.config_map_as_env) for pair in entry.key_to_env
-    ]
-    return {pair.env_var for pair in pairs} | {entry.name for entry in config.field_path_as_env}
 
 
 def _camel(name: str) -> str:
