@@ -5,7 +5,9 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+_PLAIN_KEY: Final = re.compile(r"[-@\w]+")
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Finding:
 
 def join(path: str, key: str) -> str:
     """Write the path of a key inside the mapping at `path`."""
-    name = key if re.fullmatch(r"[-@\w]+", key) else f"[{json.dumps(key)}]"
+    name = key if _PLAIN_KEY.fullmatch(key) else f"[{json.dumps(key)}]"
     return f"{path}{'.' if path and name == key else ''}{name}"
 
 

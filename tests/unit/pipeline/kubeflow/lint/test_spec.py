@@ -25,7 +25,7 @@ CONTAINER = "deploymentSpec.executors.Trainer_executor.container"
 SETTINGS = "platforms.kubernetes.deploymentSpec.executors.Trainer_executor"
 
 
-class QuotingDumper(yaml.SafeDumper):
+class QuotingDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
     """Puts every text in quotes, so that it is text to every parser."""
 
 
