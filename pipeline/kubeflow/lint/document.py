@@ -1,6 +1,6 @@
 """Checks a compiled pipeline against the messages that Kubeflow Pipelines parses it into."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pipeline.kubeflow.lint.field_values import describe, fits, hint, is_any_value, normalize
@@ -204,3 +204,23 @@ class Linter:
             )
             return []
         return [normalize(field, value)]
+
+
+def list_texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield every text in plain data, with where it stands.
+
+    Args:
+        value: Mappings, lists and scalars.
+        path: Where the value stands.
+
+    Yields:
+        The path and the text.
+    """
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from list_texts(item, join(path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from list_texts(item, f"{path}[{index}]")
+    elif isinstance(value, str):
+        yield path, value

@@ -1,10 +1,10 @@
 """Checks that what Kubeflow Pipelines passes to a process as one argument fits into one."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.kubeflow.lint.document import Linter
+from pipeline.kubeflow.lint.document import Linter, list_texts
 from pipeline.kubeflow.lint.finding import join
 
 # What Linux takes as one argument: 32 pages, less the zero at its end.
@@ -45,7 +45,8 @@ class SizeLinter(Linter):
         size = measure(part)
         if size <= LONGEST_ARGUMENT:
             return
-        largest = sorted(_list_texts(part, path), key=lambda text: (-text[1], text[0]))[:3]
+        sizes = [(place, measure(text)) for place, text in list_texts(part, path)]
+        largest = sorted(sizes, key=lambda text: (-text[1], text[0]))[:3]
         listed = ", ".join(f"{place} ({length})" for place, length in largest)
         self.add(
             path,
@@ -60,14 +61,3 @@ def measure(part: Any) -> int:
     """Tell how many bytes the server's JSON of a part has, or a few more."""
     text = json.dumps(part, separators=(",", ":"), ensure_ascii=False)
     return len(text.encode()) + 5 * sum(text.count(character) for character in _ESCAPED)
-
-
-def _list_texts(value: Any, path: str) -> Iterator[tuple[str, int]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _list_texts(item, join(path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _list_texts(item, f"{path}[{index}]")
-    elif isinstance(value, str):
-        yield path, measure(value)

@@ -1,9 +1,9 @@
 """Checks the workspace of a run: a volume that is made for it and that its tasks share."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.kubeflow.lint.document import Linter
+from pipeline.kubeflow.lint.document import Linter, list_texts
 from pipeline.kubeflow.lint.finding import join, show, suggest
 from pipeline.kubeflow.lint.placeholders import WORKSPACE_PATH
 from pipeline.kubeflow.lint.quantities import read_quantity
@@ -28,13 +28,14 @@ class WorkspaceLinter(Linter):
         if workspace is not None:
             self._check_workspace(workspace)
             return
-        for path in _list_uses(pipeline, ""):
-            self.add(
-                path,
-                "the driver mounts the run's workspace for this value, and there is none; the pod never"
-                " starts",
-                f"Write {_PATH} with a size, or another path",
-            )
+        for path, text in list_texts(pipeline, ""):
+            if ".runtimeValue." in path and any(use in text for use in _USES):
+                self.add(
+                    path,
+                    "the driver mounts the run's workspace for this value, and there is none; the pod never"
+                    " starts",
+                    f"Write {_PATH} with a size, or another path",
+                )
 
     def _check_workspace(self, workspace: Mapping[str, Any]) -> None:
         if "kubernetes" not in workspace:
@@ -65,14 +66,3 @@ class WorkspaceLinter(Linter):
                 self.add(
                     inner, "empty; KFP refuses the run when it is created", "Name a class, or leave it out"
                 )
-
-
-def _list_uses(value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _list_uses(item, join(path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _list_uses(item, f"{path}[{index}]")
-    elif isinstance(value, str) and ".runtimeValue." in path and any(use in value for use in _USES):
-        yield path
