@@ -9,6 +9,12 @@ class Catalogue(Artifact):
     TYPE_NAME = "components.Catalogue"
 
 
+class Sequences(Artifact):
+    """A row for each user with the positives in their order, in Parquet, as schemas.sequences says."""
+
+    TYPE_NAME = "components.Sequences"
+
+
 class DeadLetters(Artifact):
     """Input that could not be used, with the reason and where it was, as Parquet; and dead_letters.json."""
 

@@ -2,11 +2,13 @@
 
 from typing import Final
 
-# Splits of the examples.
+# Splits of the interactions.
 TRAIN_SPLIT: Final = "train"
 EVAL_SPLIT: Final = "eval"
 # Only where the configuration asks for it: what training may look at to choose when to stop.
 VALIDATION_SPLIT: Final = "validation"
+# The one split of the examples of users and of items.
+ENTITY_SPLIT: Final = "all"
 
 # The history's padding, on the left, and what stands for it after Transform.
 HISTORY_PADDING: Final = ""
@@ -14,8 +16,19 @@ HISTORY_PADDING_KEY: Final = -1
 # In the column of the time gaps, before Transform and after it.
 GAP_PADDING: Final = -1
 
-# The column of the examples with the weight of a row in the loss, float32, where one is configured.
+# The column of the sequences with the weight of each row in the loss, float32, where one is configured.
 WEIGHT: Final = "weight"
+# The columns of the sequences that end the splits of a user: the user's train rows are the positions
+# [0, train_end) of its lists, validation [train_end, validation_end), eval [validation_end, eval_end), and
+# what follows is in none.
+TRAIN_END: Final = "train_end"
+VALIDATION_END: Final = "validation_end"
+EVAL_END: Final = "eval_end"
+# The columns of the examples of users and items, int64: how many rows of each split hold the entity.
+TRAIN_ROWS: Final = "train_rows"
+VALIDATION_ROWS: Final = "validation_rows"
+# No feature can have one of these names.
+RESERVED_NAMES: Final = (WEIGHT, TRAIN_END, VALIDATION_END, EVAL_END, TRAIN_ROWS, VALIDATION_ROWS)
 
 # Signatures and output of a served tower.
 RAW_SIGNATURE: Final = "serving_default"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from schemas.contract import WEIGHT
+from schemas.contract import RESERVED_NAMES
 from schemas.strict_config import STRICT, parse
 from schemas.yaml_files import load_yaml, locate
 
@@ -360,14 +360,15 @@ class FeatureSpec:
 
     @model_validator(mode="after")
     def _check(self) -> "FeatureSpec":
-        names = [feature.name for feature in self.features] + [self.timestamp, WEIGHT]
+        names = [feature.name for feature in self.features] + [self.timestamp, *RESERVED_NAMES]
         if self.history is not None:
             names += self.history.columns
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(
-                f"names must be unique over features, timestamp, the history's columns and the row weight "
-                f"{WEIGHT!r}: {repeated} repeat"
+                "names must be unique over features, timestamp, the history's columns and the reserved "
+                f"{', '.join(RESERVED_NAMES)}: {repeated} repeat; choose another name, and map it to the column's "
+                "under 'columns' of the table"
             )
         for role in ("user_id", "item_id"):
             found = [feature.name for feature in self.features if feature.role == role]

@@ -1,0 +1,240 @@
+"""The sequences: a row for each user, with the user's positives in the order (timestamp, file, row).
+
+A folder of Parquet files, `sequences-00000-of-00003.parquet`, each with these columns:
+
+- the features of the user table, by name, the user id among them: string, int64, float32 or lists of them;
+- the item id, the timestamp (int64 seconds since 1970), the context features and, where one is configured,
+  `weight` (float32): one list each, all of one length, one entry for each positive;
+- `train_end`, `validation_end` and `eval_end`, int32: where in the lists the splits end (schemas.contract).
+
+Every split is a range within each user's lists, since each is made by time, within a user or over all. A
+train row is a position in them, and its history is the window before it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.contract import EVAL_END, TRAIN_END, VALIDATION_END, WEIGHT
+from schemas.errors import DataError
+from schemas.features import Feature, FeatureSpec
+
+FILE_NAME: Final = "sequences-{number:05d}-of-{files:05d}.parquet"
+"""Name of a file."""
+
+SPLIT_ENDS: Final = (TRAIN_END, VALIDATION_END, EVAL_END)
+"""The columns that end the splits, in their order."""
+
+SplitEnd = Literal["train_end", "validation_end", "eval_end"]
+
+_PATTERN: Final = "sequences-*-of-*.parquet"
+_TYPES: Final = {"string": pa.string(), "int": pa.int64(), "float": pa.float32()}
+# The item ids of a file stand in its dictionary once; a page of a larger one would hold them again and again.
+_DICTIONARY_BYTES: Final = 256 << 20
+
+
+def sequences_schema(spec: FeatureSpec, has_weights: bool) -> pa.Schema:
+    """Describe the files of the sequences.
+
+    Args:
+        spec: The features.
+        has_weights: Whether each positive has a weight.
+
+    Returns:
+        The columns in their order.
+    """
+    fields = [pa.field(feature.name, value_type(feature)) for feature in spec.table_features("user")]
+    fields.append(pa.field(spec.item_id.name, pa.list_(pa.string())))
+    fields.append(pa.field(spec.timestamp, pa.list_(pa.int64())))
+    fields += [
+        pa.field(feature.name, pa.list_(value_type(feature))) for feature in spec.table_features("context")
+    ]
+    if has_weights:
+        fields.append(pa.field(WEIGHT, pa.list_(pa.float32())))
+    fields += [pa.field(name, pa.int32()) for name in SPLIT_ENDS]
+    return pa.schema(fields)
+
+
+def value_type(feature: Feature) -> pa.DataType:
+    """Tell the Arrow type of a feature's value.
+
+    Args:
+        feature: The feature.
+
+    Returns:
+        string, int64 or float32, or a list of string or float32.
+    """
+    kind = _TYPES[feature.dtype]
+    return pa.list_(kind) if feature.is_list else kind
+
+
+def write_sequences(table: pa.Table, path: Path) -> None:
+    """Write a file of sequences.
+
+    Args:
+        table: [users] as `sequences_schema` says.
+        path: The file.
+    """
+    pq.write_table(
+        table, path, compression="zstd", compression_level=1, dictionary_pagesize_limit=_DICTIONARY_BYTES
+    )
+
+
+@dataclass(frozen=True)
+class SequencesPart:
+    """The sequences of some users: those of user u are the positions offsets[u] to offsets[u + 1] - 1."""
+
+    users: pa.Table
+    """[users] the columns of the user table that were asked for."""
+    offsets: npt.NDArray[np.int64]
+    """[users + 1]."""
+    ends: dict[str, npt.NDArray[np.int64]]
+    """By `SPLIT_ENDS`, [users]: the position before which the user's split ends."""
+    items: npt.NDArray[np.int32]
+    """[positions] row of each item in the catalogue."""
+    columns: pa.Table
+    """[positions] the timestamp, weight and context features that were asked for."""
+
+
+def list_sequence_files(folder: Path) -> list[Path]:
+    """List the files of the sequences.
+
+    Args:
+        folder: The artifact's folder.
+
+    Returns:
+        At least one, in their order.
+
+    Raises:
+        DataError: There is none.
+    """
+    files = sorted(folder.glob(_PATTERN))
+    if not files:
+        raise DataError(f"Expected sequences ({_PATTERN}) in {folder}. Received: none. Run the ingest again.")
+    return files
+
+
+def count_positions(folder: Path, spec: FeatureSpec) -> tuple[int, int]:
+    """Count the users and their positives, from the files' metadata alone.
+
+    Args:
+        folder: The artifact's folder.
+        spec: The features.
+
+    Returns:
+        Users and positives, those of no split among them.
+    """
+    users = positions = 0
+    for path in list_sequence_files(folder):
+        metadata = pq.read_metadata(path)
+        users += metadata.num_rows
+        for group in range(metadata.num_row_groups):
+            row_group = metadata.row_group(group)
+            chunks = (row_group.column(index) for index in range(row_group.num_columns))
+            positions += next(c.num_values for c in chunks if c.path_in_schema == _items_path(spec))
+    return users, positions
+
+
+def read_sequences(
+    folder: Path,
+    spec: FeatureSpec,
+    catalogue_ids: pa.Array,
+    *,
+    user_columns: Sequence[str] = (),
+    position_columns: Sequence[str] = (),
+    until: SplitEnd = EVAL_END,
+) -> Iterator[SequencesPart]:
+    """Read the sequences part by part, always in the same order.
+
+    Args:
+        folder: The artifact's folder.
+        spec: The features.
+        catalogue_ids: [items] string, the ids of the catalogue in its order.
+        user_columns: Columns of the user table to read.
+        position_columns: Columns with an entry for each positive to read besides the item id.
+        until: The split's end after which a user's positives are left out.
+
+    Yields:
+        The users of a row group.
+
+    Raises:
+        DataError: There is no file, one lacks a column, or an item is not in the catalogue.
+    """
+    item = spec.item_id.name
+    wanted = list(dict.fromkeys([*user_columns, item, *position_columns, *SPLIT_ENDS]))
+    for path in list_sequence_files(folder):
+        with pq.ParquetFile(path, read_dictionary=[_items_path(spec)]) as file:
+            missing = sorted(set(wanted) - set(file.schema_arrow.names))
+            if missing:
+                raise DataError(
+                    f"{path}: expected the columns {', '.join(wanted)}. Received: no {', '.join(missing)}. "
+                    "Run the ingest again with this schema file and configuration."
+                )
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=wanted).unify_dictionaries().combine_chunks()
+                yield _to_part(table, path, item, catalogue_ids, user_columns, position_columns, until)
+
+
+def _to_part(
+    table: pa.Table,
+    path: Path,
+    item: str,
+    catalogue_ids: pa.Array,
+    user_columns: Sequence[str],
+    position_columns: Sequence[str],
+    until: SplitEnd,
+) -> SequencesPart:
+    lists = _whole(table.column(item))
+    lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
+    starts = np.cumsum(lengths) - lengths
+    ends = {name: table.column(name).to_numpy().astype(np.int64) for name in SPLIT_ENDS}
+    kept_lengths = ends[until]
+    encoded = lists.flatten()
+    if (kept_lengths == lengths).all():
+        kept = None
+    else:
+        owners = np.repeat(np.arange(len(lengths)), lengths)
+        kept = pa.array(np.flatnonzero(np.arange(len(owners)) - starts[owners] < kept_lengths[owners]))
+        encoded = encoded.take(kept)
+    offsets = np.concatenate([[0], np.cumsum(kept_lengths)])
+    columns = {}
+    for name in position_columns:
+        values = _whole(table.column(name)).flatten()
+        columns[name] = values if kept is None else values.take(kept)
+    return SequencesPart(
+        users=table.select(list(user_columns)),
+        offsets=offsets,
+        ends={name: offsets[:-1] + np.minimum(end, kept_lengths) for name, end in ends.items()},
+        items=_to_rows(encoded, catalogue_ids, path),
+        columns=pa.table(columns),
+    )
+
+
+def _to_rows(encoded: pa.DictionaryArray, catalogue_ids: pa.Array, path: Path) -> npt.NDArray[np.int32]:
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    rows = (
+        pc.index_in(encoded.dictionary, value_set=catalogue_ids).fill_null(-1).to_numpy(zero_copy_only=False)
+    )
+    items = rows.astype(np.int32)[codes] if len(codes) else np.zeros(0, np.int32)
+    if (items < 0).any():
+        unknown = encoded.dictionary[int(codes[np.flatnonzero(items < 0)[0]])].as_py()
+        raise DataError(
+            f"{path}: expected items of the catalogue. Received: {unknown!r}, which is not in it. Give the "
+            "catalogue of the same ingest."
+        )
+    return items
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _items_path(spec: FeatureSpec) -> str:
+    return f"{spec.item_id.name}.list.element"
