@@ -367,8 +367,8 @@ class FeatureSpec:
         if repeated:
             raise ValueError(
                 "names must be unique over features, timestamp, the history's columns and the reserved "
-                f"{', '.join(RESERVED_NAMES)}: {repeated} repeat; choose another name, and map it to the column's "
-                "under 'columns' of the table"
+                f"{', '.join(RESERVED_NAMES)}: {repeated} repeat; choose another name, and map it "
+                "to the column under 'columns' of the table"
             )
         for role in ("user_id", "item_id"):
             found = [feature.name for feature in self.features if feature.role == role]
