@@ -22,7 +22,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.contract import EVAL_END, TRAIN_END, VALIDATION_END, WEIGHT
+from schemas.contract import (
+    EVAL_END,
+    EVAL_SPLIT,
+    TRAIN_END,
+    TRAIN_SPLIT,
+    VALIDATION_END,
+    VALIDATION_SPLIT,
+    WEIGHT,
+)
 from schemas.errors import DataError
 from schemas.features import Feature, FeatureSpec
 
@@ -140,6 +148,23 @@ def count_positions(folder: Path, spec: FeatureSpec) -> tuple[int, int]:
             chunks = (row_group.column(index) for index in range(row_group.num_columns))
             positions += next(c.num_values for c in chunks if c.path_in_schema == _items_path(spec))
     return users, positions
+
+
+def count_split_rows(folder: Path) -> dict[str, int]:
+    """Count the rows of each split.
+
+    Args:
+        folder: The artifact's folder.
+
+    Returns:
+        Rows of train, validation and eval, by the name of the split.
+    """
+    totals = np.zeros(len(SPLIT_ENDS), np.int64)
+    for path in list_sequence_files(folder):
+        ends = pq.read_table(path, columns=list(SPLIT_ENDS))
+        totals += [ends.column(name).to_numpy().astype(np.int64).sum() for name in SPLIT_ENDS]
+    rows = np.diff(totals, prepend=0).tolist()
+    return dict(zip((TRAIN_SPLIT, VALIDATION_SPLIT, EVAL_SPLIT), rows, strict=True))
 
 
 def read_sequences(

@@ -28,7 +28,7 @@ from trainer.vocabularies import EncodedSize
 _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
 
 # Part of every training's key: raise it when a checkpoint of before no longer means the same.
-_FORMAT_VERSION: Final = 1
+_FORMAT_VERSION: Final = 2
 # Written last; it lists the other files with their hashes.
 _MARKER: Final = "complete.json"
 _VARIABLES: Final = "variables"
@@ -209,11 +209,10 @@ class Checkpoints:
 
 
 def training_key(
-    data: Mapping[str, Mapping[str, np.ndarray]],
+    arrays: Mapping[str, np.ndarray],
     spec: FeatureSpec,
     config: TrainerConfig,
     sizes: Mapping[str, EncodedSize],
-    item_log_q: np.ndarray,
     *,
     replicas: int,
     base_id: str | None,
@@ -221,12 +220,11 @@ def training_key(
     """Name a training by everything that its result depends on, except this project's code.
 
     Args:
-        data: The arrays in their order, by column, by split.
+        arrays: What the training is made of, by name.
         spec: The features.
         config: All settings; where checkpoints go, how often something is logged and the threads do not
             count.
         sizes: Rows of each feature with a vocabulary or buckets, by name.
-        item_log_q: [rows] float32.
         replicas: Replicas in sync.
         base_id: What a warm start begins from; None for a cold start.
 
@@ -258,10 +256,8 @@ def training_key(
     add("replicas", str(replicas))
     add("base", base_id or "")
     add("sizes", json.dumps({name: dataclasses.astuple(size) for name, size in sorted(sizes.items())}))
-    add_array("item_log_q", item_log_q)
-    for split, columns in sorted(data.items()):
-        for name, column in sorted(columns.items()):
-            add_array(f"{split}/{name}", column)
+    for name, array in sorted(arrays.items()):
+        add_array(name, array)
     return digest.hexdigest()[:32]
 
 

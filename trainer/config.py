@@ -64,8 +64,9 @@ class LossConfig:
     """Whether log q of each item, its share of the train rows, is subtracted from its logits."""
     mask_same_item: bool = True
     """Whether another row's item is no negative where it is the row's own item."""
-    mask_same_user: bool = True
-    """Whether an item is no negative for a user who has it as a positive in the batch or in the history."""
+    mask_same_user: Literal["history", "sequence"] | bool = "history"
+    """Which items are no negatives for a user who has them as positives: `history` (or true), those in the
+    batch or in the row's history; `sequence`, all that the user has in the train split; false: none."""
     maximum_logits_mib: Annotated[float, Field(gt=0.0)] = 4.0
     """Size of the logits of one replica's step, in MiB, above which they are never held whole: the loss
     streams over blocks of rows, and the two that are worked on at once (on a GPU: the one) are together no

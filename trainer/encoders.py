@@ -23,20 +23,15 @@ class EmbeddingEncoder(tf_keras.layers.Layer):
         size: Its rows.
         dim: Width of an embedding.
         seed: Seed of the initial rows.
-        holds_keys: Whether the values are the keys of an id, instead of the numbers of rows.
 
     Attributes:
         table_name: Name of the table.
         table: The rows, [rows, dim] float32.
     """
 
-    def __init__(
-        self, name: str, size: EncodedSize, dim: int, seed: int, *, holds_keys: bool = False
-    ) -> None:
+    def __init__(self, name: str, size: EncodedSize, dim: int, seed: int) -> None:
         super().__init__(name=f"{name}_encoder", dtype="float32")
         self.table_name = name
-        self._size = size
-        self._holds_keys = holds_keys
         self.table = self.add_weight(
             name=f"{name}_embeddings",
             shape=[size.in_vocabulary + size.oov_buckets, dim],
@@ -68,23 +63,20 @@ class EmbeddingEncoder(tf_keras.layers.Layer):
         """Look up each value on its own.
 
         Args:
-            values: int64 of any shape: keys of an id, or rows of any other feature.
+            values: int64 of any shape, the numbers of rows.
 
         Returns:
             float32 of the shape of `values` and a last dimension `dim`; at a negative value the row
             means nothing.
         """
-        values = tf.maximum(values, 0)
-        rows = oov_rows(values, self._size) if self._holds_keys else values
-        return lookup(self.table, rows)
+        return lookup(self.table, tf.maximum(values, 0))
 
 
 def _lengthen(distinct: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
     """Repeat the first value, or 0 without any, so that every step looks up as many.
 
     Replicas exchange as many rows of the gradient as were looked up, and cannot exchange fewer or more from
-    one step to the next. Without any value row 0 counts as touched: lazy Adam moves it by what is left in
-    its m.
+    one step to the next.
     """
     first = tf.reduce_max(tf.concat([tf.zeros([1], distinct.dtype), distinct[:1]], axis=0))
     return tf.concat([distinct, tf.fill([length - tf.size(distinct)], first)], axis=0)
@@ -161,7 +153,7 @@ def build_encoder(feature: Feature, sizes: Mapping[str, EncodedSize], dim: int, 
         return NumberEncoder(feature.name, dim, seed)
     if kind == "vector":
         return VectorEncoder(feature.name, feature.length or 1, dim, seed)
-    return EmbeddingEncoder(feature.name, sizes[feature.name], dim, seed, holds_keys=feature.role is not None)
+    return EmbeddingEncoder(feature.name, sizes[feature.name], dim, seed)
 
 
 def build_dense(units: int, inputs: int, seed: int, activation: str | None = None) -> tf_keras.layers.Dense:
@@ -181,23 +173,6 @@ def build_dense(units: int, inputs: int, seed: int, activation: str | None = Non
     )
     layer.build([None, inputs])
     return layer
-
-
-def oov_rows(keys: tf.Tensor, size: EncodedSize) -> tf.Tensor:
-    """Map the keys of an id to the rows of its table.
-
-    An id's key is its place in the vocabulary, or, for one that is not in it, in_vocabulary plus a
-    fingerprint.
-
-    Args:
-        keys: int64 of any shape, none negative.
-        size: Of the id's vocabulary.
-
-    Returns:
-        int64 of the same shape: the key if it is below in_vocabulary, else in_vocabulary + key mod
-        oov_buckets.
-    """
-    return tf.where(keys < size.in_vocabulary, keys, size.in_vocabulary + keys % size.oov_buckets)
 
 
 def present(values: tf.Tensor) -> tf.Tensor:

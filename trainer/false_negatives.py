@@ -17,27 +17,56 @@ class BatchKeys:
     """What tells the rows of a batch apart; equal keys are equal ids."""
 
     users: tf.Tensor
-    """[rows] int64 user keys."""
+    """[rows] int64 numbers of users."""
     items: tf.Tensor
-    """[rows] int64 item keys."""
+    """[rows] int64 catalogue rows."""
     histories: tf.Tensor | None = None
-    """[rows, length] int64 item keys, negative where there is none; None without a history."""
+    """[rows, length] int64 catalogue rows, negative where there is none; None without a history."""
+
+
+@dataclass(frozen=True)
+class KnownPositives:
+    """Every positive that each user has in the train split, in the host's memory."""
+
+    items: tf.Tensor
+    """[positions] int32 catalogue rows."""
+    begins: tf.Tensor
+    """[users] int64: the position of the user's first train row."""
+    ends: tf.Tensor
+    """[users] int64: the position after the last one."""
+
+    def of_users(self, users: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """List the positives of some users.
+
+        Args:
+            users: [n] int64 numbers of users.
+
+        Returns:
+            [pairs] int64 places in `users`, ascending, and [pairs] int64 catalogue rows.
+        """
+        with tf.device("CPU"):
+            begins, ends = tf.gather(self.begins, users), tf.gather(self.ends, users)
+            places = tf.repeat(tf.range(tf.size(users, tf.int64)), ends - begins)
+            items = tf.gather(self.items, _concatenate_ranges(begins, ends))
+        return places, tf.cast(items, tf.int64)
 
 
 class FalseNegatives:
     """The candidates that are masked in each row.
 
     Candidate j is masked in row i when it is another copy of row i's item (`mask_same_item`), or when it is
-    an item that user i has as a positive among the candidates or in row i's history (`mask_same_user`). A
-    row's own column never is.
+    an item that user i has as a positive: among the candidates or in row i's history (`mask_same_user:
+    history`), or anywhere in train (`sequence`). A row's own column never is.
 
     Args:
-        keys: The keys of the rows.
-        candidate_items: [columns] int64 item keys of the candidates; negative where a column holds nothing.
+        keys: Users, items and histories of the rows.
+        candidate_items: [columns] int64 catalogue rows of the candidates; negative where a column holds
+            nothing.
         candidate_users: [known] int64: the users that the first `known` candidates are positives of; the
             rows' own users are among them.
         first_own: The column of row 0's own item; row i's is `first_own` + i.
         config: Which masks apply.
+        positives: What each user has in train; for `sequence`.
     """
 
     order: tf.Tensor
@@ -54,6 +83,7 @@ class FalseNegatives:
         candidate_users: tf.Tensor,
         first_own: tf.Tensor | int,
         config: LossConfig,
+        positives: KnownPositives | None = None,
     ) -> None:
         self._config = config
         self._first_own = first_own
@@ -68,8 +98,12 @@ class FalseNegatives:
         self._end = tf.searchsorted(sorted_items, sorted_items, side="right", out_type=tf.int64)
         self._own_first = tf.gather(self._first, self.own)
         self._history: tf.Tensor | None = None
-        if config.mask_same_user:
-            self._index_positives(keys, candidate_items, candidate_users)
+        if config.mask_same_user == "sequence":
+            if positives is None:
+                raise ValueError("mask_same_user: sequence needs the users' train positives. Received: none")
+            self._index_sequences(keys, sorted_items, positives)
+        elif config.mask_same_user:
+            self._index_batch(keys, candidate_items, candidate_users)
             if keys.histories is not None:
                 places, found = _find(sorted_items, keys.histories)
                 # The row's own item is one that the user has anyway.
@@ -141,16 +175,25 @@ class FalseNegatives:
                 masked |= tf.reduce_any(first[:, :, None] == self._history[:, None, :], axis=2)
         return masked
 
-    def _index_positives(
-        self, keys: BatchKeys, candidate_items: tf.Tensor, candidate_users: tf.Tensor
-    ) -> None:
-        """Sort the pairs of a user and an item, so that those of a user are one range."""
+    def _index_sequences(self, keys: BatchKeys, sorted_items: tf.Tensor, positives: KnownPositives) -> None:
+        """Index which candidates each row's user has anywhere in train."""
+        users, self._row_users = tf.unique(keys.users, out_idx=tf.int64)
+        owners, items = positives.of_users(users)
+        places, found = _find(sorted_items, items)
+        self._index_pairs(tf.boolean_mask(_pack(owners, places), found))
+
+    def _index_batch(self, keys: BatchKeys, candidate_items: tf.Tensor, candidate_users: tf.Tensor) -> None:
+        """Index which candidates are positives of each row's user."""
         known = tf.size(candidate_users)
         sorted_users = tf.sort(candidate_users)
         users = tf.searchsorted(sorted_users, candidate_users, out_type=tf.int64)
         pairs = _pack(users, tf.gather(self._first, self.rank[:known]))
-        self._positives, _ = tf.unique(tf.sort(tf.boolean_mask(pairs, candidate_items[:known] >= 0)))
         self._row_users = tf.searchsorted(sorted_users, keys.users, out_type=tf.int64)
+        self._index_pairs(tf.boolean_mask(pairs, candidate_items[:known] >= 0))
+
+    def _index_pairs(self, pairs: tf.Tensor) -> None:
+        """Sort pairs of a user and an item's first place, so that those of a user are one range."""
+        self._positives, _ = tf.unique(tf.sort(pairs))
         self._positives_begin, self._positives_end = (
             tf.searchsorted(self._positives, _pack(users, 0), out_type=tf.int64)
             for users in (self._row_users, self._row_users + 1)

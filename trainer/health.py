@@ -23,6 +23,8 @@ import numpy as np
 import tensorflow as tf
 
 from schemas.contract import PROGRESS_LOGGER
+from trainer.data.batches import FEATURES, ITEMS
+from trainer.data.stream import Gather
 from trainer.tables import lookup
 from trainer.towers import Towers
 
@@ -74,8 +76,8 @@ class HealthMonitor:
 
     Args:
         towers: The towers.
-        columns: Transformed train rows by name.
-        item_feature: Name of the item id.
+        gather: Makes a batch of train rows.
+        rows: Number of train rows.
         temperature: Of the loss.
         seed: Of the sample.
     """
@@ -83,8 +85,8 @@ class HealthMonitor:
     def __init__(
         self,
         towers: Towers,
-        columns: Mapping[str, np.ndarray],
-        item_feature: str,
+        gather: Gather,
+        rows: int,
         temperature: float,
         seed: int,
     ) -> None:
@@ -92,8 +94,7 @@ class HealthMonitor:
         self._temperature = temperature
         self._warned: set[str] = set()
         self._bad_in_a_row: Counter[str] = Counter()
-        rows = sample_rows(columns[item_feature], seed)
-        self._sample = {name: tf.constant(column[rows]) for name, column in columns.items()}
+        self._sample = gather(tf.constant(sample_rows(gather, rows, seed)))[FEATURES]
         self._look = tf.function(self._look_once)
 
     def measure(self) -> Health:
@@ -161,19 +162,21 @@ class HealthMonitor:
             _PROGRESS.warning(message)
 
 
-def sample_rows(item_keys: np.ndarray, seed: int) -> np.ndarray:
+def sample_rows(gather: Gather, rows: int, seed: int) -> np.ndarray:
     """Choose rows with different items, so that no row's item is another row's too.
 
     Args:
-        item_keys: [rows] int64.
+        gather: Makes a batch of rows.
+        rows: Their number.
         seed: Equal seeds give equal samples.
 
     Returns:
         [n] int64, n at most `SAMPLE_ROWS`.
     """
-    rows = np.random.default_rng(seed).permutation(len(item_keys))[:_CANDIDATE_ROWS]
-    _, first = np.unique(item_keys[rows], return_index=True)
-    return rows[np.sort(first)[:SAMPLE_ROWS]]
+    generator = np.random.default_rng(seed)
+    candidates = generator.choice(rows, min(rows, _CANDIDATE_ROWS), replace=False, shuffle=True)
+    _, first = np.unique(gather(tf.constant(candidates))[ITEMS].numpy(), return_index=True)
+    return candidates[np.sort(first)[:SAMPLE_ROWS]]
 
 
 def cosine_spread(users: np.ndarray, items: np.ndarray) -> tuple[float, float]:

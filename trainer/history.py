@@ -317,9 +317,9 @@ class HistoryEmbedding(tf_keras.layers.Layer):
         """Embed a batch of histories.
 
         Args:
-            features: Transformed features by name. The history is [batch, length] int64 item keys, the newest
-                last, negative where there is none; the columns beside it are [batch, length], or
-                [batch, length, values] for lists.
+            features: Transformed features by name. The history is [batch, length] int64 rows of the item id's
+                table, the newest last, negative where there is none; the columns beside it are
+                [batch, length], or [batch, length, values] for lists.
 
         Returns:
             [batch, length, dim] float32, meaningless where there is no item, and [batch, length] float32, 1

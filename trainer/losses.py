@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from trainer.config import LossConfig
-from trainer.false_negatives import BatchKeys, FalseNegatives
+from trainer.false_negatives import BatchKeys, FalseNegatives, KnownPositives
 from trainer.streaming import choose_block_rows, streamed_cross_entropy
 
 
@@ -28,7 +28,7 @@ class Candidates:
     embeddings: tf.Tensor
     """[columns, dim] float32, L2-normalised."""
     items: tf.Tensor
-    """[columns] int64 item keys; negative where a column holds nothing."""
+    """[columns] int64 catalogue rows; negative where a column holds nothing."""
     users: tf.Tensor
     """[known] int64: the users that the first `known` columns are positives of."""
     log_share: tf.Tensor | None
@@ -54,6 +54,7 @@ def candidate_softmax(
     keys: BatchKeys,
     config: LossConfig,
     weights: tf.Tensor | None = None,
+    positives: KnownPositives | None = None,
 ) -> LossSum:
     """Compute the softmax cross entropy with every other candidate as a negative.
 
@@ -64,6 +65,7 @@ def candidate_softmax(
         config: Temperature, masks, and the size of logits that is not exceeded.
         weights: [rows] float32, what each row's loss is multiplied by; None: 1. As another row's negative
             an item counts whole.
+        positives: What each user has in train, for `mask_same_user: sequence`.
 
     Returns:
         The summed loss and the masked share of the rows * (candidates - 1) negatives.
@@ -76,7 +78,7 @@ def candidate_softmax(
         candidates.embeddings,
         tf.where(present, -log_share, -math.inf),
         tf.ones([rows]) if weights is None else weights,
-        FalseNegatives(keys, candidates.items, candidates.users, candidates.first_own, config),
+        FalseNegatives(keys, candidates.items, candidates.users, candidates.first_own, config, positives),
         rows=rows,
         block_rows=choose_block_rows(rows, columns, config.maximum_logits_mib),
     )
@@ -91,6 +93,7 @@ def rotation_softmax(
     offsets: tf.Tensor,
     config: LossConfig,
     weights: tf.Tensor | None = None,
+    positives: KnownPositives | None = None,
 ) -> LossSum:
     """Compute the softmax cross entropy with a few candidates as negatives of each row.
 
@@ -102,13 +105,16 @@ def rotation_softmax(
             modulo the columns.
         config: Temperature and masks.
         weights: [rows] float32, what each row's loss is multiplied by; None: 1.
+        positives: What each user has in train, for `mask_same_user: sequence`.
 
     Returns:
         The summed loss and the masked share of the rows * negatives candidates.
     """
     columns = _rotated_columns(users, candidates, offsets)
     logits = _rotation_logits(users, candidates, columns, config.temperature)
-    false_negatives = FalseNegatives(keys, candidates.items, candidates.users, candidates.first_own, config)
+    false_negatives = FalseNegatives(
+        keys, candidates.items, candidates.users, candidates.first_own, config, positives
+    )
     masked = false_negatives.among(columns[:, 1:])
     # exp(-inf) is an exact 0, in the sum and in its gradient; the row's own logit keeps the sum positive.
     kept = tf.where(masked, -math.inf, logits[:, 1:])

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from schemas.errors import ConfigError, TrainingError
+from schemas.errors import ConfigError
 from trainer.config import LossConfig
 from trainer.cross_batch import PastItems
-from trainer.encoders import oov_rows
-from trainer.false_negatives import BatchKeys
+from trainer.false_negatives import BatchKeys, KnownPositives
 from trainer.losses import Candidates, LossSum, candidate_softmax, draw_rotation_offsets, rotation_softmax
-from trainer.vocabularies import EncodedSize
 
 EmbedItems = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
 """The item tower in training mode: transformed features by name -> [items, dim] float32, L2-normalised."""
@@ -51,16 +49,13 @@ class Objective:
         per_replica_batch: Rows per replica.
         dim: Width of an embedding.
         seed: Seed of the negatives that are drawn.
-        item_log_q: [in_vocabulary + oov_buckets] float32, log of each item's share of the train rows, by the
-            row of its embedding.
-        item_size: Of the item id's vocabulary.
-        item_feature: Name of the item id.
-        catalogue: Transformed item features of every item of the catalogue by name, the id's keys among them;
-            None where nothing is drawn from it.
+        item_log_q: [items] float32, log of each item's share of the train rows, in the catalogue's order.
+        catalogue: [items, ...] transformed item features by name, in the same order, which uniform negatives
+            are drawn from.
+        positives: What each user has in train, for `mask_same_user: sequence`.
 
     Raises:
         ConfigError: There are no more rows to draw from than `rotation` needs negatives.
-        TrainingError: Uniform negatives are asked for, and there is no catalogue.
     """
 
     def __init__(
@@ -71,9 +66,8 @@ class Objective:
         dim: int,
         seed: int,
         item_log_q: np.ndarray,
-        item_size: EncodedSize,
-        item_feature: str,
-        catalogue: Mapping[str, np.ndarray] | None,
+        catalogue: Mapping[str, np.ndarray],
+        positives: KnownPositives | None = None,
     ) -> None:
         self._config = config
         self._batch, self._dim = per_replica_batch, dim
@@ -82,8 +76,8 @@ class Objective:
         self._batch_columns = per_replica_batch * (self._replicas if self._is_global else 1)
         self._seed = seed
         self._log_q = tf.constant(item_log_q, tf.float32)
-        self._item_size = item_size
-        self._item_feature = item_feature
+        self._item_count = len(item_log_q)
+        self._positives = positives
         self._past: PastItems | None = None
         if config.negatives == "rotation" and config.rotation_negatives >= self._batch_columns:
             raise ConfigError(
@@ -92,15 +86,10 @@ class Objective:
                 f"loss.negatives_scope: {config.negatives_scope}). Received: {config.rotation_negatives}. "
                 "Lower the one or raise the other."
             )
-        if config.uniform_negatives and not (catalogue and len(catalogue[item_feature])):
-            raise TrainingError(
-                "loss.uniform_negatives: expected a catalogue to draw from. "
-                "Received none. Give the Trainer the catalogue, or set loss.uniform_negatives to 0."
-            )
         # Made here, outside of the traced step: a constant in its graph could not exceed 2 GiB.
         self._catalogue = (
             {name: tf.constant(values) for name, values in catalogue.items()}
-            if config.uniform_negatives and catalogue
+            if config.uniform_negatives
             else {}
         )
         if config.cross_batch_negatives:
@@ -155,7 +144,13 @@ class Objective:
             draw = tf.stack([tf.constant(self._seed, tf.int64), step]) if self._is_global else draw
             offsets = draw_rotation_offsets(self._batch_columns, self._config.rotation_negatives, draw)
             return rotation_softmax(
-                users, self._candidates(columns, first_own, step), keys, offsets, self._config, weights
+                users,
+                self._candidates(columns, first_own, step),
+                keys,
+                offsets,
+                self._config,
+                weights,
+                self._positives,
             )
         if self._past is not None:
             columns.append(_Columns(*self._past.read(step)))
@@ -163,7 +158,7 @@ class Objective:
         if self._config.uniform_negatives:
             columns.append(self._draw_uniform(draw, embed_items))
         return candidate_softmax(
-            users, self._candidates(columns, first_own, step), keys, self._config, weights
+            users, self._candidates(columns, first_own, step), keys, self._config, weights, self._positives
         )
 
     def _candidates(self, columns: list[_Columns], first_own: tf.Tensor | int, step: tf.Tensor) -> Candidates:
@@ -177,21 +172,20 @@ class Objective:
         )
 
     def _draw_uniform(self, seed: tf.Tensor, embed_items: EmbedItems) -> _Columns:
-        count, size = self._config.uniform_negatives, len(self._catalogue[self._item_feature])
-        drawn = tf.random.stateless_uniform([count], seed, 0, size, tf.int64)
+        count = self._config.uniform_negatives
+        drawn = tf.random.stateless_uniform([count], seed, 0, self._item_count, tf.int64)
         features = {name: tf.gather(values, drawn) for name, values in self._catalogue.items()}
         embeddings = tf.ensure_shape(embed_items(features), [count, self._dim])
-        return _Columns(embeddings, features[self._item_feature], tf.zeros([0], tf.int64))
+        return _Columns(embeddings, drawn, tf.zeros([0], tf.int64))
 
     def _log_share(self, items: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        log_q = tf.gather(self._log_q, oov_rows(tf.maximum(items, 0), self._item_size))
+        log_q = tf.gather(self._log_q, tf.maximum(items, 0))
         if not self._config.uniform_negatives:
             return log_q
-        catalogue = len(self._catalogue[self._item_feature])
         from_batches = tf.constant(self._batch_columns, tf.float32)
         if self._past is not None:
             from_batches += tf.cast(self._past.usable(step), tf.float32)
-        return log_mixture_share(log_q, from_batches, self._config.uniform_negatives, catalogue)
+        return log_mixture_share(log_q, from_batches, self._config.uniform_negatives, self._item_count)
 
 
 def log_mixture_share(log_q: tf.Tensor, from_batches: tf.Tensor, uniform: int, catalogue: int) -> tf.Tensor:

@@ -177,7 +177,8 @@ class Adam(UpdateRule):
 class LazyAdam(Adam):
     """Adam that leaves the rows without a gradient, and their moments, as they are.
 
-    Such a row's m and v do not decay, as if the steps without it had not been. The bias correction goes by
+    Such a row's m and v do not decay, as if the steps without it had not been. A gradient of zeros is none:
+    it is that of a place which holds nothing, such as the padding of a history. The bias correction goes by
     the step t of the whole training, though, not by a count for each row, which would be one more slot: the
     first gradient of a row late in the training moves it by a (1 - b1) / sqrt(1 - b2), about three times a. A
     gradient that is not sparse updates every row, as Adam does.
@@ -192,7 +193,8 @@ class LazyAdam(Adam):
         step: tf.Tensor,
     ) -> None:
         """Update the rows of the step; see `UpdateRule.update_rows`."""
-        rows, values = gradient.indices, gradient.values
+        is_moved = tf.reduce_any(tf.not_equal(gradient.values, 0.0), axis=1)
+        rows, values = (tf.boolean_mask(each, is_moved) for each in (gradient.indices, gradient.values))
         m, v = (slots[name].sparse_read(rows) for name in ("m", "v"))
         m += (1.0 - self._BETA_1) * (values - m)
         v += (1.0 - self._BETA_2) * (tf.square(values) - v)

@@ -12,7 +12,7 @@ from schemas.features import FeatureSpec
 from trainer.config import ModelConfig
 from trainer.encoders import EmbeddingEncoder, FeatureEncoder, build_dense, build_encoder, dropout
 from trainer.history import HistoryEmbedding, HistoryVectors, build_history_encoder
-from trainer.user_tower import OwnUserTower, UserTowerInputs, build_own_user_tower, user_columns
+from trainer.user_tower import OwnUserTower, UserTowerInputs, build_own_user_tower
 from trainer.vocabularies import EncodedSize
 
 # Squared norms below it count as it, so that a zero vector stays finite, and its gradient too.
@@ -148,19 +148,6 @@ def build_towers(
         user=_build_user_tower(spec, config, sizes, user_encoders, item_encoders, seeds),
         item=Tower("item_tower", item_encoders, None, config.dim, config.item_layers, 0.0, seeds),
     )
-
-
-def columns_read(spec: FeatureSpec) -> list[str]:
-    """List the transformed columns that the two towers and the loss read.
-
-    Args:
-        spec: The features.
-
-    Returns:
-        Each once: both ids, the features of both towers, and the columns of the history.
-    """
-    item_columns = [feature.name for feature in spec.tower_features("item")]
-    return list(dict.fromkeys([spec.user_id.name, spec.item_id.name, *user_columns(spec), *item_columns]))
 
 
 def _build_user_tower(

@@ -14,18 +14,21 @@ import tf_keras
 from tensorflow.core.framework import summary_pb2
 
 from schemas import storage
-from schemas.contract import HISTORY_PADDING_KEY, PROGRESS_LOGGER, WEIGHT
-from schemas.errors import ConfigError, StorageError, TrainingError
+from schemas.contract import PROGRESS_LOGGER
+from schemas.errors import StorageError, TrainingError
 from schemas.features import FeatureSpec
 from trainer.checkpoints import Checkpoints, Progress, training_key
 from trainer.config import TrainerConfig, TrainingConfig
+from trainer.data.batches import FEATURES, HISTORIES, ITEMS, USERS, WEIGHTS, Batch, BatchMaker, TrainingData
+from trainer.data.sequences import Rows, count_items, item_log_q
+from trainer.data.stream import distribute_dataset
+from trainer.false_negatives import BatchKeys, KnownPositives
 from trainer.health import HealthMonitor
-from trainer.input import distribute_dataset
-from trainer.losses import BatchKeys
 from trainer.objective import Objective
 from trainer.optimizers import Optimizer, build_optimizer
 from trainer.strategy import gather_from_workers, is_chief
-from trainer.towers import Towers, build_towers, columns_read
+from trainer.towers import Towers, build_towers
+from trainer.validation import build_recall
 from trainer.vocabularies import EncodedSize
 
 if TYPE_CHECKING:
@@ -33,18 +36,6 @@ if TYPE_CHECKING:
 
 _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
 _SECONDS_BETWEEN_LINES = 5.0
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Transformed columns by name, as `read_columns` returns them."""
-
-    train: Mapping[str, np.ndarray]
-    """The train rows: features of both towers, keys of both ids, and the row weights, if there are any."""
-    validation: Mapping[str, np.ndarray] | None = None
-    """The validation rows, which `early_stopping.refit` trains on in the end."""
-    catalogue: Mapping[str, np.ndarray] | None = None
-    """The item features of every item of the catalogue, which uniform negatives are drawn from."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +79,11 @@ def train(
     spec: FeatureSpec,
     config: TrainerConfig,
     sizes: Mapping[str, EncodedSize],
-    item_log_q: np.ndarray,
     strategy: tf.distribute.Strategy,
     *,
     log_directory: str,
     checkpoint_directory: str | None = None,
     warm_start: "WarmStart | None" = None,
-    recall: Callable[[Towers], float] | None = None,
 ) -> TrainingResult:
     """Train both towers, from the newest checkpoint of this same training if there is one.
 
@@ -107,17 +96,14 @@ def train(
     result.
 
     Args:
-        data: The rows.
+        data: The rows, and what they are made of.
         spec: The features.
         config: Settings of the towers, the loss and the training.
         sizes: Rows of each feature with a vocabulary or buckets, by name.
-        item_log_q: [in_vocabulary + oov_buckets] float32, log of each item's share of the train rows, by
-            the row of its embedding.
         strategy: The replicas.
         log_directory: Where TensorBoard finds the loss and the figures of `trainer.health`.
         checkpoint_directory: Folder of the checkpoints of all trainings, a path or URI; None for none.
         warm_start: What the variables begin from; None for a cold start.
-        recall: Measures the towers on the validation split, for early stopping.
 
     Returns:
         The trained towers and the figures of the training.
@@ -131,9 +117,8 @@ def train(
     settings, stopping = config.training, config.training.early_stopping
     replicas = strategy.num_replicas_in_sync
     global_batch = settings.per_replica_batch * replicas
-    columns = _select_columns(data.train, spec)
-    rows = len(columns[spec.item_id.name])
-    _check(spec, config, rows, global_batch, data.validation, recall)
+    rows = len(data.train)
+    _check(config, rows, global_batch, data.validation)
     steps_per_epoch, rows_left_out = divmod(rows, global_batch)
     total_steps = settings.epochs * steps_per_epoch
     _PROGRESS.info(
@@ -143,15 +128,17 @@ def train(
     if data.validation is not None and stopping is not None and not stopping.refit:
         _PROGRESS.info(
             "%d validation rows are never trained on, since training.early_stopping.refit is false",
-            len(data.validation[spec.item_id.name]),
+            len(data.validation),
         )
+    # What is exported after a second training has seen both splits, as the vocabularies then have.
+    counted = data.fitted if stopping is not None and stopping.refit else data.train
+    log_q = item_log_q(count_items(data.sequences, counted, data.item_count))
 
     checkpoints = saved = None
     if checkpoint_directory is not None:
-        validation = _select_columns(data.validation, spec) if data.validation is not None else {}
-        splits = {"train": columns, "validation": validation, "catalogue": data.catalogue or {}}
         base_id = warm_start.base_id if warm_start is not None else None
-        key = training_key(splits, spec, config, sizes, item_log_q, replicas=replicas, base_id=base_id)
+        arrays = {**data.arrays(), "item_log_q": log_q}
+        key = training_key(arrays, spec, config, sizes, replicas=replicas, base_id=base_id)
         folder = storage.join(checkpoint_directory, key)
         checkpoints = Checkpoints(folder, settings.checkpoint)
         saved = checkpoints.find_newest()
@@ -159,15 +146,19 @@ def train(
     progress = saved.progress if saved is not None else Progress()
     resumed_from_step = saved.progress.step if saved is not None else None
     speed = _Speed()
+    maker = BatchMaker(data, spec)
+    recall = None
+    if stopping is not None and data.validation is not None:
+        recall = build_recall(data, data.validation, maker, stopping.k)
 
     while True:
         refitting = progress.phase == "refit"
-        last_step = total_steps
-        if refitting and data.validation is not None and progress.best_epoch is not None:
-            columns = _concatenate(columns, _select_columns(data.validation, spec))
+        trained, last_step = data.train, total_steps
+        if refitting and progress.best_epoch is not None:
+            trained = data.fitted
             last_step = progress.best_epoch * steps_per_epoch
         # A second training takes the first steps of the first one's schedule.
-        model = _build_model(spec, config, sizes, item_log_q, strategy, total_steps, data.catalogue)
+        model = _build_model(spec, config, sizes, log_q, strategy, total_steps, data, trained)
         totals = _Totals()
         best = _BestWeights(model.towers) if stopping is not None and not stopping.refit else None
         base_counts = warm_start.apply(model.towers, model.optimizer) if warm_start is not None else None
@@ -178,20 +169,21 @@ def train(
             _PROGRESS.info("Training resumed from step %d: %s", progress.step, saved.location)
             saved = None
 
-        batches = distribute_dataset(strategy, columns, global_batch, settings.seed, first_step=progress.step)
+        gather = maker.of_rows(trained)
+        batches = distribute_dataset(
+            strategy, gather, len(trained), global_batch, settings.seed, first_step=progress.step
+        )
         phase = _Phase(
             towers=model.towers,
             state=state,
             totals=totals,
             best=best,
             batches=iter(batches),
-            train_steps=_make_train_steps(model, totals, spec, settings, strategy),
-            monitor=HealthMonitor(
-                model.towers, columns, spec.item_id.name, config.loss.temperature, settings.seed
-            ),
+            train_steps=_make_train_steps(model, totals, settings, strategy),
+            monitor=HealthMonitor(model.towers, gather, len(trained), config.loss.temperature, settings.seed),
             learning_rate=model.optimizer.learning_rate,
             recall=_take_chiefs(recall, strategy) if recall and stopping and not refitting else None,
-            steps_per_epoch=len(columns[spec.item_id.name]) // global_batch,
+            steps_per_epoch=len(trained) // global_batch,
             last_step=last_step,
             writer=tf.summary.create_file_writer(f"{log_directory}/refit" if refitting else log_directory),
             writes_checkpoints=checkpoints is not None and is_chief(strategy),
@@ -246,12 +238,19 @@ def _build_model(
     spec: FeatureSpec,
     config: TrainerConfig,
     sizes: Mapping[str, EncodedSize],
-    item_log_q: np.ndarray,
+    log_q: np.ndarray,
     strategy: tf.distribute.Strategy,
     total_steps: int,
-    catalogue: Mapping[str, np.ndarray] | None,
+    data: TrainingData,
+    trained: Rows,
 ) -> _Model:
     settings = config.training
+    positives = None
+    if config.loss.mask_same_user == "sequence":
+        with tf.device("CPU"):
+            positives = KnownPositives(
+                tf.constant(data.sequences.items), tf.constant(trained.begins), tf.constant(trained.ends)
+            )
     tf_keras.utils.set_random_seed(settings.seed)
     with strategy.scope(), _precision(settings.mixed_precision):
         towers = build_towers(spec, config.model, sizes, settings.seed)
@@ -267,10 +266,9 @@ def _build_model(
             per_replica_batch=settings.per_replica_batch,
             dim=config.model.dim,
             seed=settings.seed,
-            item_log_q=item_log_q,
-            item_size=sizes[spec.item_id.name],
-            item_feature=spec.item_id.name,
-            catalogue=catalogue,
+            item_log_q=log_q,
+            catalogue=data.items,
+            positives=positives,
         )
     return _Model(towers, optimizer, objective)
 
@@ -283,7 +281,7 @@ class _Phase:
     state: Sequence[tf.Variable]
     totals: "_Totals"
     best: "_BestWeights | None"
-    batches: Iterator[Mapping[str, tf.Tensor]]
+    batches: Iterator[Batch]
     train_steps: "_TrainSteps"
     monitor: HealthMonitor
     learning_rate: Callable[[int], float]
@@ -455,13 +453,12 @@ class _Speed:
         return self.rows / self.seconds if self.rows else 0.0
 
 
-_TrainSteps = Callable[[Iterator[Mapping[str, tf.Tensor]], tf.Tensor, tf.Tensor], tf.Tensor]
+_TrainSteps = Callable[[Iterator[Batch], tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def _make_train_steps(
     model: _Model,
     totals: _Totals,
-    spec: FeatureSpec,
     settings: TrainingConfig,
     strategy: tf.distribute.Strategy,
 ) -> _TrainSteps:
@@ -471,12 +468,8 @@ def _make_train_steps(
     towers = model.towers
     variables = [*towers.tables.values(), *towers.dense_variables]
 
-    def train_step(batch: Mapping[str, tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        keys = BatchKeys(
-            users=batch[spec.user_id.name],
-            items=batch[spec.item_id.name],
-            histories=batch[spec.history.name] if spec.history is not None else None,
-        )
+    def train_step(batch: Batch, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        keys = BatchKeys(users=batch[USERS], items=batch[ITEMS], histories=batch.get(HISTORIES))
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         dropout_seed = tf.stack([settings.seed, step * replicas + tf.cast(replica, tf.int64)])
 
@@ -484,17 +477,15 @@ def _make_train_steps(
             return towers.item(features, training=True, seed=dropout_seed)
 
         with tf.GradientTape() as tape:
-            users = towers.user(batch, training=True, seed=dropout_seed)
-            items = embed_items(batch)
-            result = model.objective(users, items, keys, batch.get(WEIGHT), step, embed_items)
+            users = towers.user(batch[FEATURES], training=True, seed=dropout_seed)
+            items = embed_items(batch[FEATURES])
+            result = model.objective(users, items, keys, batch.get(WEIGHTS), step, embed_items)
             loss_share = result.loss_sum / global_batch
         model.optimizer.apply(tape.gradient(loss_share, variables))
         return loss_share, result.masked_fraction
 
     @tf.function
-    def train_steps(
-        batches: Iterator[Mapping[str, tf.Tensor]], first: tf.Tensor, last: tf.Tensor
-    ) -> tf.Tensor:
+    def train_steps(batches: Iterator[Batch], first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
         broken_step = tf.constant(0, tf.int64)
         for step in tf.range(first, last + 1):
             loss_share, masked_fraction = strategy.run(train_step, args=(next(batches), step))
@@ -508,12 +499,10 @@ def _make_train_steps(
 
 
 def _check(
-    spec: FeatureSpec,
     config: TrainerConfig,
     rows: int,
     global_batch: int,
-    validation: Mapping[str, np.ndarray] | None,
-    recall: Callable[[Towers], float] | None,
+    validation: Rows | None,
 ) -> None:
     batch, stopping = config.training.per_replica_batch, config.training.early_stopping
     if rows < global_batch:
@@ -522,12 +511,7 @@ def _check(
             f"{batch} x {global_batch // batch} replicas. Received: {rows} rows. Lower "
             f"training.per_replica_batch."
         )
-    if config.loss.logq and spec.item_id.encoding is None:
-        raise ConfigError(
-            f"loss.logq: the correction counts items by the vocabulary of the item id, and feature "
-            f"{spec.item_id.name!r} has no encoding. Give it one, or set loss.logq to false."
-        )
-    if stopping is not None and (recall is None or (stopping.refit and validation is None)):
+    if stopping is not None and validation is None:
         raise TrainingError(
             "training.early_stopping: expected a validation split. Received: none. Set ingest.validation to "
             "true, or training.early_stopping to null."
@@ -551,27 +535,6 @@ def _check_same_start(strategy: tf.distribute.Strategy, progress: Progress, fold
             f"of the steps {[abs(int(found)) for found in steps]}. Give all workers the same object store, "
             "or a volume that is mounted on each."
         )
-
-
-def _select_columns(columns: Mapping[str, np.ndarray], spec: FeatureSpec) -> dict[str, np.ndarray]:
-    return {name: columns[name] for name in (*columns_read(spec), *({WEIGHT} & columns.keys()))}
-
-
-def _concatenate(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Join the rows of two splits; a split's multi-valued features are as wide as its widest row."""
-
-    def widen(column: np.ndarray, width: int) -> np.ndarray:
-        padding = [(0, 0), (0, width - column.shape[1]), *[(0, 0)] * (column.ndim - 2)]
-        return np.pad(column, padding, constant_values=HISTORY_PADDING_KEY)
-
-    both = {}
-    for name in first:
-        parts = [first[name], second[name]]
-        if parts[0].ndim > 1:
-            width = max(part.shape[1] for part in parts)
-            parts = [widen(part, width) for part in parts]
-        both[name] = np.concatenate(parts)
-    return both
 
 
 def _weights(towers: Towers) -> list[tf.Variable]:

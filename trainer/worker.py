@@ -11,12 +11,13 @@ from typing import Final
 import tensorflow as tf
 
 from schemas import storage
-from schemas.contract import PROGRESS_LOGGER, TRAIN_SPLIT, VALIDATION_SPLIT
-from schemas.errors import ConfigError
+from schemas.contract import PROGRESS_LOGGER
 from schemas.features import FeatureSpec
 from trainer.cluster import read_task
 from trainer.config import TrainerConfig, TrainingConfig
-from trainer.run_fn import UNREAD_VALIDATION, TrainingFiles, train_and_export
+from trainer.data.load import InputFolders
+from trainer.data.transform_graphs import TransformGraphs
+from trainer.job import TrainingJob, train_and_export
 from trainer.strategy import (
     configure_devices,
     configure_threads,
@@ -29,7 +30,6 @@ from trainer.strategy import (
 )
 
 # TFX's layout of artifacts: the components after the Trainer look for its model there.
-SPLIT_FOLDER: Final = "Split-{}"
 MODEL_FOLDER: Final = "Format-Serving"
 _LOGS_FOLDER: Final = "logs"
 
@@ -40,16 +40,20 @@ _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
 class WorkerLocations:
     """Where a worker reads and writes, the same for all workers: paths or URIs."""
 
-    examples: str
-    """Transform's artifact `transformed_examples`."""
-    transform_graph: str
-    """Transform's artifact `transform_graph`."""
+    sequences: str
+    """The ingest's artifact `sequences`."""
+    catalogue: str
+    """The ingest's artifact `catalogue`."""
+    user_transform_graph: str
+    """UserTransform's artifact `transform_graph`."""
+    item_transform_graph: str
+    """ItemTransform's artifact `transform_graph`."""
     serving_directory: str
     """Where the releases are that a warm start begins from."""
     output: str
     """The model artifact: the model goes into Format-Serving/, TensorBoard's logs into logs/."""
-    catalogue: str | None = None
-    """The ingest's artifact `catalogue`; None where the training needs none."""
+    context_transform_graph: str | None = None
+    """ContextTransform's artifact `transform_graph`; None without context features."""
     checkpoint_directory: str | None = None
     """Folder of the checkpoints of all trainings; None for none."""
 
@@ -64,7 +68,7 @@ def train_worker(
 ) -> None:
     """Train both towers together with the other workers, or alone under the strategy `mirrored`.
 
-    Every worker reads all rows and trains on its part of each global batch. The chief alone writes:
+    Every worker reads all sequences and trains on its part of each global batch. The chief alone writes:
     checkpoints, and at the end the model; the others end when it is written.
 
     Args:
@@ -75,12 +79,9 @@ def train_worker(
         start_timeout_seconds: How long to wait for the other workers to start.
 
     Raises:
-        DssmError: As `trainer.run_fn` says.
+        DssmError: As `trainer.job.train_and_export` says.
         WorkerLostError: Another worker is gone; start all again.
     """
-    _check(locations, config)
-    if config.training.early_stopping is None and _has_split(locations.examples, VALIDATION_SPLIT):
-        _PROGRESS.info(UNREAD_VALIDATION)
     # First, before anything runs on TensorFlow.
     strategy = _create_strategy(config.training, environment, start_timeout_seconds)
     worker, workers = worker_position(strategy)
@@ -88,19 +89,24 @@ def train_worker(
         _PROGRESS.info("Worker %d of %d%s", worker + 1, workers, ", the chief" if worker == 0 else "")
     with tempfile.TemporaryDirectory(prefix="dssm-worker-") as scratch, reporting_lost_workers():
         output = Path(scratch, "output")
-        files = TrainingFiles(
-            train=[f"{_fetch_split(locations.examples, TRAIN_SPLIT, scratch)}/*"],
-            validation=[f"{_fetch_split(locations.examples, VALIDATION_SPLIT, scratch)}/*"]
-            if config.training.early_stopping is not None
-            else [],
-            transform_graph=_fetch(locations.transform_graph, Path(scratch, "transform_graph")),
-            catalogue=_fetch(locations.catalogue, Path(scratch, "catalogue")) if locations.catalogue else "",
+        context = locations.context_transform_graph
+        graphs = TransformGraphs(
+            _fetch(locations.user_transform_graph, Path(scratch, "user_transform_graph")),
+            _fetch(locations.item_transform_graph, Path(scratch, "item_transform_graph")),
+            _fetch(context, Path(scratch, "context_transform_graph")) if context else None,
+        )
+        job = TrainingJob(
+            inputs=InputFolders(
+                _fetch(locations.sequences, Path(scratch, "sequences")),
+                _fetch(locations.catalogue, Path(scratch, "catalogue")),
+                graphs,
+            ),
             serving_directory=locations.serving_directory,
             checkpoint_directory=locations.checkpoint_directory or "",
             model=str(output / MODEL_FOLDER),
             logs=str(output / _LOGS_FOLDER),
         )
-        checkpoints = train_and_export(files, spec, config, strategy)
+        checkpoints = train_and_export(job, spec, config, strategy)
         if is_chief(strategy):
             for folder in (MODEL_FOLDER, _LOGS_FOLDER):
                 # An earlier start may have been ended in the middle of this.
@@ -113,14 +119,6 @@ def train_worker(
         gather_from_workers(strategy, worker)
 
 
-def _check(locations: WorkerLocations, config: TrainerConfig) -> None:
-    if locations.catalogue is None and (config.training.early_stopping or config.loss.uniform_negatives):
-        raise ConfigError(
-            "--catalogue: expected the ingest's artifact, since training.early_stopping and "
-            "loss.uniform_negatives need every item. Received: none."
-        )
-
-
 def _create_strategy(
     training: TrainingConfig, environment: Mapping[str, str], start_timeout_seconds: float
 ) -> tf.distribute.Strategy:
@@ -131,16 +129,6 @@ def _create_strategy(
         )
     configure_devices(training)
     return create_strategy(training.replicas)
-
-
-def _has_split(examples: str, split: str) -> bool:
-    return SPLIT_FOLDER.format(split) in storage.list_names(examples)
-
-
-def _fetch_split(examples: str, split: str, scratch: str) -> str:
-    # The split alone: the others, the eval split among them, are no concern of a training.
-    folder = SPLIT_FOLDER.format(split)
-    return _fetch(storage.join(examples, folder), Path(scratch, "examples", folder))
 
 
 def _fetch(location: str, copy: Path) -> str:

@@ -8,6 +8,7 @@ from schemas.features import FeatureSpec
 from schemas.sequences import (
     FILE_NAME,
     count_positions,
+    count_split_rows,
     read_sequences,
     sequences_schema,
     write_sequences,
@@ -103,6 +104,7 @@ def test_parts_come_in_the_order_of_the_files_and_their_row_groups(tmp_path):
     assert [part.users["user"].to_pylist() for part in parts] == [["u"], ["v"], ["w"]]
     assert [part.items.tolist() for part in parts] == [[1, 2, 1], [0], [2, 2]]
     assert count_positions(tmp_path, make_spec()) == (3, 7)
+    assert count_split_rows(tmp_path) == {"train": 4, "validation": 1, "eval": 1}
 
 
 def test_users_without_a_positive_count_as_none(tmp_path):
