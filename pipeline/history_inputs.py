@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from components.interaction_ingest.history import feature_columns, gap_column
 from components.interaction_ingest.logic import join_table
-from components.interaction_ingest.sources import list_columns
+from components.interaction_ingest.sources.reading import list_columns
 from components.interaction_ingest.tables import find_newest_second, open_interactions
 from pipeline.config import PipelineConfig
 from schemas.errors import DataError, ReleaseError

@@ -15,7 +15,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.beam import beam_dag_runner
 from tfx.orchestration.pipeline import Pipeline
 
-from components.interaction_ingest.files import fingerprint_inputs
+from components.interaction_ingest.sources.files import fingerprint_inputs
 from pipeline.build import build_pipeline
 from pipeline.code_fingerprint import fingerprint_code
 from pipeline.config import PipelineConfig

@@ -19,9 +19,9 @@ from tabulate import tabulate
 
 from components.candidate_indexer.logic import read_index
 from components.interaction_ingest.config import IngestConfig
-from components.interaction_ingest.files import find_files
 from components.interaction_ingest.logic import clean_batch, order_rows
-from components.interaction_ingest.sources import list_columns, list_entity_columns, read_piece
+from components.interaction_ingest.sources.files import find_files
+from components.interaction_ingest.sources.reading import list_columns, list_entity_columns, read_piece
 from components.interaction_ingest.tables import can_hold, look_into_files, open_interactions
 from components.towers import load_tower
 from pipeline.config import PipelineConfig

@@ -20,11 +20,11 @@ from components.interaction_ingest.config import IngestConfig, WindowConfig
 from components.interaction_ingest.counts import IngestCounts, merge_counts
 from components.interaction_ingest.dead_letters import DeadLetterWriter, Rejections, write_rejections
 from components.interaction_ingest.examples_file import write_examples
-from components.interaction_ingest.files import fingerprint_inputs
 from components.interaction_ingest.history import count_cut_values
 from components.interaction_ingest.report import build_report, check_counts
-from components.interaction_ingest.source_parts import Piece
-from components.interaction_ingest.sources import list_columns, read_piece
+from components.interaction_ingest.sources.files import fingerprint_inputs
+from components.interaction_ingest.sources.parts import Piece
+from components.interaction_ingest.sources.reading import list_columns, read_piece
 from components.interaction_ingest.spill import Spilled, read_spill, write_spill
 from components.interaction_ingest.tables import check_inputs
 from components.interaction_ingest.window import ALL_DAYS, Window

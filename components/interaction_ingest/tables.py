@@ -26,11 +26,11 @@ from components.interaction_ingest.dead_letters import (
     make_rejections,
     refuse_too_many,
 )
-from components.interaction_ingest.files import DailyLogs, DataFile, choose_days, find_files
 from components.interaction_ingest.logic import cast_timestamp, fill_missing, interaction_columns
-from components.interaction_ingest.parquet_source import open_table
-from components.interaction_ingest.source_parts import LAST_SECOND, Column, Piece, to_text_column
-from components.interaction_ingest.sources import (
+from components.interaction_ingest.sources.files import DailyLogs, DataFile, choose_days, find_files
+from components.interaction_ingest.sources.parquet import open_table
+from components.interaction_ingest.sources.parts import LAST_SECOND, Column, Piece, to_text_column
+from components.interaction_ingest.sources.reading import (
     is_possible_time,
     list_columns,
     list_entity_columns,

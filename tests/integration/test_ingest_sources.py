@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.interaction_ingest.beam_steps import run_ingest
 from components.interaction_ingest.config import IngestConfig, WindowConfig
-from components.interaction_ingest.files import fingerprint_inputs
+from components.interaction_ingest.sources.files import fingerprint_inputs
 from schemas.errors import DataError
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse

@@ -30,7 +30,7 @@ from components.interaction_ingest.config import (
     WeightRule,
     WindowConfig,
 )
-from components.interaction_ingest.files import fingerprint_inputs
+from components.interaction_ingest.sources.files import fingerprint_inputs
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec
 from schemas.strict_config import from_json, parse, to_json

@@ -520,7 +520,7 @@ def test_ingest_reads_a_glob_of_daily_logs_from_the_store(bucket: Any, tmp_path:
 
     from components.interaction_ingest.beam_steps import run_ingest
     from components.interaction_ingest.config import IngestConfig, WindowConfig
-    from components.interaction_ingest.files import fingerprint_inputs
+    from components.interaction_ingest.sources.files import fingerprint_inputs
     from schemas.features import FeatureSpec
     from schemas.strict_config import parse
 

@@ -2,9 +2,9 @@ from collections.abc import Callable
 
 import pytest
 
-from components.interaction_ingest.files import find_files
-from components.interaction_ingest.source_parts import Column
-from components.interaction_ingest.sources import read_piece
+from components.interaction_ingest.sources.files import find_files
+from components.interaction_ingest.sources.parts import Column
+from components.interaction_ingest.sources.reading import read_piece
 from components.interaction_ingest.tables import look_into_files
 from schemas.features import Feature, FeatureSpec, InteractionTable
 from schemas.strict_config import parse

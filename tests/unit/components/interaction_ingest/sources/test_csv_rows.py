@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from components.interaction_ingest import csv_rows, streams
-from components.interaction_ingest.csv_rows import LARGEST_ROW_BREAKS, read_blocks, split_header
-from components.interaction_ingest.streams import SourceStream
+from components.interaction_ingest.sources import csv_rows, streams
+from components.interaction_ingest.sources.csv_rows import LARGEST_ROW_BREAKS, read_blocks, split_header
+from components.interaction_ingest.sources.streams import SourceStream
 
 pytestmark = pytest.mark.unit
 

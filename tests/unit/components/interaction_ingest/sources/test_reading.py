@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.interaction_ingest import json_lines_source
 from components.interaction_ingest.config import IngestConfig, PositiveRule
-from components.interaction_ingest.files import find_files
 from components.interaction_ingest.logic import ROW_COLUMN
-from components.interaction_ingest.sources import list_columns, look_into, read_piece
+from components.interaction_ingest.sources import json_lines
+from components.interaction_ingest.sources.files import find_files
+from components.interaction_ingest.sources.reading import list_columns, look_into, read_piece
 from components.interaction_ingest.tables import find_newest_second, look_into_files
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec, InteractionTable
@@ -351,11 +351,11 @@ def test_the_fraction_of_a_timestamp_is_kept(tmp_path):
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_rows_that_vanish_in_a_parser_stop_the_run(tmp_path, monkeypatch, ending):
-    reader = {"csv": pa.csv.read_csv, "jsonl": json_lines_source._parse_block}[ending]
+    reader = {"csv": pa.csv.read_csv, "jsonl": json_lines._parse_block}[ending]
     if ending == "csv":
         monkeypatch.setattr(pa.csv, "read_csv", lambda *args, **options: reader(*args, **options)[:2])
     else:
-        monkeypatch.setattr(json_lines_source, "_parse_block", lambda *args: reader(*args)[:2])
+        monkeypatch.setattr(json_lines, "_parse_block", lambda *args: reader(*args)[:2])
     with pytest.raises(DataError, match=r"3 rows are in a part of the file, 2 were read or rejected"):
         read(tmp_path, f"log.{ending}", CONTENTS[ending](ROWS))
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from components.interaction_ingest.config import WindowConfig
-from components.interaction_ingest.files import choose_days, find_files, fingerprint_inputs
+from components.interaction_ingest.sources.files import choose_days, find_files, fingerprint_inputs
 from schemas.errors import ConfigError, DataError
 from schemas.features import InteractionTable
 

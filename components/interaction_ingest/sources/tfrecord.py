@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from components.interaction_ingest import dead_letters
 from components.interaction_ingest.dead_letters import DeadLetter, reject_rows
-from components.interaction_ingest.files import DataFile
-from components.interaction_ingest.source_parts import (
+from components.interaction_ingest.sources.files import DataFile
+from components.interaction_ingest.sources.parts import (
     NO_NUMBERS,
     Column,
     Piece,
@@ -21,7 +21,7 @@ from components.interaction_ingest.source_parts import (
     show_bytes,
     to_text_column,
 )
-from components.interaction_ingest.streams import SourceStream
+from components.interaction_ingest.sources.streams import SourceStream
 from schemas.features import TableSource
 
 _RECORDS_PER_BATCH = 8_192

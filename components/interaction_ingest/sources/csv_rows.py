@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from components.interaction_ingest.streams import SourceStream
+from components.interaction_ingest.sources.streams import SourceStream
 
 LARGEST_ROW_BREAKS: Final = 1_000
 """Line breaks that the quoted values of a row may have: with more, a quotation mark was not closed."""

@@ -2,7 +2,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components.interaction_ingest.casting import PLAUSIBLE, cast_leniently, to_number, to_text, to_time
+from components.interaction_ingest.sources.casting import (
+    PLAUSIBLE,
+    cast_leniently,
+    to_number,
+    to_text,
+    to_time,
+)
 
 pytestmark = pytest.mark.unit
 

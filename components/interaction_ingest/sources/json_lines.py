@@ -12,8 +12,8 @@ import pyarrow.json
 
 from components.interaction_ingest import dead_letters
 from components.interaction_ingest.dead_letters import DeadLetter
-from components.interaction_ingest.files import DataFile
-from components.interaction_ingest.source_parts import (
+from components.interaction_ingest.sources.files import DataFile
+from components.interaction_ingest.sources.parts import (
     NO_NUMBERS,
     Column,
     Piece,
@@ -22,7 +22,7 @@ from components.interaction_ingest.source_parts import (
     show_bytes,
     show_json,
 )
-from components.interaction_ingest.streams import SourceStream
+from components.interaction_ingest.sources.streams import SourceStream
 from schemas.features import TableSource
 
 

@@ -8,24 +8,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.interaction_ingest import (
-    csv_source,
-    dead_letters,
-    json_lines_source,
-    parquet_source,
-    tfrecord_source,
-)
-from components.interaction_ingest.casting import (
-    PLAUSIBLE,
-    cast_leniently,
-    split_lists,
-    to_number,
-    to_text,
-    to_time,
-)
+from components.interaction_ingest import dead_letters
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.dead_letters import Rejections, make_rejections, reject_rows
-from components.interaction_ingest.files import DataFile
 from components.interaction_ingest.logic import (
     MICROSECOND_COLUMN,
     ROW_COLUMN,
@@ -33,8 +18,18 @@ from components.interaction_ingest.logic import (
     cast_column,
     interaction_columns,
 )
-from components.interaction_ingest.source_parts import LAST_SECOND, NO_NUMBERS, Column, Piece, RawPart
-from components.interaction_ingest.streams import SourceStream
+from components.interaction_ingest.sources import csv, json_lines, parquet, tfrecord
+from components.interaction_ingest.sources.casting import (
+    PLAUSIBLE,
+    cast_leniently,
+    split_lists,
+    to_number,
+    to_text,
+    to_time,
+)
+from components.interaction_ingest.sources.files import DataFile
+from components.interaction_ingest.sources.parts import LAST_SECOND, NO_NUMBERS, Column, Piece, RawPart
+from components.interaction_ingest.sources.streams import SourceStream
 from schemas.errors import DataError
 from schemas.features import Feature, FeatureSpec, Format, TableSource
 
@@ -122,9 +117,9 @@ def look_into(file: DataFile, source: TableSource) -> tuple[frozenset[str] | Non
         StorageError: The file cannot be opened.
     """
     look = {
-        "csv": csv_source.look_into,
-        "jsonl": json_lines_source.look_into,
-        "tfrecord": tfrecord_source.look_into,
+        "csv": csv.look_into,
+        "jsonl": json_lines.look_into,
+        "tfrecord": tfrecord.look_into,
     }
     with SourceStream(file.path, whole_lines=file.format == "jsonl") as stream:
         names, count = look[file.format](stream, file, source)
@@ -156,10 +151,10 @@ def read_piece(
         StorageError: The store cannot be reached or refuses.
     """
     readers: dict[Format, Callable[..., Iterator[RawPart]]] = {
-        "parquet": parquet_source.read,
-        "csv": csv_source.read,
-        "jsonl": json_lines_source.read,
-        "tfrecord": tfrecord_source.read,
+        "parquet": parquet.read,
+        "csv": csv.read,
+        "jsonl": json_lines.read,
+        "tfrecord": tfrecord.read,
     }
     for part in readers[piece.format](piece, source, columns):
         letters = list(part.letters)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from components.interaction_ingest import dead_letters
 from components.interaction_ingest.dead_letters import DeadLetter
-from components.interaction_ingest.source_parts import NO_NUMBERS, Column, Piece, RawPart
+from components.interaction_ingest.sources.parts import NO_NUMBERS, Column, Piece, RawPart
 from schemas import storage
 from schemas.errors import StorageError
 from schemas.features import TableSource

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from components.interaction_ingest import streams
 from components.interaction_ingest.logic import ROW_COLUMN
+from components.interaction_ingest.sources import streams
 from schemas.errors import DataError
 
 pytestmark = pytest.mark.unit

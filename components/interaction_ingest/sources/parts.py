@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from components.interaction_ingest import dead_letters
 from components.interaction_ingest.dead_letters import DeadLetter
-from components.interaction_ingest.streams import SourceStream
+from components.interaction_ingest.sources.streams import SourceStream
 from schemas.features import Feature, Format
 
 LAST_SECOND: Final = 253_402_300_799

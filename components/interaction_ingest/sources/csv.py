@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.csv
 
 from components.interaction_ingest import dead_letters
-from components.interaction_ingest.csv_rows import read_blocks, split_header
 from components.interaction_ingest.dead_letters import DeadLetter
-from components.interaction_ingest.files import DataFile
-from components.interaction_ingest.source_parts import (
+from components.interaction_ingest.sources.csv_rows import read_blocks, split_header
+from components.interaction_ingest.sources.files import DataFile
+from components.interaction_ingest.sources.parts import (
     NO_NUMBERS,
     Column,
     Piece,
@@ -19,7 +19,7 @@ from components.interaction_ingest.source_parts import (
     reject_unreadable_rest,
     show_bytes,
 )
-from components.interaction_ingest.streams import SourceStream
+from components.interaction_ingest.sources.streams import SourceStream
 from schemas.errors import DataError
 from schemas.features import TableSource
 

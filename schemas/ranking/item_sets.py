@@ -1,0 +1,89 @@
+"""A set of items for each query."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class ItemSets:
+    """A set of catalogue items for each query, in compressed rows."""
+
+    offsets: npt.NDArray[np.int64]
+    """[queries + 1]: query i has `items[offsets[i] : offsets[i + 1]]`."""
+    items: npt.NDArray[np.int32]
+    """[pairs] row numbers in the catalogue, distinct within a query."""
+
+    @classmethod
+    def from_pairs(
+        cls, queries: npt.NDArray[np.integer], items: npt.NDArray[np.integer], query_count: int
+    ) -> "ItemSets":
+        """Group (query, item) pairs by query, each pair once.
+
+        Args:
+            queries: [pairs] query numbers, 0 to `query_count` - 1.
+            items: [pairs] row numbers in the catalogue.
+            query_count: Number of queries, those without a pair included.
+
+        Returns:
+            The sets, the items of each ascending.
+        """
+        width = int(np.max(items, initial=0)) + 1
+        owners, distinct = np.divmod(np.unique(queries.astype(np.int64) * width + items), width)
+        offsets = np.searchsorted(owners, np.arange(query_count + 1)).astype(np.int64)
+        return cls(offsets=offsets, items=distinct.astype(np.int32))
+
+    @classmethod
+    def of_one(cls, items: npt.NDArray[np.integer]) -> "ItemSets":
+        """Give each query one item.
+
+        Args:
+            items: [queries] row numbers in the catalogue.
+
+        Returns:
+            The sets.
+        """
+        return cls(offsets=np.arange(len(items) + 1, dtype=np.int64), items=items.astype(np.int32))
+
+    @property
+    def query_count(self) -> int:
+        """Number of queries."""
+        return len(self.offsets) - 1
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """[queries] the number of items of each query."""
+        return np.diff(self.offsets)
+
+    @property
+    def owners(self) -> npt.NDArray[np.int64]:
+        """[pairs] the query of each item."""
+        return np.repeat(np.arange(self.query_count), self.sizes)
+
+    def of_queries(self, queries: slice) -> "ItemSets":
+        """Return the sets of consecutive queries.
+
+        Args:
+            queries: A slice without a step.
+
+        Returns:
+            Their sets, the queries numbered from 0.
+        """
+        start, stop, _ = queries.indices(self.query_count)
+        offsets = self.offsets[start : stop + 1]
+        return ItemSets(offsets=offsets - offsets[0], items=self.items[offsets[0] : offsets[-1]])
+
+    def take(self, numbers: npt.NDArray[np.integer]) -> "ItemSets":
+        """Return some sets, in any order and any number of times.
+
+        Args:
+            numbers: [queries] which set each query has, such as its user's.
+
+        Returns:
+            Its set for each query.
+        """
+        sizes = self.sizes[numbers]
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        pairs = np.arange(offsets[-1]) + np.repeat(self.offsets[numbers] - offsets[:-1], sizes)
+        return ItemSets(offsets=offsets, items=self.items[pairs])

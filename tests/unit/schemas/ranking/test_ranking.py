@@ -1,0 +1,208 @@
+"""Ranks and metrics against hand-worked cases and against every order of the tied items."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from schemas.ranking import (
+    METRICS,
+    ItemSets,
+    Ranks,
+    compute_metrics,
+    rank_by_common_scores,
+    rank_in_blocks,
+    rank_targets,
+)
+from schemas.ranking.metrics import metric_names
+
+pytestmark = pytest.mark.unit
+
+
+def sets(*rows):
+    queries = [query for query, row in enumerate(rows) for _ in row]
+    return ItemSets.from_pairs(np.array(queries, int), np.array(list(itertools.chain(*rows)), int), len(rows))
+
+
+def scores(*rows):
+    return np.array(rows, np.float32)
+
+
+def places(ranks):
+    return list(zip(ranks.better.tolist(), ranks.tied.tolist(), strict=True))
+
+
+def test_item_sets_keep_each_pair_once_and_queries_without_a_pair():
+    grouped = ItemSets.from_pairs(np.array([2, 0, 2, 2]), np.array([5, 1, 3, 5]), 4)
+    assert grouped.sizes.tolist() == [1, 0, 2, 0]
+    assert grouped.items.tolist() == [1, 3, 5]
+    assert grouped.owners.tolist() == [0, 2, 2]
+    part = grouped.of_queries(slice(1, 3))
+    assert part.sizes.tolist() == [0, 2]
+    assert part.items.tolist() == [3, 5]
+
+
+def test_item_sets_of_the_users_of_queries():
+    taken = sets([1, 4], [], [3]).take(np.array([2, 0, 1, 0]))
+    assert taken.offsets.tolist() == [0, 1, 3, 3, 5]
+    assert taken.items.tolist() == [3, 1, 4, 1, 4]
+    assert taken.items.dtype == np.int32
+    assert sets([1], []).take(np.array([], int)).query_count == 0
+
+
+def test_item_sets_of_one_item_each():
+    one = ItemSets.of_one(np.array([3, 3, 0]))
+    assert one.sizes.tolist() == [1, 1, 1]
+    assert one.items.tolist() == [3, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("seen", "place"),
+    [
+        ([], (1, 1)),  # item 0 is better, item 2 ties
+        ([0], (0, 1)),  # the better one is masked
+        ([0, 2], (0, 0)),  # the tied one too
+        ([3], (1, 1)),  # a masked item that was worse changes nothing
+        ([1], (1, 1)),  # the target itself was seen: it stays in
+    ],
+)
+def test_places_with_a_tie_and_seen_items_out(seen, place):
+    assert places(rank_targets(scores([0.9, 0.5, 0.5, 0.1]), sets([1]), sets(seen))) == [place]
+
+
+def test_places_of_several_targets():
+    ranks = rank_targets(
+        scores([4, 3, 2, 1], [5, 5, 1, 0], [1, 2, 3, 4]),
+        sets([0, 2], [0, 1], [0]),
+        sets([], [], [3]),
+    )
+    assert places(ranks) == [(0, 0), (2, 0), (0, 1), (0, 1), (2, 0)]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("rank", [rank_targets, lambda s, *sets: rank_by_common_scores(s[0], *sets)])
+def test_non_finite_scores_are_refused(rank, bad):
+    with pytest.raises(ValueError, match="Expected finite scores"):
+        rank(scores([1, bad, 0]), sets([0]), sets([]))
+
+
+def test_scores_whose_sum_overflows_are_finite():
+    large = np.finfo(np.float32).max
+    assert places(rank_targets(scores([large, large, 0]), sets([0]), sets([]))) == [(0, 1)]
+
+
+def test_metrics_worked_by_hand():
+    # Query 0 has two targets, with ranks 1 and 3; query 1 has one, beyond every cut-off.
+    ranks = Ranks(np.array([0, 2, 9]), np.array([0, 0, 0]))
+    found = compute_metrics(ranks, sets([0, 1], [0]), [1, 2, 3])
+    ideal = 1 + 1 / math.log2(3)
+    expected = {
+        "recall_at_1": [1, 0],
+        "recall_at_2": [1 / 2, 0],
+        "recall_at_3": [1, 0],
+        "ndcg_at_1": [1, 0],
+        "ndcg_at_2": [1 / ideal, 0],
+        "ndcg_at_3": [(1 + 1 / 2) / ideal, 0],
+        "mrr_at_1": [1, 0],
+        "mrr_at_2": [1, 0],
+        "mrr_at_3": [1, 0],
+    }
+    assert list(found) == list(expected) == metric_names([1, 2, 3])
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values), name
+
+
+def test_reciprocal_rank_is_zero_beyond_the_cut_off():
+    ranks, targets = Ranks(np.array([3]), np.array([0])), sets([0])
+    assert METRICS["mrr"](ranks, targets, 3).tolist() == [0]
+    assert METRICS["mrr"](ranks, targets, 4).tolist() == [0.25]
+
+
+def test_a_tie_of_all_items_is_chance():
+    # Ten items with equal scores, two of them targets: the first three places hold each with probability
+    # 3/10, and the better of the two is the j-th with probability (10 - j) / C(10, 2) = (10 - j) / 45.
+    found = compute_metrics(
+        rank_targets(np.zeros((1, 10), np.float32), sets([4, 7]), sets([])), sets([4, 7]), [3]
+    )
+    assert found["recall_at_3"] == pytest.approx([2 * 3 / 10 / 2])
+    assert found["mrr_at_3"] == pytest.approx([(9 / 1 + 8 / 2 + 7 / 3) / 45])
+    gain = (1 + 1 / math.log2(3) + 1 / 2) / 10
+    assert found["ndcg_at_3"] == pytest.approx([2 * gain / (1 + 1 / math.log2(3))])
+
+
+@pytest.mark.parametrize("held_out", [(), ([1], [])])
+def test_metrics_need_queries_with_held_out_items(held_out):
+    with pytest.raises(ValueError, match="at least one held-out item"):
+        compute_metrics(
+            Ranks(np.zeros(len(held_out) // 2, int), np.zeros(len(held_out) // 2, int)), sets(*held_out), [10]
+        )
+
+
+def slow_metrics(row, targets, seen, ks):
+    """The mean of the metrics over every order of the items that agrees with the scores."""
+    ranked = [item for item in range(len(row)) if item in targets or item not in seen]
+    groups = {}
+    for item in ranked:
+        groups.setdefault(row[item], []).append(item)
+    totals, count = dict.fromkeys(metric_names(ks), 0.0), 0
+    for arrangement in itertools.product(
+        *(itertools.permutations(groups[score]) for score in sorted(groups, reverse=True))
+    ):
+        order = list(itertools.chain(*arrangement))
+        ranks = [order.index(target) + 1 for target in targets]
+        for k in ks:
+            n = min(k, len(targets))
+            hits = [rank for rank in ranks if rank <= k]
+            totals[f"recall_at_{k}"] += len(hits) / n
+            ideal = sum(math.log(2) / math.log(place + 1) for place in range(1, n + 1))
+            totals[f"ndcg_at_{k}"] += sum(math.log(2) / math.log(rank + 1) for rank in hits) / ideal
+            totals[f"mrr_at_{k}"] += 1 / min(hits) if hits else 0
+        count += 1
+    return {name: total / count for name, total in totals.items()}
+
+
+def make_case(seed, query_count=12, item_count=8, values=4):
+    random = np.random.default_rng(seed)
+    matrix = random.integers(0, values, (query_count, item_count)).astype(np.float32)
+    targets = [
+        random.choice(item_count, random.integers(1, 5), replace=False).tolist() for _ in range(query_count)
+    ]
+    seen = [
+        random.choice(item_count, random.integers(0, 5), replace=False).tolist() for _ in range(query_count)
+    ]
+    return matrix, targets, seen
+
+
+@pytest.mark.parametrize("block_scores", [1, 20, 10_000])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_same_as_the_mean_over_every_order_of_the_tied_items(seed, block_scores):
+    ks = [1, 2, 3, 5, 20]
+    matrix, targets, seen = make_case(seed)
+    held_out = sets(*targets)
+    ranks = rank_in_blocks(
+        lambda queries: matrix[queries].copy(), held_out, sets(*seen), matrix.shape[1], block_scores
+    )
+    found = compute_metrics(ranks, held_out, ks)
+    for query, row in enumerate(matrix.tolist()):
+        expected = slow_metrics(row, targets[query], seen[query], ks)
+        assert {name: values[query] for name, values in found.items()} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_common_scores_give_what_a_matrix_of_them_gives(seed):
+    matrix, targets, seen = make_case(seed, query_count=40, item_count=30, values=6)
+    common, held_out, masked = matrix[0], sets(*targets), sets(*seen)
+    expected = rank_targets(np.tile(common, (40, 1)), held_out, masked)
+    assert places(rank_by_common_scores(common, held_out, masked)) == places(expected)
+
+
+def test_popularity_example():
+    # Counts of items a b c d: 3 2 2 1. User 0 saw a and holds out c: b ties with it, so it is first or
+    # second. User 1 saw b and c and holds out d: a stands above it. User 2 saw nothing and holds out a.
+    targets = sets([2], [3], [0])
+    ranks = rank_by_common_scores(np.array([3, 2, 2, 1], np.float32), targets, sets([0], [1, 2], []))
+    assert places(ranks) == [(0, 1), (1, 0), (0, 0)]
+    found = compute_metrics(ranks, targets, [1, 2])
+    assert found["recall_at_1"] == pytest.approx([1 / 2, 0, 1])
+    assert found["mrr_at_2"] == pytest.approx([(1 + 1 / 2) / 2, 1 / 2, 1])
