@@ -25,6 +25,7 @@ from trainer.warm_start import WarmStart, load_base, take_state
 
 _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
 
+
 @dataclass(frozen=True)
 class TrainingJob:
     """Where a training reads and writes; local paths, but for the two directories."""

@@ -1,5 +1,6 @@
 """The training loop, with real steps: every case trains a model, if a small one."""
 
+import dataclasses
 import logging
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from schemas.contract import PROGRESS_LOGGER
-from schemas.errors import ConfigError, StorageError, TrainingError
+from schemas.errors import StorageError, TrainingError
 from schemas.features import Feature, FeatureSpec, History, VocabularyEncoding, ZScoreEncoding
 from trainer.checkpoints import Checkpoints
 from trainer.config import (
@@ -21,11 +22,13 @@ from trainer.config import (
     TrainerConfig,
     TrainingConfig,
 )
+from trainer.data.batches import FEATURES, BatchMaker, TrainingData
+from trainer.data.sequences import FlatSequences, Rows
 from trainer.losses import LossSum
 from trainer.objective import Objective
 from trainer.strategy import create_strategy
 from trainer.towers import build_towers
-from trainer.training import TrainingData, train
+from trainer.training import train
 from trainer.vocabularies import EncodedSize
 
 pytestmark = pytest.mark.integration
@@ -41,30 +44,33 @@ SPEC = FeatureSpec(
     ),
     history=History(length=3),
 )
-USERS, ITEMS = 12, 10
-SIZES = {"user_id": EncodedSize(USERS, 1), "item_id": EncodedSize(ITEMS, 1), "tags": EncodedSize(4, 1)}
-LOG_Q = np.log(np.full(ITEMS + 1, 1 / ITEMS, np.float32))
+SIZES = {"user_id": EncodedSize(12, 1), "item_id": EncodedSize(9, 1), "tags": EncodedSize(4, 1)}
 # Everything that has a state or draws at random.
 EVERYTHING = LossConfig(
     mask_same_user=False, uniform_negatives=3, cross_batch_negatives=24, cross_batch_warmup_steps=2
 )
 
 
-def make_columns(rows=70, seed=0, tags=2):
+def make_data(rows=70, validation=0, seed=0, weights=None):
+    """Twelve users with ten items; the last item has no row in the vocabulary."""
     generator = np.random.default_rng(seed)
-    users = generator.integers(0, USERS, rows)
-    return {
-        "user_id": users,
-        "age": generator.normal(size=rows).astype(np.float32),
-        # Each user has one favourite, so that there is something to learn.
-        "item_id": np.where(generator.random(rows) < 0.9, users % ITEMS, ITEMS + 2**39),
-        "tags": generator.integers(-1, 5, (rows, tags)),
-        "history": generator.integers(-1, ITEMS, (rows, 3)),
-        "unused": np.array(["x"] * rows),
-    }
-
-
-CATALOGUE = {"item_id": np.arange(ITEMS), "tags": np.arange(2 * ITEMS).reshape(ITEMS, 2) % 4}
+    train_rows, validation_rows = (
+        np.bincount(generator.integers(0, 12, count), minlength=12) for count in (rows, validation)
+    )
+    offsets = np.concatenate([[0], np.cumsum(train_rows + validation_rows)])
+    owners = np.repeat(np.arange(12), np.diff(offsets))
+    # Each user has one favourite, so that there is something to learn.
+    items = np.where(generator.random(len(owners)) < 0.9, owners % 10, generator.integers(0, 10, len(owners)))
+    ids = np.arange(10)
+    return TrainingData(
+        sequences=FlatSequences(offsets, items.astype(np.int32), weights=weights),
+        users={"user_id": np.arange(12), "age": generator.normal(size=12).astype(np.float32)},
+        items={"item_id": ids, "tags": np.stack([ids % 5, ids % 3 - 1], axis=1)},
+        item_count=10,
+        train=Rows.between(offsets[:-1], offsets[:-1] + train_rows),
+        validation=Rows.between(offsets[:-1] + train_rows, offsets[1:]) if validation else None,
+        history_items={"history": ids},
+    )
 
 
 def make_config(loss=None, **training):
@@ -81,10 +87,9 @@ def make_config(loss=None, **training):
     )
 
 
-def run(tmp_path, config, columns=None, *, spec=SPEC, validation=None, checkpoints=None, **options):
-    data = TrainingData(train=columns or make_columns(), validation=validation, catalogue=CATALOGUE)
+def run(tmp_path, config, data=None, *, spec=SPEC, checkpoints=None, **options):
     return train(
-        data, spec, config, SIZES, LOG_Q, create_strategy(1),
+        data or make_data(), spec, config, SIZES, create_strategy(1),
         log_directory=str(tmp_path / "logs"),
         checkpoint_directory=str(tmp_path / "checkpoints") if checkpoints else None,
         **options,
@@ -188,12 +193,11 @@ def test_another_seed_gives_another_result(tmp_path):
     assert first.final_loss != other.final_loss
 
 
-def recalls(*values):
-    remaining = list(values)
-    return lambda towers: remaining.pop(0)
+def patch_recall(monkeypatch, measure):
+    monkeypatch.setattr("trainer.training.build_recall", lambda data, validation, maker, k: measure)
 
 
-def test_early_stopping_gives_the_weights_of_the_best_epoch(tmp_path, caplog):
+def test_early_stopping_gives_the_weights_of_the_best_epoch(tmp_path, caplog, monkeypatch):
     values, tables = [0.1, 0.3, 0.3, 0.2], []
 
     def recall(towers):
@@ -201,8 +205,9 @@ def test_early_stopping_gives_the_weights_of_the_best_epoch(tmp_path, caplog):
         return values[len(tables) - 1]
 
     config = make_config(epochs=9, early_stopping=EarlyStoppingConfig(k=5, patience_epochs=2))
+    patch_recall(monkeypatch, recall)
     with caplog.at_level(logging.INFO, logger=PROGRESS_LOGGER):
-        result = run(tmp_path, config, validation=make_columns(rows=16, seed=5), recall=recall)
+        result = run(tmp_path, config, make_data(validation=16))
     assert any("16 validation rows are never trained on" in r.getMessage() for r in caplog.records)
     assert (result.best_epoch, result.epochs_run, result.steps) == (2, 4, 8)
     assert result.recall_by_epoch == (0.1, 0.3, 0.3, 0.2)
@@ -213,33 +218,25 @@ def test_early_stopping_gives_the_weights_of_the_best_epoch(tmp_path, caplog):
     assert logged == pytest.approx({4: 0.1, 8: 0.3, 12: 0.3, 16: 0.2})
 
 
-def test_refit_trains_on_both_splits_for_the_steps_found(tmp_path):
-    train_rows, validation = make_columns(rows=64), make_columns(rows=16, seed=5, tags=3)
+def test_refit_trains_on_both_splits_for_the_steps_found(tmp_path, monkeypatch):
+    data = make_data(rows=64, validation=16)
     stopping = EarlyStoppingConfig(patience_epochs=1, refit=True)
-    result = run(
-        tmp_path, make_config(epochs=9, early_stopping=stopping), train_rows,
-        validation=validation, recall=recalls(0.1, 0.2, 0.3, 0.4, 0.5, 0.4),
-    )  # fmt: skip
+    remaining = [0.1, 0.2, 0.3, 0.4, 0.5, 0.4]
+    patch_recall(monkeypatch, lambda towers: remaining.pop(0))
+    result = run(tmp_path, make_config(epochs=9, early_stopping=stopping), data)
     # Five epochs of four steps; of all 80 rows, those are four epochs of five steps.
     assert (result.best_epoch, result.epochs_run, result.steps, result.refitted) == (5, 6, 20, True)
-    wider = train_rows["tags"], np.full((64, 1), -1)
-    both = {
-        name: np.concatenate([train_rows[name], validation[name]]) for name in train_rows if name != "tags"
-    }
-    both["tags"] = np.concatenate([np.concatenate(wider, axis=1), validation["tags"]])
+    both = dataclasses.replace(data, train=data.fitted, validation=None)
     assert_equal_weights(run(tmp_path / "both", make_config(epochs=4), both), result)
     assert sorted(read_scalars(tmp_path / "logs" / "refit")["loss"])[-1] == 20
 
 
-@pytest.mark.parametrize(
-    "options", [{"recall": None, "validation": make_columns()}, {"recall": recalls(), "validation": None}]
-)
-def test_early_stopping_without_validation(tmp_path, options):
+def test_early_stopping_without_validation(tmp_path):
     config = make_config(early_stopping=EarlyStoppingConfig(refit=True))
     with pytest.raises(
         TrainingError, match=r"early_stopping: expected a validation split.*ingest.validation"
     ):
-        run(tmp_path, config, **options)
+        run(tmp_path, config)
 
 
 def test_a_warm_start_comes_before_the_first_step_and_a_collapse_is_told_once(tmp_path, caplog):
@@ -280,7 +277,7 @@ def test_mixed_precision_computes_in_bfloat16_and_keeps_float32(tmp_path, monkey
 
 
 def test_row_weights_are_normalised_by_the_global_batch(tmp_path):
-    columns = make_columns(rows=16) | {"weight": np.linspace(0, 3, 16).astype(np.float32)}
+    data = make_data(rows=16, weights=np.linspace(0, 3, 16).astype(np.float32))
     config = TrainerConfig(
         model=ModelConfig(dim=4, user_layers=(6,), item_layers=(), dropout=0.0),
         loss=LossConfig(mask_same_user=False, mask_same_item=False, temperature=0.5),
@@ -288,18 +285,18 @@ def test_row_weights_are_normalised_by_the_global_batch(tmp_path):
     )
     # One step holds every row, so its loss is that of the untrained towers.
     towers = build_towers(SPEC, config.model, SIZES, config.training.seed)
-    inputs = {name: tf.constant(column) for name, column in columns.items() if name != "unused"}
-    users, items = towers.user(inputs).numpy(), towers.item(inputs).numpy()
-    # The same q for every item changes no softmax.
-    scores = np.exp(users @ items.T / 0.5)
+    batch = BatchMaker(data, SPEC).of_rows(data.train)(tf.range(16, dtype=tf.int64))
+    users, items = towers.user(batch[FEATURES]).numpy(), towers.item(batch[FEATURES]).numpy()
+    q = np.bincount(data.sequences.items)[data.sequences.items] / 16
+    scores = np.exp(users @ items.T / 0.5) / q
     losses = -np.log(np.diag(scores) / scores.sum(axis=1))
-    result = run(tmp_path, config, columns)
-    np.testing.assert_allclose(result.final_loss, (columns["weight"] * losses).sum() / 16, rtol=1e-5)
+    result = run(tmp_path, config, data)
+    np.testing.assert_allclose(result.final_loss, (data.sequences.weights * losses).sum() / 16, rtol=1e-5)
 
 
 def test_fewer_rows_than_a_global_batch(tmp_path):
     with pytest.raises(TrainingError, match=r"16 = training.per_replica_batch 16 x 1.*Received: 15 rows"):
-        run(tmp_path, make_config(), make_columns(rows=15))
+        run(tmp_path, make_config(), make_data(rows=15))
 
 
 class BrokenObjective(Objective):
@@ -327,7 +324,7 @@ class BrokenGradient(Objective):
 def test_weights_that_are_not_finite_after_the_last_step_stop_too(tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.training.Objective", BrokenGradient)
     with pytest.raises(TrainingError, match=r"embeddings are not finite after step 1 .*checkpoint: none"):
-        run(tmp_path, make_config(epochs=1), make_columns(rows=16))
+        run(tmp_path, make_config(epochs=1), make_data(rows=16))
 
 
 def test_a_checkpoint_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, caplog):
@@ -350,13 +347,15 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch,
     assert_equal_weights(whole, result)
 
 
-def test_logq_needs_an_encoded_item_id(tmp_path):
+def test_an_item_id_without_an_encoding_is_counted_and_told_apart_all_the_same(tmp_path):
     features = (
         Feature(name="user_id", dtype="string", tower="user", role="user_id", encoding=VOCABULARY),
         Feature(name="item_id", dtype="string", tower="item", role="item_id"),
-        Feature(name="age", dtype="float", tower="item", encoding=ZScoreEncoding(kind="z_score")),
+        Feature(name="price", dtype="float", tower="item", encoding=ZScoreEncoding(kind="z_score")),
     )
     spec = FeatureSpec(name="t", features=features)
-    with pytest.raises(ConfigError, match=r"loss.logq.*'item_id' has no encoding"):
-        run(tmp_path, make_config(), spec=spec)
-    assert np.isfinite(run(tmp_path, make_config(LossConfig(logq=False), epochs=1), spec=spec).final_loss)
+    prices = {"price": np.linspace(-1, 1, 10).astype(np.float32)}
+    data = dataclasses.replace(make_data(), items=prices, history_items={})
+    result = run(tmp_path, make_config(LossConfig(), epochs=1), data, spec=spec)
+    assert np.isfinite(result.final_loss)
+    assert read_scalars(tmp_path / "logs")["masked_fraction"][4] > 0
