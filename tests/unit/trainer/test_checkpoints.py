@@ -181,11 +181,10 @@ ROWS = {"user_id": np.arange(6), "item_id": np.arange(6) % 3}
 
 def make_key(**changes):
     arguments = {
-        "data": {"train": ROWS, "validation": {}},
+        "arrays": ROWS,
         "spec": SPEC,
         "config": TrainerConfig(),
         "sizes": {"item_id": EncodedSize(3, 1)},
-        "item_log_q": np.zeros(4, np.float32),
         "replicas": 1,
         "base_id": None,
     } | changes
@@ -199,16 +198,15 @@ def change_training(**changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"data": {"train": ROWS | {"user_id": np.arange(6)[::-1]}, "validation": {}}},
-        {"data": {"train": {"user_id": ROWS["item_id"], "item_id": ROWS["user_id"]}, "validation": {}}},
-        {"data": {"train": ROWS | {"item_id": ROWS["item_id"][:, None]}, "validation": {}}},
-        {"data": {"train": ROWS, "validation": {"user_id": np.arange(1)}}},
+        {"arrays": ROWS | {"user_id": np.arange(6)[::-1]}},
+        {"arrays": {"user_id": ROWS["item_id"], "item_id": ROWS["user_id"]}},
+        {"arrays": ROWS | {"item_id": ROWS["item_id"][:, None]}},
+        {"arrays": ROWS | {"validation/begins": np.arange(1)}},
         {"spec": dataclasses.replace(SPEC, name="u")},
         {"config": TrainerConfig(loss=LossConfig(temperature=0.2))},
         {"config": change_training(seed=2)},
         {"config": change_training(epochs=16)},
         {"sizes": {"item_id": EncodedSize(2, 2)}},
-        {"item_log_q": np.array([0, 0, 0, 1], np.float32)},
         {"replicas": 2},
         {"base_id": "a"},
     ],

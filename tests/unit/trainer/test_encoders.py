@@ -4,16 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.encoders import EmbeddingEncoder, dropout, masked_mean, oov_rows
+from trainer.encoders import EmbeddingEncoder, dropout, masked_mean
 from trainer.vocabularies import EncodedSize
 
 pytestmark = pytest.mark.unit
-
-
-def test_oov_keys_share_the_last_rows():
-    # 2**39 + 1 stands for a fingerprint; with 5 values and 2 buckets, 5 + fingerprint is even: row 5 + 0.
-    keys = tf.constant([0, 4, 5, 6, 5 + 2**39 + 1], tf.int64)
-    np.testing.assert_array_equal(oov_rows(keys, EncodedSize(5, 2)), [0, 4, 6, 5, 5])
 
 
 def test_lists_are_the_mean_of_their_rows_and_train_those_rows_alone():
@@ -31,13 +25,10 @@ def test_lists_are_the_mean_of_their_rows_and_train_those_rows_alone():
     np.testing.assert_allclose(tf.convert_to_tensor(gradient)[:, 0], [0.5, 0.0, 100.5, 0.0, 0.0], rtol=1e-6)
 
 
-def test_keys_of_an_id_and_rows_of_a_feature():
-    values = tf.constant([1, 7], tf.int64)
-    keys = EmbeddingEncoder("item", EncodedSize(4, 2), 3, seed=1, holds_keys=True)
-    np.testing.assert_array_equal(keys(values), keys.table.numpy()[[1, 4 + 1]])
-    assert keys.table_name == "item"
-    rows = EmbeddingEncoder("year", EncodedSize(8, 0), 3, seed=1)
-    np.testing.assert_array_equal(rows(values), rows.table.numpy()[[1, 7]])
+def test_single_values_are_their_rows():
+    encoder = EmbeddingEncoder("year", EncodedSize(6, 2), 3, seed=1)
+    np.testing.assert_array_equal(encoder(tf.constant([1, 7], tf.int64)), encoder.table.numpy()[[1, 7]])
+    assert encoder.table_name == "year"
 
 
 def test_mean_of_nothing_is_zero():

@@ -8,11 +8,16 @@ import pytest
 import tensorflow as tf
 
 from schemas.contract import PROGRESS_LOGGER
+from trainer.data.batches import FEATURES, ITEMS
 from trainer.health import Health, HealthMonitor, cosine_spread, sample_rows, top_probability
 
 pytestmark = pytest.mark.unit
 
 HEALTHY = Health(cosine_mean=0.1, cosine_deviation=0.5, top_probability=0.4, norms={})
+
+
+def gather_from(items):
+    return lambda rows: {ITEMS: tf.gather(items, rows), FEATURES: {"item_id": tf.gather(items, rows)}}
 
 
 def unit(*degrees):
@@ -44,12 +49,12 @@ def test_top_probability_by_hand():
 
 def test_sampled_rows_have_different_items():
     items = np.array([5, 5, 7, 5, 7, 9] * 50)
-    rows = sample_rows(items, seed=3)
+    rows = sample_rows(gather_from(items), 300, seed=3)
     assert sorted(items[rows]) == [5, 7, 9]
-    np.testing.assert_array_equal(rows, sample_rows(items, seed=3))
-    many = sample_rows(np.arange(10_000), seed=3)
+    np.testing.assert_array_equal(rows, sample_rows(gather_from(items), 300, seed=3))
+    many = sample_rows(gather_from(np.arange(10_000)), 10_000, seed=3)
     assert len(set(many)) == 256
-    assert set(many) != set(sample_rows(np.arange(10_000), seed=4))
+    assert set(many) != set(sample_rows(gather_from(np.arange(10_000)), 10_000, seed=4))
 
 
 def make_monitor(temperature=0.1):
@@ -59,8 +64,7 @@ def make_monitor(temperature=0.1):
         item=lambda sample: tf.constant(unit(60, 180)),
         tables={"item_id": table},
     )
-    columns = {"item_id": np.array([1, 1, 2]), "age": np.zeros([3, 4], np.float32)}
-    return HealthMonitor(towers, columns, "item_id", temperature, seed=1)
+    return HealthMonitor(towers, gather_from(np.array([1, 1, 2])), 3, temperature, seed=1)
 
 
 def test_signs_of_a_sample_and_of_the_tables():

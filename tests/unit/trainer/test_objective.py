@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from schemas.errors import ConfigError, TrainingError
+from schemas.errors import ConfigError
 from trainer.config import LossConfig
 from trainer.cross_batch import PastItems
-from trainer.false_negatives import BatchKeys
+from trainer.false_negatives import BatchKeys, KnownPositives
 from trainer.objective import Objective, log_mixture_share
-from trainer.vocabularies import EncodedSize
 
 pytestmark = pytest.mark.unit
 
@@ -20,16 +19,15 @@ Q = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
 NO_MASKS = {"mask_same_item": False, "mask_same_user": False}
 
 
-def objective(batch=2, catalogue=None, seed=1, **loss):
+def objective(batch=2, catalogue=None, seed=1, q=None, positives=None, **loss):
     return Objective(
         LossConfig(temperature=TAU, **loss),
         per_replica_batch=batch,
         dim=2,
         seed=seed,
-        item_log_q=np.log([*Q, 0.5]).astype(np.float32),
-        item_size=EncodedSize(5, 1),
-        item_feature="item_id",
-        catalogue=catalogue,
+        item_log_q=np.log(Q if q is None else q).astype(np.float32),
+        catalogue={} if catalogue is None else catalogue,
+        positives=positives,
     )
 
 
@@ -65,26 +63,44 @@ def test_mixture_share_hand_worked():
     np.testing.assert_allclose(share, [0.35, 0.0875], rtol=1e-6)
 
 
+def note_draws(monkeypatch):
+    drawn, embed_items = [], embed
+
+    def record(features):
+        drawn[:] = features["item_id"].numpy().tolist()
+        return embed_items(features)
+
+    monkeypatch.setitem(globals(), "embed", record)
+    return drawn
+
+
+CATALOGUE = {"item_id": np.arange(5)}
+
+
 @pytest.mark.parametrize("logq", [True, False])
-def test_uniform_items_join_the_candidates_with_the_share_of_the_mixture(logq):
-    # A catalogue of one item, 2, drawn three times: B 2, U 3, N 1. Q = (2 q_j + 3) / 5 for every candidate.
-    catalogue = {"item_id": np.array([2])}
-    mixed = objective(catalogue=catalogue, uniform_negatives=3, logq=logq, **NO_MASKS)
+def test_uniform_items_join_the_candidates_with_the_share_of_the_mixture(logq, monkeypatch):
+    # B 2, U 3, N 5: Q = (2 q_j + 3 / 5) / 5 for every candidate.
+    mixed = objective(catalogue=CATALOGUE, uniform_negatives=3, logq=logq, **NO_MASKS)
+    drawn = note_draws(monkeypatch)
     loss, masked = loss_at(mixed, 1, items=[0, 1], users=[0, 1])
-    share = (2 * Q + 3) / 5 if logq else None
-    candidates = [0, 1, 2, 2, 2]
+    share = (2 * Q + 3 / 5) / 5 if logq else None
+    candidates = [0, 1, *drawn]
+    assert len(drawn) == 3
     expected = cross_entropy(0, 0, candidates, share) + cross_entropy(1, 1, candidates, share)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     assert masked == 0.0
 
 
-def test_uniform_items_that_a_user_likes_are_masked():
-    # Item 0, row 0's own, is drawn three times: of row 0's 4 negatives 3 are masked. For row 1 all count.
-    mixed = objective(catalogue={"item_id": np.array([0])}, uniform_negatives=3, logq=False)
+def test_uniform_items_that_a_user_likes_are_masked(monkeypatch):
+    # A row's own item among the ones drawn is no negative of the row, and one of the other row.
+    mixed = objective(catalogue=CATALOGUE, uniform_negatives=30, logq=False)
+    drawn = note_draws(monkeypatch)
     loss, masked = loss_at(mixed, 1, items=[0, 1], users=[0, 1])
-    expected = cross_entropy(0, 0, [0, 1]) + cross_entropy(1, 1, [0, 1, 0, 0, 0])
+    assert {0, 1} < set(drawn)
+    own = [[item for item in drawn if item != other] for other in (0, 1)]
+    expected = cross_entropy(0, 0, [0, 1, *own[0]]) + cross_entropy(1, 1, [0, 1, *own[1]])
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    np.testing.assert_allclose(masked, 3 / 8)
+    np.testing.assert_allclose(masked, (drawn.count(0) + drawn.count(1)) / (2 * 31))
 
 
 def test_uniform_draws_depend_on_seed_and_step_alone_and_are_made_in_the_graph():
@@ -155,22 +171,23 @@ def test_past_items_of_the_same_user_are_masked_and_their_other_copies_too():
     np.testing.assert_allclose(masked, 3 / 6)
 
 
-def test_the_mixture_counts_the_past_items_that_are_usable():
-    # B 2, U 1, N 1. At step 1 F is 0 and Q = (2 q + 1) / 3, at step 2 F is 2 and Q = (4 q + 1) / 5.
+def test_the_mixture_counts_the_past_items_that_are_usable(monkeypatch):
+    # B 2, U 1, N 5. At step 1 F is 0 and Q = (2 q + 1/5) / 3, at step 2 F is 2 and Q = (4 q + 1/5) / 5.
     mixed = objective(
-        catalogue={"item_id": np.array([2])},
+        catalogue=CATALOGUE,
         uniform_negatives=1,
         cross_batch_negatives=3,
         cross_batch_warmup_steps=0,
         **NO_MASKS,
     )
+    drawn = note_draws(monkeypatch)
     loss, _ = loss_at(mixed, 1, items=[0, 1], users=[0, 1])
-    share, candidates = (2 * Q + 1) / 3, [0, 1, 2]
+    share, candidates = (2 * Q + 1 / 5) / 3, [0, 1, *drawn]
     np.testing.assert_allclose(
         loss, cross_entropy(0, 0, candidates, share) + cross_entropy(1, 1, candidates, share), rtol=1e-5
     )
     loss, _ = loss_at(mixed, 2, items=[3, 4], users=[0, 1])
-    share, candidates = (4 * Q + 1) / 5, [3, 4, 2, 0, 1]
+    share, candidates = (4 * Q + 1 / 5) / 5, [3, 4, *drawn, 0, 1]
     np.testing.assert_allclose(
         loss, cross_entropy(0, 3, candidates, share) + cross_entropy(1, 4, candidates, share), rtol=1e-5
     )
@@ -225,6 +242,38 @@ def test_rotation_needs_fewer_negatives_than_rows(negatives):
         objective(batch=8, negatives="rotation", rotation_negatives=negatives)
 
 
-def test_uniform_negatives_need_a_catalogue():
-    with pytest.raises(TrainingError, match=r"uniform_negatives: expected a catalogue.*Received none"):
-        objective(uniform_negatives=3)
+@pytest.mark.parametrize("negatives", [{}, {"negatives": "rotation", "rotation_negatives": 1}])
+def test_the_whole_sequence_of_a_user_can_be_masked(negatives):
+    # User 0 has the items 0 and 1 in train, user 1 the items 1, 2 and 3, one of them a row's own.
+    positives = KnownPositives(
+        items=tf.constant([0, 1, 4, 1, 2, 3], tf.int32),
+        begins=tf.constant([0, 3], tf.int64),
+        # The last item of user 0 is in another split.
+        ends=tf.constant([2, 6], tf.int64),
+    )
+    masked = objective(mask_same_user="sequence", positives=positives, logq=False, **negatives)
+    # Neither the batch nor a history says that user 0 has item 1; user 1 does not have item 0.
+    loss, share = loss_at(masked, 1, items=[0, 1], users=[0, 1])
+    np.testing.assert_allclose(loss, cross_entropy(1, 1, [1, 0]), rtol=1e-5)
+    np.testing.assert_allclose(share, 1 / 2)
+    loss, share = loss_at(masked, 1, items=[4, 2], users=[0, 1])
+    np.testing.assert_allclose(loss, cross_entropy(0, 4, [4, 2]) + cross_entropy(1, 2, [2, 4]), rtol=1e-5)
+    assert share == 0.0
+
+
+def test_past_items_of_the_sequence_are_masked_whoever_they_came_from():
+    positives = KnownPositives(
+        items=tf.constant([0, 1, 2], tf.int32),
+        begins=tf.constant([0, 2], tf.int64),
+        ends=tf.constant([2, 3], tf.int64),
+    )
+    queue = objective(
+        mask_same_user="sequence", positives=positives, logq=False,
+        cross_batch_negatives=2, cross_batch_warmup_steps=0,
+    )  # fmt: skip
+    loss_at(queue, 1, items=[1, 3], users=[1, 1])
+    # Item 1, a past item of user 1, is one of user 0's; item 3 is nobody's.
+    loss, share = loss_at(queue, 2, items=[0, 2], users=[0, 1])
+    expected = cross_entropy(0, 0, [0, 2, 3]) + cross_entropy(1, 2, [2, 0, 1, 3])
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(share, 1 / 6)

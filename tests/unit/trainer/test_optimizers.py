@@ -3,9 +3,13 @@ import pytest
 import tensorflow as tf
 
 from schemas.errors import ConfigError, TrainingError
-from trainer.config import OptimizerConfig, TrainingConfig
+from schemas.features import FeatureSpec
+from schemas.strict_config import parse
+from trainer.config import ModelConfig, OptimizerConfig, TrainingConfig
 from trainer.optimizers import RateSchedule, build_optimizer, scale_learning_rate
 from trainer.strategy import create_strategy
+from trainer.towers import build_towers
+from trainer.vocabularies import EncodedSize
 
 pytestmark = pytest.mark.unit
 
@@ -216,3 +220,41 @@ def test_tables_have_a_rate_of_their_own():
 def test_learning_rate_follows_the_global_batch(rule, replicas, expected):
     settings = TrainingConfig(learning_rate=0.01, scale_learning_rate=rule)
     assert scale_learning_rate(settings, replicas) == pytest.approx(expected)
+
+
+def test_padding_of_a_history_touches_no_row():
+    """The most frequent item is row 0: with lazy Adam it must not move in a batch that does not hold it."""
+    spec = parse(
+        FeatureSpec,
+        {
+            "name": "t",
+            "history": {"length": 3},
+            "features": [
+                {"name": "user", "dtype": "string", "tower": "user", "role": "user_id"},
+                {"name": "item", "dtype": "string", "tower": "item", "role": "item_id"}
+                | {"encoding": {"kind": "vocabulary"}},
+            ],
+        },
+        "test",
+    )
+    towers = build_towers(spec, ModelConfig(dim=4), {"item": EncodedSize(5, 1)}, seed=1)
+    table = towers.tables["item"]
+    optimizer = build_optimizer(
+        TrainingConfig(), replicas=1, total_steps=9, tables=[table], dense=towers.dense_variables
+    )
+
+    def step(history, items):
+        features = {"history": tf.constant(history, tf.int64), "item": tf.constant(items, tf.int64)}
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(towers.user(features) * tf.constant([1.0, 2.0, 3.0, 4.0]))
+            loss += tf.reduce_sum(towers.item(features) * tf.constant([4.0, 3.0, 2.0, 1.0]))
+        optimizer.apply(tape.gradient(loss, [table, *towers.dense_variables]))
+        return table.numpy()
+
+    before = step([[-1, 0, 3], [0, 1, 2]], [0, 4])
+    slots = {name: slot.numpy() for name, slot in optimizer.slots(table).items()}
+    after = step([[-1, -1, 3], [-1, -1, -1]], [2, 4])
+    moved = np.abs(after - before).max(axis=1) > 0
+    np.testing.assert_array_equal(moved, [False, False, True, True, True, False])
+    for name, slot in optimizer.slots(table).items():
+        np.testing.assert_array_equal(slot.numpy()[:2], slots[name][:2])

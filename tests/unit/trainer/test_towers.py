@@ -17,7 +17,7 @@ from schemas.features import (
 )
 from schemas.strict_config import parse
 from trainer.config import ModelConfig
-from trainer.towers import build_towers, columns_read
+from trainer.towers import build_towers
 from trainer.vocabularies import EncodedSize
 
 pytestmark = pytest.mark.unit
@@ -213,16 +213,6 @@ HISTORY_FEATURES = FEATURES | {
     "history_price": tf.constant([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.5, 2.0]]),
     "history_gap_seconds": tf.constant([[-1, -1, -1], [-1, -1, 0], [4, 2, 0]], tf.int64),
 }
-
-
-def test_columns_read_are_those_of_both_towers_and_the_ids():
-    assert columns_read(make_spec(user_id_encoded=False)) == [
-        "user_id", "item_id", "city", "history", "price", "tags"
-    ]  # fmt: skip
-    assert columns_read(make_history_spec()) == [
-        "user_id", "item_id", "city", "history", "history_tags", "history_price", "history_gap_seconds",
-        "price", "tags",
-    ]  # fmt: skip
 
 
 def test_tables_and_dense_variables_part_the_trainable_ones():

@@ -7,36 +7,33 @@ import tensorflow as tf
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
 from trainer import validation as module
-from trainer.validation import build_recall, rank_targets
+from trainer.data.batches import BatchMaker, TrainingData
+from trainer.data.sequences import FlatSequences, Rows
+from trainer.validation import build_recall
 
 pytestmark = pytest.mark.unit
 
-IDS = (("user", "user_id", "user"), ("item", "item_id", "item"))
 SPEC = parse(
     FeatureSpec,
     {
         "name": "shop",
         "features": [
-            {
-                "name": name,
-                "dtype": "string",
-                "tower": tower,
-                "role": role,
-                "encoding": {"kind": "vocabulary"},
-            }
-            for name, role, tower in IDS
+            {"name": "user", "dtype": "string", "tower": "user", "role": "user_id"}
+            | {"encoding": {"kind": "vocabulary"}},
+            {"name": "item", "dtype": "string", "tower": "item", "role": "item_id"}
+            | {"encoding": {"kind": "vocabulary"}},
         ],
     },
     "test",
 )
 
-# Items by key, and two users who look along the first and the second axis:
-#   key       7     3     9     5
+# The catalogue's items by the row of their embedding, and two users who look along the first and second axis:
+#   row       7     3     9     5
 #   user 0   1.0   0.8   0.6   0.0
 #   user 1   0.0   0.6   0.8   1.0
 ITEMS = {7: [1.0, 0.0], 3: [0.8, 0.6], 9: [0.6, 0.8], 5: [0.0, 1.0]}
 USERS = {0: [1.0, 0.0], 1: [0.0, 1.0]}
-CATALOGUE = {"item": np.array([7, 3, 9, 5])}
+CATALOGUE = [7, 3, 9, 5]
 
 
 def look_up(name, vectors):
@@ -50,9 +47,21 @@ def look_up(name, vectors):
 TOWERS = SimpleNamespace(user=look_up("user", USERS), item=look_up("item", ITEMS))
 
 
-def rows(*pairs):
-    users, items = zip(*pairs, strict=True)
-    return {"user": np.array(users), "item": np.array(items)}
+def recall_at(k, *users, towers=TOWERS):
+    """Measure users, each with train items and validation items by the row of their embedding."""
+    train = np.array([len(known) for known, _ in users])
+    validation = np.array([len(held_out) for _, held_out in users])
+    items = [CATALOGUE.index(item) for known, held_out in users for item in [*known, *held_out]]
+    offsets = np.concatenate([[0], np.cumsum(train + validation)])
+    data = TrainingData(
+        sequences=FlatSequences(offsets, np.array(items, np.int32)),
+        users={"user": np.arange(len(users))},
+        items={"item": np.array(CATALOGUE)},
+        item_count=4,
+        train=Rows.between(offsets[:-1], offsets[:-1] + train),
+    )
+    rows = Rows.between(offsets[:-1] + train, offsets[1:])
+    return build_recall(data, rows, BatchMaker(data, SPEC), k)(towers)
 
 
 @pytest.mark.parametrize(
@@ -66,62 +75,29 @@ def rows(*pairs):
     ],
 )
 def test_recall_by_hand(k, expected):
-    train = rows((0, 7), (1, 5), (0, 3))
-    validation = rows((0, 9), (1, 7), (1, 3))
-    assert build_recall(SPEC, validation, train, CATALOGUE, k)(TOWERS) == pytest.approx(expected)
+    assert recall_at(k, ([7, 3], [9]), ([5], [7, 3])) == pytest.approx(expected)
 
 
 def test_a_target_that_the_user_has_in_train_too_stays_in():
     # User 0: of 7, 3, 9 and 5 with 7 in train, the 3 comes first; as target the 7 does, though it was seen.
-    train = rows((0, 7))
-    assert build_recall(SPEC, rows((0, 7)), train, CATALOGUE, 1)(TOWERS) == 1.0
-    assert build_recall(SPEC, rows((0, 3)), train, CATALOGUE, 1)(TOWERS) == 1.0
-    assert build_recall(SPEC, rows((0, 9)), train, CATALOGUE, 1)(TOWERS) == 0.0
-
-
-def test_an_item_outside_the_catalogue_is_never_found():
-    validation = rows((0, 7), (0, 1_000))
-    recall = build_recall(SPEC, validation, rows((1, 1_000)), CATALOGUE, 100)
-    assert recall(TOWERS) == 0.5
+    assert recall_at(1, ([7], [7])) == 1.0
+    assert recall_at(1, ([7], [3])) == 1.0
+    assert recall_at(1, ([7], [9])) == 0.0
 
 
 def test_users_without_train_rows_are_ranked_over_all_items():
-    assert build_recall(SPEC, rows((1, 9)), rows((0, 5)), CATALOGUE, 1)(TOWERS) == 0.0
-    assert build_recall(SPEC, rows((1, 9)), rows((0, 5)), CATALOGUE, 2)(TOWERS) == 1.0
+    assert recall_at(1, ([5], []), ([], [9])) == 0.0
+    assert recall_at(2, ([5], []), ([], [9])) == 1.0
 
 
-def test_blocks_change_nothing(monkeypatch):
-    train = rows((0, 7), (1, 5), (0, 3))
-    validation = rows((0, 9), (1, 7), (1, 3), (0, 5), (1, 9))
-    whole = build_recall(SPEC, validation, train, CATALOGUE, 1)(TOWERS)
-    monkeypatch.setattr(module, "_SCORES_AT_ONCE", 8)
+def test_a_target_that_ties_with_all_items_is_found_by_chance():
+    towers = SimpleNamespace(user=TOWERS.user, item=lambda columns, training: tf.ones([4, 2]))
+    # One of the three that the user has not seen.
+    assert recall_at(1, ([7], [3]), towers=towers) == pytest.approx(1 / 3)
+
+
+def test_batches_change_nothing(monkeypatch):
+    users = ([7, 3], [9, 5]), ([5], [7, 3, 9])
+    whole = recall_at(1, *users)
     monkeypatch.setattr(module, "_ROWS_PER_CALL", 3)
-    assert build_recall(SPEC, validation, train, CATALOGUE, 1)(TOWERS) == whole == pytest.approx(2 / 5)
-
-
-def test_a_tie_is_decided_against_the_target():
-    scores = np.float32([[0.5, 0.5, 0.1]])
-    none = np.array([], np.int64)
-    assert rank_targets(scores, np.array([0]), none, none).tolist() == [2]
-
-
-def test_ranks_leave_out_what_was_seen():
-    scores = np.float32([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
-    ranks = rank_targets(scores, np.array([1, 1, -1]), np.array([0, 0, 1, 2]), np.array([3, 1, -1, 0]))
-    # Row 0: item 3 is out, 2 is before 1. Row 1: what was seen is not among them, 0 is before 1. Row 2: no
-    # target.
-    assert ranks[:2].tolist() == [2, 2]
-    assert ranks[2] > 1_000_000_000
-
-
-def test_without_rows_there_is_nothing_to_measure():
-    empty = {"user": np.array([], np.int64), "item": np.array([], np.int64)}
-    with pytest.raises(ValueError, match=r"Expected validation rows and catalogue items\. Received: 0 and 4"):
-        build_recall(SPEC, empty, rows((0, 7)), CATALOGUE, 1)
-
-
-def test_a_score_that_is_not_a_number_is_no_hit():
-    # By hand: a tie counts against the target, and so does whatever cannot be compared.
-    scores = np.float32([[np.nan, 0.1, 0.2], [0.5, 0.5, 0.1], [0.5, np.nan, 0.1]])
-    nothing = np.array([], np.int64)
-    assert rank_targets(scores, np.array([0, 0, 0]), nothing, nothing).tolist() == [3, 2, 2]
+    assert recall_at(1, *users) == whole == pytest.approx(2 / 5)

@@ -1,22 +1,19 @@
 """What a worker fetches, hands on and leaves behind; the real thing is in tests/integration/trainer."""
 
 import dataclasses
-import logging
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
-from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
-from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ConfigError, TrainingError
 from schemas.features import Feature, FeatureSpec, VocabularyEncoding
 from trainer import training, worker
 from trainer.checkpoints import Progress
 from trainer.cluster import WorkerLostError
-from trainer.config import EarlyStoppingConfig, LossConfig, TrainerConfig, TrainingConfig
+from trainer.config import TrainerConfig, TrainingConfig
 from trainer.worker import WorkerLocations, train_worker
 
 pytestmark = pytest.mark.unit
@@ -29,14 +26,14 @@ SPEC = FeatureSpec(
         Feature(name="item_id", dtype="string", tower="item", role="item_id", encoding=VOCABULARY),
     ),
 )
-STOPPING = TrainingConfig(early_stopping=EarlyStoppingConfig())
 
 
 @pytest.fixture
 def locations(tmp_path):
     return WorkerLocations(
-        examples=str(tmp_path / "examples"),
-        transform_graph=str(tmp_path / "graph"),
+        sequences=str(tmp_path / "sequences"),
+        user_transform_graph=str(tmp_path / "users"),
+        item_transform_graph=str(tmp_path / "items"),
         serving_directory="s3://bucket/releases",
         output=str(tmp_path / "model"),
         catalogue=str(tmp_path / "catalogue"),
@@ -91,19 +88,24 @@ def run(locations, config=None, environment=None):
 
 
 def test_the_training_is_given_the_outputs_of_the_steps_before(stand_in, locations, tmp_path):
-    run(locations, TrainerConfig(training=STOPPING))
+    run(locations)
     files = stand_in.files
-    assert files.train == [str(tmp_path / "examples/Split-train/*")]
-    assert files.validation == [str(tmp_path / "examples/Split-validation/*")]
-    assert (files.transform_graph, files.catalogue) == (str(tmp_path / "graph"), str(tmp_path / "catalogue"))
+    assert files.inputs.sequences == str(tmp_path / "sequences")
+    assert files.inputs.catalogue == str(tmp_path / "catalogue")
+    graphs = files.inputs.graphs
+    assert (graphs.user, graphs.item, graphs.context) == (
+        str(tmp_path / "users"),
+        str(tmp_path / "items"),
+        None,
+    )
     assert (files.serving_directory, files.checkpoint_directory) == (
         "s3://bucket/releases",
         "s3://bucket/checkpoints",
     )
     assert stand_in.spec is SPEC
     assert stand_in.strategy.num_replicas_in_sync == 1
-    run(dataclasses.replace(locations, checkpoint_directory=None))
-    assert (stand_in.files.validation, stand_in.files.checkpoint_directory) == ([], "")
+    run(dataclasses.replace(locations, checkpoint_directory=None, context_transform_graph="x"))
+    assert (stand_in.files.inputs.graphs.context, stand_in.files.checkpoint_directory) == ("x", "")
 
 
 @pytest.mark.parametrize("strategy", ["mirrored", "multi_worker"])
@@ -132,24 +134,10 @@ def test_threads_and_devices_come_before_the_strategy(strategy, stand_in, locati
     )
 
 
-def test_a_validation_split_that_is_not_read_is_told(stand_in, locations, caplog):
-    Path(locations.examples, "Split-validation").mkdir(parents=True)
-    with caplog.at_level(logging.INFO, logger=PROGRESS_LOGGER):
-        run(locations)
-    assert "The validation split is not read, since training.early_stopping is null." in caplog.messages
-    caplog.clear()
-    with caplog.at_level(logging.INFO, logger=PROGRESS_LOGGER):
-        run(locations, TrainerConfig(training=STOPPING))
-    assert not [message for message in caplog.messages if "is not read" in message]
-
-
 def test_the_model_lies_where_the_components_look_for_it(stand_in, locations):
     run(locations)
     served = Path(path_utils.serving_model_dir(locations.output))
     assert (served / "user_tower/saved_model.pb").read_text() == "new"
-    examples = standard_artifacts.Examples()
-    examples.uri, examples.split_names = "e", artifact_utils.encode_split_names(["train"])
-    assert artifact_utils.get_split_uri([examples], "train") == f"e/{worker.SPLIT_FOLDER.format('train')}"
 
 
 def test_what_an_earlier_start_left_does_not_stay(stand_in, locations):
@@ -180,7 +168,7 @@ def test_a_worker_that_is_not_the_chief_leaves_nothing(stand_in, locations):
     assert not Path(stand_in.files.logs).parent.exists()
 
 
-def test_remote_inputs_are_copied_but_never_the_eval_split(stand_in, locations, monkeypatch):
+def test_remote_inputs_are_copied(stand_in, locations, monkeypatch):
     copied = {}
 
     def copy_tree(source, target):
@@ -189,28 +177,18 @@ def test_remote_inputs_are_copied_but_never_the_eval_split(stand_in, locations, 
     monkeypatch.setattr(worker.storage, "copy_tree", copy_tree)
     remote = dataclasses.replace(
         locations,
-        examples="s3://bucket/examples",
-        transform_graph="s3://bucket/graph",
+        sequences="s3://bucket/sequences",
+        item_transform_graph="s3://bucket/items",
         catalogue="gs://bucket/catalogue",
     )
     stand_in.is_chief = False
-    run(remote, TrainerConfig(training=STOPPING))
-    files = stand_in.files
+    run(remote)
+    inputs = stand_in.files.inputs
     assert copied == {
-        "s3://bucket/examples/Split-train": str(Path(files.train[0]).parent),
-        "s3://bucket/examples/Split-validation": str(Path(files.validation[0]).parent),
-        "s3://bucket/graph": files.transform_graph,
-        "gs://bucket/catalogue": files.catalogue,
+        "s3://bucket/sequences": inputs.sequences,
+        "s3://bucket/items": inputs.graphs.item,
+        "gs://bucket/catalogue": inputs.catalogue,
     }
-
-
-@pytest.mark.parametrize(
-    "config", [TrainerConfig(training=STOPPING), TrainerConfig(loss=LossConfig(uniform_negatives=4))]
-)
-def test_a_catalogue_that_is_needed(stand_in, locations, config):
-    with pytest.raises(ConfigError, match=r"--catalogue: expected the ingest's artifact.*Received: none"):
-        run(dataclasses.replace(locations, catalogue=None), config)
-    assert stand_in.calls == []
 
 
 def test_several_workers_need_tf_config(stand_in, locations):
