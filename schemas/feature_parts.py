@@ -12,6 +12,7 @@ from schemas.features import (
     Encoding,
     Feature,
     FeatureSpec,
+    History,
     InteractionTable,
     Tables,
     TextEncoding,
@@ -31,21 +32,29 @@ def ingest_part(spec: FeatureSpec) -> FeatureSpec:
         spec: The features.
 
     Returns:
-        The specification without display columns, encodings, allowed values, thresholds and history.
+        The specification without display columns, encodings, allowed values and thresholds. Of the history
+        only what tells how many values of its items' lists it leaves out.
     """
     tables = replace(spec.tables, items=replace(spec.tables.items, display=()))
+    history = None
+    lists = tuple(feature.name for feature in spec.history_features if feature.multi_valued)
+    if spec.history is not None and lists:
+        history = History(
+            name=spec.history.name, item_features=lists, values_per_item=spec.history.values_per_item
+        )
 
     def cut(feature: Feature) -> Feature:
         return replace(
             feature,
-            encoding=_encode_ids(feature),
+            # A feature of the history needs one, of any kind.
+            encoding=_LABEL if feature.name in lists else _encode_ids(feature),
             values=None,
             minimum=None,
             maximum=None,
             drift_threshold=None,
         )
 
-    return FeatureSpec(name="", features=_map_features(cut, spec), tables=tables)
+    return FeatureSpec(name="", features=_map_features(cut, spec), tables=tables, history=history)
 
 
 def schema_part(spec: FeatureSpec) -> FeatureSpec:
@@ -65,24 +74,17 @@ def schema_part(spec: FeatureSpec) -> FeatureSpec:
 
 
 def gate_part(spec: FeatureSpec) -> FeatureSpec:
-    """Keep what AnomalyGate reads: which features are compared, how, and the thresholds.
+    """Keep what AnomalyGate reads: which features are compared, how, allowed values and the thresholds.
 
     Args:
         spec: The features.
 
     Returns:
-        The specification without defaults, allowed values, history, and what the encodings are in detail.
+        The specification without defaults, history, and what the encodings are in detail.
     """
 
     def cut(feature: Feature) -> Feature:
-        return replace(
-            feature,
-            encoding=_encode_labels(feature),
-            default=None,
-            values=None,
-            minimum=None,
-            maximum=None,
-        )
+        return replace(feature, encoding=_encode_labels(feature), default=None, minimum=None, maximum=None)
 
     return FeatureSpec(name="", features=_map_features(cut, spec), tables=_keep_timestamp(spec))
 
