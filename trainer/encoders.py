@@ -75,8 +75,7 @@ class EmbeddingEncoder(tf_keras.layers.Layer):
             means nothing.
         """
         values = tf.maximum(values, 0)
-        rows = oov_rows(values, self._size) if self._holds_keys else values
-        return lookup(self.table, rows)
+        return lookup(self.table, values)
 
 
 def _lengthen(distinct: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
