@@ -54,8 +54,12 @@ CATALOGUE_FILE: Final = "catalogue.parquet"
 INGEST_REPORT_FILE: Final = "ingest_report.json"
 DEAD_LETTERS_FILE: Final = "dead_letters.json"
 MODEL_INFO_FILE: Final = "model.json"
-# In the folder of the release's state: what TFDV says about its train split.
-TRAIN_STATISTICS_FILE: Final = "train_statistics.pb"
+# In the folder of the release's state: what TFDV says about the tables that it was trained on, and the
+# sequences' own figures out of the ingest's report.
+USER_STATISTICS_FILE: Final = "user_statistics.pb"
+ITEM_STATISTICS_FILE: Final = "item_statistics.pb"
+CONTEXT_STATISTICS_FILE: Final = "context_statistics.pb"
+SEQUENCE_FIGURES_FILE: Final = "sequence_figures.json"
 # There too, and in the Trainer's folder of that name: what the weights are that a warm start begins from.
 TRAINING_STATE_FILE: Final = "training_state.json"
 INDEX_EMBEDDINGS_FILE: Final = "embeddings.npy"

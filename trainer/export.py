@@ -1,7 +1,7 @@
-"""Two SavedModels that need nothing but TensorFlow: each tower behind its own part of the Transform graph."""
+"""Two SavedModels that need nothing but TensorFlow: each tower behind its parts of the transform graphs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +22,21 @@ from schemas.contract import (
     RAW_SIGNATURE,
     USER_TOWER,
 )
-from schemas.features import Dtype, Feature, FeatureSpec
+from schemas.features import Dtype, Feature, FeatureSpec, History
+from trainer.data.transform_graphs import TransformGraphs, saved_model_folder
+from trainer.data.transform_part import TransformPart
 from trainer.towers import Towers
 
 _DTYPES = {"string": tf.string, "int": tf.int64, "float": tf.float32}
 
 
 def export_towers(
-    towers: Towers, transform_output: Any, spec: FeatureSpec, directory: str, model_id: str
+    towers: Towers,
+    graphs: TransformGraphs,
+    spec: FeatureSpec,
+    gap_boundaries: np.ndarray | None,
+    directory: str,
+    model_id: str,
 ) -> None:
     """Write `user_tower/` and `item_tower/`, with the signatures that schemas.contract names.
 
@@ -43,110 +50,119 @@ def export_towers(
 
     Args:
         towers: The trained towers.
-        transform_output: The Transform step's `tft.TFTransformOutput`.
+        graphs: What the Transform steps wrote.
         spec: The features.
+        gap_boundaries: `[buckets - 1]` in rising order; a time gap's bucket is the number of boundaries that
+            are not above it. None where the history has no gaps.
         directory: Where the two folders go.
         model_id: Identifies the training; written into each part, so that a reader can refuse a mixed pair.
     """
-    graph = tf.saved_model.load(transform_output.transform_savedmodel_dir)
     user_inputs = [_to_input(feature) for feature in spec.tower_features("user")] + _history_inputs(spec)
     item_inputs = [_to_input(feature) for feature in spec.tower_features("item")]
-    for part, tower, inputs in (
-        (USER_TOWER, towers.user, user_inputs),
-        (ITEM_TOWER, towers.item, item_inputs),
+    item_graph = tf.saved_model.load(saved_model_folder(graphs.item))
+    user_parts = []
+    for table in ("user", "context"):
+        features = [feature for feature in spec.tower_features("user") if feature.tower == table]
+        if features:
+            user_parts.append(_cut(tf.saved_model.load(saved_model_folder(graphs.folder(table))), features))
+    if spec.history is not None:
+        user_parts.append(_cut_history(item_graph, spec, spec.history, gap_boundaries))
+    item_parts = [_cut(item_graph, spec.tower_features("item"))]
+    for name, tower, inputs, parts in (
+        (USER_TOWER, towers.user, user_inputs, user_parts),
+        (ITEM_TOWER, towers.item, item_inputs, item_parts),
     ):
-        target = f"{directory}/{part}"
-        _save_tower(tower, inputs, graph, target)
+        target = f"{directory}/{name}"
+        _save_tower(tower, inputs, parts, target)
         tf.io.gfile.makedirs(f"{target}/{ASSETS_EXTRA}")
         with tf.io.gfile.GFile(f"{target}/{ASSETS_EXTRA}/{PART_FILE}", "w") as file:
-            file.write(json.dumps({MODEL_ID: model_id, "part": part}))
+            file.write(json.dumps({MODEL_ID: model_id, "part": name}))
 
 
-class TransformPart:
-    """The part of a transform graph that computes some of its outputs, with only the vocabularies it reads.
+@dataclass(frozen=True)
+class _Encoder:
+    """Makes some of the columns that a tower reads."""
 
-    TFT's own transform_features_layer runs on a subset of the inputs too, but tracks, and so saves,
-    every vocabulary of the graph.
+    encode: Callable[[Mapping[str, Any]], dict[str, Any]]
+    """From the raw features by name, sparse where rows differ in length, to dense columns by name."""
+    tables: Sequence[Any]
+    """The look-up tables that it needs."""
 
-    Attributes:
-        tables: The look-up tables of this part. A SavedModel that tracks them can be loaded, and
-            holds their vocabularies.
-    """
 
-    def __init__(self, transform: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-        """Cut the part out of the graph.
+def _cut(graph: Any, features: Sequence[Feature]) -> _Encoder:
+    names = [feature.name for feature in features]
+    part = TransformPart(graph, names, names)
+    return _Encoder(lambda raw: {name: _to_dense(value) for name, value in part(raw).items()}, part.tables)
 
-        Args:
-            transform: The loaded SavedModel of the transform graph.
-            inputs: The raw features at hand.
-            outputs: The transformed features wanted.
 
-        Raises:
-            ValueError: An output depends on a raw feature that is not among the inputs.
-        """
-        function = transform.transform_fn
-        graph = function.graph
-        spec_by_name = function.structured_input_signature[0][0]
-        placeholders = tf.nest.pack_sequence_as(
-            spec_by_name, graph.inputs[: len(graph.inputs) - len(graph.captures)], expand_composites=True
-        )
-        fetched = tf.nest.pack_sequence_as(function.structured_outputs, graph.outputs, expand_composites=True)
-        self._outputs = {name: fetched[name] for name in outputs}
-        self._graph_def = _extract(graph, tf.nest.flatten(self._outputs, expand_composites=True))
+def _cut_history(
+    graph: Any, spec: FeatureSpec, history: History, gap_boundaries: np.ndarray | None
+) -> _Encoder:
+    """Encode histories by the items' graph, as `trainer.data.entities.history_table` does in training."""
+    columns = {history.name: spec.item_id} | {
+        history.feature_column(feature.name): feature for feature in spec.history_features
+    }
+    names = [feature.name for feature in columns.values()]
+    part = TransformPart(graph, names, names)
 
-        nodes = {node.name for node in self._graph_def.node}
-        needed = {
-            name: {tensor.op.name for tensor in tf.nest.flatten(tensors, expand_composites=True)} & nodes
-            for name, tensors in placeholders.items()
+    def encode(raw: Mapping[str, Any]) -> dict[str, Any]:
+        items = {feature.name: _to_items(raw[column], feature) for column, feature in columns.items()}
+        encoded = part(items)
+        # Told by the raw value: after the look-up, padding would be one more unseen item.
+        is_item = tf.not_equal(raw[history.name], HISTORY_PADDING)
+        outputs = {
+            column: _to_history(encoded[feature.name], is_item, history)
+            for column, feature in columns.items()
         }
-        foreign = sorted(name for name, found in needed.items() if found and name not in inputs)
-        if foreign:
-            raise ValueError(
-                f"Expected {list(outputs)} to follow from {list(inputs)}. They also need {foreign}."
-            )
-        self._nodes = nodes
-        self._placeholders = {name: placeholders[name] for name in inputs}
-        self._captures = {inner.op.name: outer for outer, inner in graph.captures if inner.op.name in nodes}
-        self.tables = [
-            table
-            for table in transform.resources
-            if any(table.resource_handle is tensor for tensor in self._captures.values())
-        ]
+        if gap_boundaries is not None:
+            outputs[history.gap_column] = _to_gap_buckets(raw[history.gap_column], gap_boundaries)
+        return outputs
 
-    def __call__(self, raw: dict[str, Any]) -> dict[str, Any]:
-        """Transform raw features.
-
-        Args:
-            raw: Tensors by name, for the inputs that this part was cut out for.
-
-        Returns:
-            The transformed features by name.
-        """
-        # identity makes the function that is being traced capture the tensor.
-        input_map = {name: tf.identity(tensor) for name, tensor in self._captures.items()}
-        for name, placeholder in self._placeholders.items():
-            inner = tf.nest.flatten(placeholder, expand_composites=True)
-            outer = tf.nest.flatten(raw[name], expand_composites=True)
-            for tensor, value in zip(inner, outer, strict=True):
-                if tensor.op.name in self._nodes:
-                    input_map[tensor.op.name] = value
-        wanted = tf.nest.flatten(self._outputs, expand_composites=True)
-        tensors = tf.graph_util.import_graph_def(
-            self._graph_def, input_map, [tensor.name for tensor in wanted], name="transform"
-        )
-        for tensor, original in zip(tensors, wanted, strict=True):
-            tensor.set_shape(original.shape)
-        return tf.nest.pack_sequence_as(self._outputs, tensors, expand_composites=True)
+    return _Encoder(encode, part.tables)
 
 
-def _extract(graph: Any, tensors: Sequence[Any]) -> Any:
-    graph_def = graph.as_graph_def()
-    for node in graph_def.node:
-        # tf.function makes every output wait for every look-up. These change nothing: no need to wait.
-        data_inputs = [name for name in node.input if not name.startswith("^")]
-        del node.input[:]
-        node.input.extend(data_inputs)
-    return tf.compat.v1.graph_util.extract_sub_graph(graph_def, [tensor.op.name for tensor in tensors])
+def _to_items(values: Any, feature: Feature) -> Any:
+    """Make rows of the items of all histories: `[batch, length, ...]` to `[batch * length, ...]`."""
+    values = tf.reshape(values, [-1, *values.shape[2:]])
+    return tf.sparse.from_dense(values) if feature.multi_valued else values
+
+
+def _to_history(values: Any, is_item: Any, history: History) -> Any:
+    """Make histories of encoded items, with -1, among floats 0, where there is none.
+
+    Args:
+        values: `[batch * length]`, `[batch * length, numbers]` float32, or sparse.
+        is_item: `[batch, length]` bool.
+        history: The history.
+
+    Returns:
+        `[batch, length]`, `[batch, length, numbers]` or `[batch, length, values_per_item]`.
+    """
+    if isinstance(values, tf.SparseTensor):
+        width = history.values_per_item
+        values = _to_dense(values)[:, :width]
+        missing = width - tf.shape(values)[1]
+        values = tf.pad(values, [[0, 0], [0, missing]], constant_values=HISTORY_PADDING_KEY)
+        values = tf.ensure_shape(values, [None, width])
+    values = tf.reshape(values, [-1, history.length, *values.shape[1:]])
+    is_item = tf.reshape(is_item, [-1, history.length, *([1] * (values.shape.rank - 2))])
+    padding = 0 if values.dtype.is_floating else HISTORY_PADDING_KEY
+    return tf.where(is_item, values, tf.cast(padding, values.dtype))
+
+
+def _to_gap_buckets(gaps: Any, boundaries: np.ndarray) -> Any:
+    # float64 holds every number of seconds exactly, and the boundaries between two of them.
+    buckets = tf.searchsorted(
+        tf.constant(boundaries, tf.float64)[None, :],
+        tf.reshape(tf.cast(gaps, tf.float64), [1, -1]),
+        side="right",
+        out_type=tf.int64,
+    )
+    return tf.where(gaps == GAP_PADDING, gaps, tf.reshape(buckets, tf.shape(gaps)))
+
+
+def _to_dense(values: Any) -> Any:
+    return tf.sparse.to_dense(values, HISTORY_PADDING_KEY) if isinstance(values, tf.SparseTensor) else values
 
 
 @dataclass(frozen=True)
@@ -201,18 +217,10 @@ def _to_history_input(column: str, dtype: Dtype, shape: tuple[int, ...], padding
     return _Input(column, _DTYPES[dtype], shape, np.full(shape, padding).tolist())
 
 
-def _save_tower(tower: Any, inputs: Sequence[_Input], graph: Any, directory: str) -> None:
-    names = [each.name for each in inputs]
-    transform = TransformPart(graph, names, names)
-
+def _save_tower(tower: Any, inputs: Sequence[_Input], parts: Sequence[_Encoder], directory: str) -> None:
     def embed(raw: dict[str, Any]) -> dict[str, Any]:
-        transformed = {
-            name: tf.sparse.to_dense(value, HISTORY_PADDING_KEY)
-            if isinstance(value, tf.SparseTensor)
-            else value
-            for name, value in transform(raw).items()
-        }
-        return {EMBEDDING_OUTPUT: tower(transformed, training=False)}
+        columns = {name: column for part in parts for name, column in part.encode(raw).items()}
+        return {EMBEDDING_OUTPUT: tower(columns, training=False)}
 
     def embed_raw(**raw: Any) -> dict[str, Any]:
         sparse = {each.name: tf.sparse.from_dense(raw[each.name]) for each in inputs if each.is_ragged}
@@ -222,7 +230,7 @@ def _save_tower(tower: Any, inputs: Sequence[_Input], graph: Any, directory: str
         return embed(tf.io.parse_example(serialized, {each.name: each.to_parser() for each in inputs}))
 
     module = tf.Module()
-    module.tables = transform.tables
+    module.tables = [table for part in parts for table in part.tables]
     # The weights alone: a tracked Keras layer would want its Python class back when it is loaded.
     module.weights = list(tower.variables)
     signatures = {

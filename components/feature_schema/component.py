@@ -1,7 +1,7 @@
 """The TFX adapter of FeatureSchema."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
@@ -10,8 +10,15 @@ from tfx.types.channel import Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.feature_schema.logic import write_schema
-from schemas.features import FeatureSpec
+from schemas.feature_parts import schema_part
+from schemas.features import FeatureSpec, Tower
 from schemas.strict_config import from_json, to_short_json
+
+_OUTPUTS: Final[dict[str, Tower]] = {
+    "user_schema": "user",
+    "item_schema": "item",
+    "context_schema": "context",
+}
 
 
 class FeatureSchemaSpec(ComponentSpec):
@@ -19,17 +26,18 @@ class FeatureSchemaSpec(ComponentSpec):
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         "feature_spec": ExecutionParameter(type=str),
-        "has_weights": ExecutionParameter(type=int),
         "code_fingerprint": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {}
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {
-        "schema": ChannelParameter(type=standard_artifacts.Schema)
+        "user_schema": ChannelParameter(type=standard_artifacts.Schema),
+        "item_schema": ChannelParameter(type=standard_artifacts.Schema),
+        "context_schema": ChannelParameter(type=standard_artifacts.Schema, optional=True),
     }
 
 
 class FeatureSchemaExecutor(base_executor.BaseExecutor):
-    """Writes the schema artifact."""
+    """Writes the schema artifacts."""
 
     def Do(  # noqa: N802 (TFX's name)
         self,
@@ -37,40 +45,36 @@ class FeatureSchemaExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Unpack the properties and write schema.pbtxt.
+        """Unpack the properties and write a schema.pbtxt for each table.
 
         Args:
             input_dict: Nothing.
-            output_dict: `schema`.
-            exec_properties: `feature_spec`, JSON, and `has_weights`, 1 or 0; the fingerprint only changes the
-                cache's key.
+            output_dict: `user_schema`, `item_schema` and, where there are context features, `context_schema`.
+            exec_properties: `feature_spec`, JSON; the fingerprint only changes the cache's key.
         """
         spec = from_json(FeatureSpec, exec_properties["feature_spec"])
-        directory = Path(artifact_utils.get_single_uri(output_dict["schema"]))
-        write_schema(spec, directory, has_weights=bool(exec_properties["has_weights"]))
+        for name, artifacts in output_dict.items():
+            write_schema(spec, _OUTPUTS[name], Path(artifact_utils.get_single_uri(artifacts)))
 
 
 class FeatureSchema(base_component.BaseComponent):
-    """Turns the declared features into a schema artifact; nothing is inferred from the data."""
+    """Turns the declared features into a schema for each table; nothing is inferred from the data."""
 
     SPEC_CLASS = FeatureSchemaSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(FeatureSchemaExecutor)
 
-    def __init__(
-        self, feature_spec: FeatureSpec, has_weights: bool = False, code_fingerprint: str = ""
-    ) -> None:
+    def __init__(self, feature_spec: FeatureSpec, code_fingerprint: str = "") -> None:
         """Build the node.
 
         Args:
             feature_spec: The features.
-            has_weights: Whether the ingest gives every row a weight.
             code_fingerprint: Hash of the code, so that TFX's cache sees a changed version.
         """
+        tables = [name for name, tower in _OUTPUTS.items() if feature_spec.table_features(tower)]
         super().__init__(
             FeatureSchemaSpec(
-                feature_spec=to_short_json(feature_spec),
-                has_weights=int(has_weights),
+                feature_spec=to_short_json(schema_part(feature_spec)),
                 code_fingerprint=code_fingerprint,
-                schema=Channel(type=standard_artifacts.Schema),
+                **{name: Channel(type=standard_artifacts.Schema) for name in tables},
             )
         )
