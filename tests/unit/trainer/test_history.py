@@ -210,7 +210,7 @@ def make_embedding():
 
 
 COLUMNS = {
-    "history": tf.constant([[-1, 2], [3 + 5, 0]], tf.int64),
+    "history": tf.constant([[-1, 2], [3, 0]], tf.int64),
     "history_tags": tf.constant([[[-1, -1], [1, 4]], [[2, -1], [-1, -1]]], tf.int64),
     "history_price": tf.constant([[0.0, -1.5], [2.0, 0.5]]),
     "history_look": tf.constant([[[0.0, 0.0], [1.0, 2.0]], [[3.0, -1.0], [0.5, 0.5]]]),

@@ -1,0 +1,1 @@
+"""What a training reads, in memory: interactions once, as sequences, and features once per entity."""
