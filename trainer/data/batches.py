@@ -88,9 +88,7 @@ class BatchMaker:
             self._users = {name: tf.constant(values) for name, values in data.users.items()}
             self._item_table = {name: tf.constant(values) for name, values in data.items.items()}
             self._contexts = {name: tf.constant(values) for name, values in sequences.contexts.items()}
-            self._history_items = {
-                name: tf.constant(values) for name, values in data.history_items.items()
-            }
+            self._history_items = {name: tf.constant(values) for name, values in data.history_items.items()}
             self._offsets = tf.constant(sequences.offsets)
             self._items = tf.constant(sequences.items)
             self._seconds = self._weights = self._boundaries = None

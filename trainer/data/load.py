@@ -62,12 +62,16 @@ def load_training_data(
             sequences and the catalogue do not belong together.
     """
     ids, items = _read_items(Path(folders.catalogue), spec, folders.graphs.item)
-    reader = _SequencesReader(Path(folders.sequences), spec, ids, VALIDATION_END if read_validation else TRAIN_END)
+    reader = _SequencesReader(
+        Path(folders.sequences), spec, ids, VALIDATION_END if read_validation else TRAIN_END
+    )
     users = reader.read(folders.graphs.user)
     sequences = reader.sequences(folders.graphs.context)
     begins = sequences.offsets[:-1]
     train = Rows.between(begins, reader.ends[TRAIN_END])
-    validation = Rows.between(reader.ends[TRAIN_END], reader.ends[VALIDATION_END]) if read_validation else None
+    validation = (
+        Rows.between(reader.ends[TRAIN_END], reader.ends[VALIDATION_END]) if read_validation else None
+    )
     for name, rows in ((TRAIN_END, train), (VALIDATION_END, validation)):
         if rows is not None and not len(rows):
             raise DataError(
@@ -140,7 +144,9 @@ class _SequencesReader:
             for _ in parts:
                 continue
             return {}
-        return transform_table((batch for part in parts for batch in part.users.to_batches()), features, user_graph)
+        return transform_table(
+            (batch for part in parts for batch in part.users.to_batches()), features, user_graph
+        )
 
     def sequences(self, context_graph: str | None) -> FlatSequences:
         """Give what was read, and read the context features."""
@@ -156,7 +162,12 @@ class _SequencesReader:
 
     def _parts(self, users: Sequence[str], lists: Sequence[str]) -> Iterator[SequencesPart]:
         return read_sequences(
-            self._folder, self._spec, self._item_ids, user_columns=users, position_columns=lists, until=self._until
+            self._folder,
+            self._spec,
+            self._item_ids,
+            user_columns=users,
+            position_columns=lists,
+            until=self._until,
         )
 
     def _fill(self, user_columns: Sequence[str]) -> Iterator[SequencesPart]:
@@ -184,4 +195,6 @@ class _SequencesReader:
                 "Received: none."
             )
         parts = self._parts([], [feature.name for feature in features])
-        return transform_table((batch for part in parts for batch in part.columns.to_batches()), features, graph)
+        return transform_table(
+            (batch for part in parts for batch in part.columns.to_batches()), features, graph
+        )

@@ -37,7 +37,12 @@ class FlatSequences:
         Returns:
             The arrays that there are, by a name of each.
         """
-        given = {"items": self.items, "offsets": self.offsets, "seconds": self.seconds, "weights": self.weights}
+        given: dict[str, np.ndarray | None] = {
+            "items": self.items,
+            "offsets": self.offsets,
+            "seconds": self.seconds,
+            "weights": self.weights,
+        }
         contexts = {f"contexts/{name}": values for name, values in self.contexts.items()}
         return {name: values for name, values in given.items() if values is not None} | contexts
 

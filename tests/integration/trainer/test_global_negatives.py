@@ -22,7 +22,6 @@ PROGRAM = textwrap.dedent(
     from trainer.config import LossConfig
     from trainer.losses import BatchKeys
     from trainer.objective import Objective
-    from trainer.vocabularies import EncodedSize
 
     GLOBAL_BATCH, STEPS, USERS, ITEMS, DIM = 24, 3, 9, 14, 5
     generator = np.random.default_rng(0)
@@ -30,7 +29,7 @@ PROGRAM = textwrap.dedent(
     items = generator.integers(0, ITEMS, (STEPS, GLOBAL_BATCH))
     histories = generator.integers(-1, ITEMS, (STEPS, GLOBAL_BATCH, 3))
     weights = (3 * generator.random((STEPS, GLOBAL_BATCH))).astype(np.float32)
-    q = generator.random(ITEMS + 1)
+    q = generator.random(ITEMS)
     item_log_q = np.log(q / q.sum()).astype(np.float32)
     tables = [generator.normal(size=(size, DIM)).astype(np.float32) for size in (USERS, ITEMS)]
 
@@ -48,7 +47,7 @@ PROGRAM = textwrap.dedent(
             optimizer.build(variables)
             objective = Objective(
                 config, per_replica_batch=rows, dim=DIM, seed=3, item_log_q=item_log_q,
-                item_size=EncodedSize(ITEMS, 1), item_feature="item_id", catalogue=None,
+                catalogue={},
             )
 
         def step_of_replica(step):

@@ -30,7 +30,9 @@ PROGRAM = textwrap.dedent(
         TrainingConfig,
     )
     from trainer.strategy import create_strategy
-    from trainer.training import TrainingData, train
+    from trainer.data.batches import TrainingData
+    from trainer.data.sequences import FlatSequences, Rows
+    from trainer.training import train
     from trainer.vocabularies import EncodedSize
 
     refit, checkpoints, output, killed_write = sys.argv[1:]
@@ -40,33 +42,39 @@ PROGRAM = textwrap.dedent(
         Feature(name="user_id", dtype="string", tower="user", role="user_id", encoding=vocabulary),
         Feature(name="age", dtype="float", tower="user", encoding=ZScoreEncoding(kind="z_score")),
         Feature(name="item_id", dtype="string", tower="item", role="item_id", encoding=vocabulary),
-    ), history=History(length=3))
-    def draw(rows, seed):
-        generator = np.random.default_rng(seed)
-        users = generator.integers(0, 40, rows)
-        return {
-            "user_id": users,
-            "age": generator.normal(size=rows).astype(np.float32),
-            "item_id": np.where(generator.random(rows) < 0.5, users % 30, generator.integers(0, 30, rows)),
-            "history": generator.integers(-1, 30, (rows, 3)),
-        }
-    validation = draw(200, 1)
+    ), history=History(length=3, time_gap_buckets=4))
+    generator = np.random.default_rng(0)
+    train_rows, validation_rows = (
+        np.bincount(generator.integers(0, 40, rows), minlength=40) for rows in (530, 200)
+    )
+    offsets = np.concatenate([[0], np.cumsum(train_rows + validation_rows)])
+    owners = np.repeat(np.arange(40), np.diff(offsets))
+    data = TrainingData(
+        sequences=FlatSequences(
+            offsets,
+            np.where(generator.random(730) < 0.5, owners % 30, generator.integers(0, 30, 730)).astype(np.int32),
+            seconds=np.cumsum(generator.integers(1, 100, 730)),
+        ),
+        users={"user_id": np.arange(40), "age": generator.normal(size=40).astype(np.float32)},
+        items={"item_id": np.arange(30)},
+        item_count=30,
+        train=Rows.between(offsets[:-1], offsets[:-1] + train_rows),
+        validation=Rows.between(offsets[:-1] + train_rows, offsets[1:]),
+        history_items={"history": np.arange(30)},
+        gap_boundaries=np.array([60, 120, 300]),
+    )
     config = TrainerConfig(
         model=ModelConfig(dim=16, user_layers=(32,), item_layers=()),
-        loss=LossConfig(uniform_negatives=5, cross_batch_negatives=96, cross_batch_warmup_steps=10),
+        loss=LossConfig(mask_same_user="sequence", uniform_negatives=5, cross_batch_negatives=96,
+            cross_batch_warmup_steps=10,
+        ),
         training=TrainingConfig(
             per_replica_batch=32, epochs=12, learning_rate=0.01, log_interval_steps=4,
             optimizer=OptimizerConfig(warmup_steps=20, decay="cosine"),
             checkpoint=CheckpointConfig(interval_steps=7, interval_seconds=None, keep=2),
-            early_stopping=EarlyStoppingConfig(patience_epochs=2, refit=refit == "refit"),
+            early_stopping=EarlyStoppingConfig(k=5, patience_epochs=2, refit=refit == "refit"),
         ),
     )
-    inputs = {name: tf.constant(column) for name, column in validation.items()}
-    def recall(towers):
-        users, items = towers.user(inputs).numpy(), towers.item(inputs).numpy()
-        scores = users @ items.T
-        return float(np.mean((scores > np.diag(scores)[:, None]).sum(axis=1) < 20))
-
     write, written = tf.train.Checkpoint.write, []
     def write_and_die(self, path):
         # The variables are written, and what says so is not yet.
@@ -79,11 +87,13 @@ PROGRAM = textwrap.dedent(
     tf.train.Checkpoint.write = write_and_die
 
     result = train(
-        TrainingData(draw(530, 0), validation, {"item_id": np.arange(30)}), spec, config,
-        {"user_id": EncodedSize(40, 1), "item_id": EncodedSize(30, 1)},
-        np.log(np.full(31, 1 / 30, np.float32)), create_strategy(1),
+        data, spec, config,
+        {
+            "user_id": EncodedSize(40, 1), "item_id": EncodedSize(30, 1),
+            "history_gap_seconds": EncodedSize(4, 0),
+        },
+        create_strategy(1),
         log_directory=os.path.join(directory, "logs"), checkpoint_directory=checkpoints or None,
-        recall=recall,
     )
     arrays = {f"{i:03}": v.numpy() for i, v in enumerate(result.towers.trainable_variables)}
     slots = {f"slot_{i:03}": v.numpy() for i, v in enumerate(result.optimizer.variables)}

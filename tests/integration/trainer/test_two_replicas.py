@@ -21,9 +21,11 @@ def test_two_replicas_share_the_mean_over_the_global_batch(tmp_path):
         from trainer.config import (
             CheckpointConfig, LossConfig, ModelConfig, OptimizerConfig, TrainerConfig, TrainingConfig,
         )
-        from trainer.input import make_dataset
+        from trainer.data.batches import BatchMaker, TrainingData
+        from trainer.data.sequences import FlatSequences, Rows
+        from trainer.data.stream import make_dataset
         from trainer.towers import build_towers
-        from trainer.training import TrainingData, train
+        from trainer.training import train
         from trainer.vocabularies import EncodedSize
 
         vocabulary = VocabularyEncoding(kind="vocabulary")
@@ -33,12 +35,19 @@ def test_two_replicas_share_the_mean_over_the_global_batch(tmp_path):
         ), history=History(length=3))
         sizes = {"user_id": EncodedSize(12, 1), "item_id": EncodedSize(10, 1)}
         generator = np.random.default_rng(0)
-        columns = {
-            "user_id": generator.integers(0, 12, 19),
-            "item_id": generator.integers(0, 10, 19),
-            "history": generator.integers(-1, 10, (19, 3)),
-            "weight": generator.random(19).astype(np.float32) * 4,
-        }
+        offsets = np.array([0, 2, 2, 8, 13, 19])
+        data = TrainingData(
+            sequences=FlatSequences(
+                offsets,
+                generator.integers(0, 10, 19).astype(np.int32),
+                weights=generator.random(19).astype(np.float32) * 4,
+            ),
+            users={"user_id": np.arange(5)},
+            items={"item_id": np.arange(10)},
+            item_count=10,
+            train=Rows.between(offsets[:-1], offsets[1:]),
+            history_items={"history": np.arange(10)},
+        )
         model = ModelConfig(dim=4, dropout=0.0)
         masks = dict(mask_same_item=False, mask_same_user=False)
         config = TrainerConfig(
@@ -53,22 +62,22 @@ def test_two_replicas_share_the_mean_over_the_global_batch(tmp_path):
         strategy = create_strategy(2)
         def run():
             return train(
-                TrainingData(columns), spec, config, sizes, np.zeros(11, np.float32), strategy,
+                data, spec, config, sizes, strategy,
                 log_directory=sys.argv[1], checkpoint_directory=sys.argv[1] + "/checkpoints",
             )
         result = run()
         assert strategy.num_replicas_in_sync == 2
         assert (result.steps, result.global_batch, result.rows_left_out_per_epoch) == (1, 16, 3)
 
-        batch = next(iter(make_dataset(columns, 16, 3)))
+        batch = next(iter(make_dataset(BatchMaker(data, spec).of_rows(data.train), 19, 16, 3)))
         towers = build_towers(spec, model, sizes, 3)
         with tf.GradientTape() as tape:
-            users, items = towers.user(batch), towers.item(batch)
+            users, items = towers.user(batch["features"]), towers.item(batch["features"])
             losses = []
             for half in (slice(0, 8), slice(8, 16)):
                 scores = tf.exp(tf.matmul(users[half], items[half], transpose_b=True) / 0.5)
                 losses.append(-tf.math.log(tf.linalg.diag_part(scores) / tf.reduce_sum(scores, axis=1)))
-            mean = tf.reduce_sum(batch["weight"] * tf.concat(losses, axis=0)) / 16
+            mean = tf.reduce_sum(batch["weights"] * tf.concat(losses, axis=0)) / 16
         np.testing.assert_allclose(result.final_loss, mean, rtol=1e-5)
         variables = towers.trainable_variables
         for trained, start, gradient in zip(

@@ -67,7 +67,7 @@ FEATURES = {
     "user_id": tf.constant([0, 1, 2, 3, 4], tf.int64),
     "income": tf.constant([0.0, -1.0, 1.0, 2.0, 0.5]),
     "words": tf.constant([[0, 1], [-1, -1], [3, -1], [8, 8], [2, 4]], tf.int64),
-    "history": tf.constant([[-1, -1, -1], [-1, -1, 2], [5, 8, 1], [0, 1, 2], [-1, 3, 3]], tf.int64),
+    "history": tf.constant([[-1, -1, -1], [-1, -1, 2], [5, 6, 1], [0, 1, 2], [-1, 3, 3]], tf.int64),
     "history_tags": tf.zeros([ROWS, 3, 6], tf.int64),
     "history_look": tf.ones([ROWS, 3, 2]),
     "history_gap_seconds": tf.constant(
