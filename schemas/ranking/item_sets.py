@@ -1,5 +1,6 @@
 """A set of items for each query."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,20 @@ class ItemSets:
             The sets.
         """
         return cls(offsets=np.arange(len(items) + 1, dtype=np.int64), items=items.astype(np.int32))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["ItemSets"]) -> "ItemSets":
+        """Put the sets of several groups of queries one after the other.
+
+        Args:
+            parts: At least one.
+
+        Returns:
+            The sets, the queries numbered on.
+        """
+        sizes = np.concatenate([part.sizes for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        return cls(offsets=offsets, items=np.concatenate([part.items for part in parts]))
 
     @property
     def query_count(self) -> int:
