@@ -16,7 +16,7 @@ from schemas.ranking.item_sets import ItemSets
 
 BLOCK_SCORES: Final = 2**26
 """Scores that are held at once: 256 MiB of float32. With a million items these are 67 queries; a matrix
-product of fewer is slower by half, since it reads all items for each block."""
+product of fewer is slower, since it reads all items for each block."""
 
 ScoreBlock = Callable[[slice], npt.NDArray[np.float32]]
 """Scores of the queries of a slice: [block, items], larger is better, finite, and not used again by whoever
