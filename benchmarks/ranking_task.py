@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.retrieval_evaluator.logic import ItemSets, compute_metrics, rank_targets
+from schemas.ranking import ItemSets, Ranks, compute_metrics, rank_targets
+from schemas.ranking.metrics import ndcg
 
 Columns = Mapping[str, np.ndarray]
 
@@ -37,9 +38,10 @@ class RankingTask:
             scores: [users, items] or [ranked users, items] float32, the ranked users first.
 
         Returns:
-            [targets] int64 ranks from 1.
+            [2, targets] int64: how many items stand above each, and how many others tie with it.
         """
-        return rank_targets(scores[: self.targets.user_count].copy(), self.targets, self.seen)
+        scores = scores[: self.targets.query_count].copy()
+        return np.stack(rank_targets(scores, self.targets, self.seen))
 
     def metrics(self, ranks: np.ndarray) -> dict[str, float]:
         """Average over users what the pipeline's report holds.
@@ -50,23 +52,19 @@ class RankingTask:
         Returns:
             Recall, NDCG and MRR by name.
         """
-        return compute_metrics(ranks, self.targets.owners, self.targets.sizes, KS)
+        by_user = compute_metrics(Ranks(*ranks), self.targets, KS)
+        return {name: float(values.mean()) for name, values in by_user.items()}
 
     def ndcg_by_user(self, ranks: np.ndarray) -> np.ndarray:
-        """Give NDCG@100 for each user with one held-out item: 1 / log2(1 + rank), 0 beyond rank 100.
+        """Give NDCG@100 for each user.
 
         Args:
             ranks: What `rank` gave.
 
         Returns:
             [ranked users] float64.
-
-        Raises:
-            ValueError: A user has more than one held-out item.
         """
-        if (self.targets.sizes != 1).any():
-            raise ValueError("expected one held-out item for each user")
-        return np.where(ranks <= NDCG_K, 1.0 / np.log2(1.0 + ranks), 0.0)
+        return ndcg(Ranks(*ranks), self.targets, NDCG_K)
 
 
 def make_task(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from components.interaction_ingest.report import summarize
+from components.retrieval_evaluator.report import describe_users
 
 if TYPE_CHECKING:
     from pipeline.local import RunResult
@@ -36,7 +37,7 @@ def render_run(result: "RunResult", seconds: float) -> str:
     else:
         outcome = f"Blessed ({verdict}).\nRelease: {result.release}"
     scope = (
-        f"{report['users']:,} users, {report['held_out']:,} held-out interactions,"
+        f"{describe_users(report)}, {report['held_out']:,} held-out interactions,"
         f" all {report['catalogue_items']:,} items ranked"
     )
     return (

@@ -106,9 +106,9 @@ class Manifest:
     items: int
     """Number of items in the index."""
     schema_sha256: str
-    """Hash of the schema's folder, in hexadecimal."""
+    """Hash of the hashes of the schemas' folders, in hexadecimal."""
     transform_sha256: str
-    """Hash of the transform graph's folder, in hexadecimal."""
+    """Hash of the hashes of the transform graphs' folders, in hexadecimal."""
     metrics: dict[str, float]
     """The evaluation, such as `recall_at_10`."""
     popularity: dict[str, float]

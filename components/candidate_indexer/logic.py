@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.towers import BATCH_ROWS, load_tower, refuse_non_finite
@@ -38,17 +39,24 @@ class IndexData:
 
 
 def build_index(
-    item_tower: Path, catalogue: Path, output: Path, item_id: str, batch_rows: int = BATCH_ROWS
+    item_tower: Path,
+    catalogue: Path,
+    output: Path,
+    item_id: str,
+    display: pa.Table | None = None,
+    batch_rows: int = BATCH_ROWS,
 ) -> None:
     """Embed every catalogue item and write the index: embeddings, the catalogue, and the model's id.
 
-    Memory holds one batch at a time, whatever the catalogue's size.
+    Memory holds the display columns and one batch at a time, whatever the catalogue's size.
 
     Args:
         item_tower: The item tower's SavedModel.
         catalogue: The catalogue's folder.
         output: Folder of the index, made if it is missing.
         item_id: Name of the item id column.
+        display: The item id, each at most once, and columns that the catalogue of the index has beside
+            those of the catalogue, null for items that are not here; None: there are none.
         batch_rows: Items per call of the tower.
 
     Raises:
@@ -76,10 +84,42 @@ def build_index(
             embeddings[start : start + len(block)] = block
             start += len(block)
         embeddings.flush()
-    shutil.copyfile(catalogue / CATALOGUE_FILE, output / CATALOGUE_FILE)
+    if display is None:
+        shutil.copyfile(catalogue / CATALOGUE_FILE, output / CATALOGUE_FILE)
+    else:
+        add_columns(catalogue / CATALOGUE_FILE, output / CATALOGUE_FILE, item_id, display)
     part = {MODEL_ID: tower.model_id, "part": INDEX, "dim": tower.dim, "items": items}
     (output / PART_FILE).write_text(json.dumps(part), encoding="utf-8")
     logging.getLogger(PROGRESS_LOGGER).info("Indexed %s items, %d dimensions each.", f"{items:,}", tower.dim)
+
+
+def add_columns(source: Path, target: Path, item_id: str, display: pa.Table) -> None:
+    """Write a catalogue with further columns, row group by row group.
+
+    Args:
+        source: The catalogue's file.
+        target: The file to write.
+        item_id: Name of the item id column.
+        display: The item id, each at most once, and the further columns.
+    """
+    further = display.drop_columns([item_id]).combine_chunks()
+    known = display[item_id].combine_chunks()
+    with pq.ParquetFile(source) as file:
+        ids = file.read(columns=[item_id])[item_id].combine_chunks()
+        # The lookup is made once for all: its table is as large as the item table.
+        rows = pc.index_in(ids.cast(known.type), value_set=known)
+        schema = file.schema_arrow
+        for field in further.schema:
+            schema = schema.append(field.with_nullable(True))
+        start = 0
+        with pq.ParquetWriter(target, schema) as writer:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group)
+                shown = further.take(rows.slice(start, table.num_rows))
+                start += table.num_rows
+                for name in shown.column_names:
+                    table = table.append_column(schema.field(name), shown[name])
+                writer.write_table(table.cast(schema))
 
 
 def read_index(folder: Path, columns: Sequence[str] | None = None) -> IndexData:

@@ -12,10 +12,12 @@ from tfx.types.channel import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from components.artifacts import CandidateIndex, Report
+from components.artifacts import CandidateIndex, Report, Sequences
 from components.retrieval_evaluator.config import EvaluationConfig
-from components.retrieval_evaluator.logic import evaluate_model, write_blessing, write_report
-from schemas.contract import EVAL_SPLIT, TRAIN_SPLIT, USER_TOWER, VALIDATION_SPLIT
+from components.retrieval_evaluator.evaluation import evaluate_model
+from components.retrieval_evaluator.gate import write_blessing
+from components.retrieval_evaluator.report import write_report
+from schemas.contract import USER_TOWER
 from schemas.features import FeatureSpec
 from schemas.strict_config import from_json, to_json, to_short_json
 
@@ -28,7 +30,7 @@ class RetrievalEvaluatorSpec(ComponentSpec):
         "evaluation_config": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar = {
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "sequences": ChannelParameter(type=Sequences),
         "model": ChannelParameter(type=standard_artifacts.Model),
         "index": ChannelParameter(type=CandidateIndex),
     }
@@ -50,23 +52,16 @@ class RetrievalEvaluatorExecutor(BaseExecutor):
         """Write the report and the blessing.
 
         Args:
-            input_dict: `examples`, `model` and `index`.
+            input_dict: `sequences`, `model` and `index`.
             output_dict: `blessing` and `report`.
             exec_properties: `feature_spec` and `evaluation_config`, as JSON.
         """
         model = artifact_utils.get_single_instance(input_dict["model"])
-        examples = artifact_utils.get_single_instance(input_dict["examples"])
-        splits = {
-            name: Path(artifact_utils.get_split_uri([examples], name))
-            for name in artifact_utils.decode_split_names(examples.split_names)
-        }
         report = evaluate_model(
-            train=splits[TRAIN_SPLIT],
-            evaluation=splits[EVAL_SPLIT],
-            validation=splits.get(VALIDATION_SPLIT),
+            sequences=Path(artifact_utils.get_single_uri(input_dict["sequences"])),
             user_tower=Path(path_utils.serving_model_dir(model.uri)) / USER_TOWER,
             index=Path(artifact_utils.get_single_uri(input_dict["index"])),
-            features=from_json(FeatureSpec, exec_properties["feature_spec"]),
+            spec=from_json(FeatureSpec, exec_properties["feature_spec"]),
             config=from_json(EvaluationConfig, exec_properties["evaluation_config"]),
         )
         write_report(report, Path(artifact_utils.get_single_uri(output_dict["report"])))
@@ -83,7 +78,7 @@ class RetrievalEvaluator(BaseComponent):
 
     def __init__(
         self,
-        examples: BaseChannel,
+        sequences: BaseChannel,
         model: BaseChannel,
         index: BaseChannel,
         feature_spec: FeatureSpec,
@@ -92,16 +87,15 @@ class RetrievalEvaluator(BaseComponent):
         """Declare the step.
 
         Args:
-            examples: InteractionIngest's `examples`, with the train and the eval split, and the validation
-                split where there is one.
+            sequences: InteractionIngest's `sequences`.
             model: The Trainer's `model`.
             index: CandidateIndexer's `index`.
-            feature_spec: The features.
-            evaluation_config: The cut-offs and the blessing's rule.
+            feature_spec: The features that the user tower reads.
+            evaluation_config: The cut-offs, the users and the blessing's rule.
         """
         super().__init__(
             spec=RetrievalEvaluatorSpec(
-                examples=examples,
+                sequences=sequences,
                 model=model,
                 index=index,
                 feature_spec=to_short_json(feature_spec),

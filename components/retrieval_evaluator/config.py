@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from schemas.ranking.metrics import metric_names
 from schemas.strict_config import STRICT
 
 
@@ -18,10 +19,15 @@ class EvaluationConfig:
     """The metric that decides: recall_at_K, ndcg_at_K or mrr_at_K with one of the cut-offs."""
     blessing_minimum: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """The model is blessed when the metric is at least this and above the popularity baseline's."""
+    users: Annotated[int, Field(ge=1)] | None = None
+    """Evaluate a random sample of this many of the users with held-out items, which the report says; null:
+    all of them."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Equal seeds draw the same users from the same data."""
 
     @model_validator(mode="after")
     def _check(self) -> "EvaluationConfig":
-        known = [f"{name}_at_{k}" for name in ("recall", "ndcg", "mrr") for k in self.ks]
+        known = metric_names(self.ks)
         if self.blessing_metric not in known:
             raise ValueError(f"blessing_metric {self.blessing_metric!r} is none of {known}")
         return self

@@ -13,7 +13,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from components.artifacts import CandidateIndex, Report
-from components.tower_pusher.logic import PushInputs, push_if_blessed
+from components.tower_pusher.logic import PushInputs, TableInputs, push_if_blessed
 from schemas.contract import RUN_ID_VARIABLE
 
 _UNKNOWN_RUN: Final = "unknown"
@@ -31,9 +31,16 @@ class TowerPusherSpec(ComponentSpec):
         "index": ChannelParameter(type=CandidateIndex),
         "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
         "report": ChannelParameter(type=Report),
-        "schema": ChannelParameter(type=standard_artifacts.Schema),
-        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
-        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "ingest_report": ChannelParameter(type=Report),
+        "user_schema": ChannelParameter(type=standard_artifacts.Schema),
+        "user_transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+        "user_statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "item_schema": ChannelParameter(type=standard_artifacts.Schema),
+        "item_transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+        "item_statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "context_schema": ChannelParameter(type=standard_artifacts.Schema, optional=True),
+        "context_transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
+        "context_statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),
     }
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {
         "pushed_release": ChannelParameter(type=standard_artifacts.PushedModel)
@@ -52,7 +59,8 @@ class TowerPusherExecutor(base_executor.BaseExecutor):
         """Unpack the artifacts, push, and set the output's custom properties.
 
         Args:
-            input_dict: `model`, `index`, `blessing`, `report`, `schema`, `transform_graph` and `statistics`.
+            input_dict: As TowerPusherSpec declares them; those of the context only where there are context
+                features.
             output_dict: `pushed_release`; its custom property `pushed` is 1 or 0, and with 1 `version`
                 is the version number and `release` the manifest's folder, a path or URI.
             exec_properties: `serving_directory` and `run_id`.
@@ -61,16 +69,21 @@ class TowerPusherExecutor(base_executor.BaseExecutor):
             ReleaseError: The parts do not belong together, or the serving directory cannot be written.
             StorageError: It is in an object store, which cannot be reached or refuses.
         """
-        paths = {key: Path(artifact_utils.get_single_uri(artifacts)) for key, artifacts in input_dict.items()}
+        paths = {
+            key: Path(artifact_utils.get_single_uri(artifacts))
+            for key, artifacts in input_dict.items()
+            if artifacts
+        }
         pushed_release = artifact_utils.get_single_instance(output_dict["pushed_release"])
         release = push_if_blessed(
             PushInputs(
                 model=Path(path_utils.serving_model_dir(str(paths["model"]))),
                 index=paths["index"],
                 report=paths["report"],
-                schema=paths["schema"],
-                transform_graph=paths["transform_graph"],
-                statistics=paths["statistics"],
+                ingest_report=paths["ingest_report"],
+                user=_table_inputs(paths, "user"),
+                item=_table_inputs(paths, "item"),
+                context=_table_inputs(paths, "context") if "context_schema" in paths else None,
             ),
             blessing=paths["blessing"],
             serving_directory=exec_properties["serving_directory"],
@@ -81,6 +94,14 @@ class TowerPusherExecutor(base_executor.BaseExecutor):
         if release is not None:
             pushed_release.set_int_custom_property("version", release.version)
             pushed_release.set_string_custom_property("release", release.location)
+
+
+def _table_inputs(paths: dict[str, Path], table: str) -> TableInputs:
+    return TableInputs(
+        schema=paths[f"{table}_schema"],
+        transform_graph=paths[f"{table}_transform_graph"],
+        statistics=paths[f"{table}_statistics"],
+    )
 
 
 class TowerPusher(base_component.BaseComponent):
@@ -95,11 +116,18 @@ class TowerPusher(base_component.BaseComponent):
         index: BaseChannel,
         blessing: BaseChannel,
         report: BaseChannel,
-        schema: BaseChannel,
-        transform_graph: BaseChannel,
-        statistics: BaseChannel,
+        ingest_report: BaseChannel,
+        user_schema: BaseChannel,
+        user_transform_graph: BaseChannel,
+        user_statistics: BaseChannel,
+        item_schema: BaseChannel,
+        item_transform_graph: BaseChannel,
+        item_statistics: BaseChannel,
         serving_directory: str | RuntimeParameter,
         run_id: str | RuntimeParameter,
+        context_schema: BaseChannel | None = None,
+        context_transform_graph: BaseChannel | None = None,
+        context_statistics: BaseChannel | None = None,
     ) -> None:
         """Build the node.
 
@@ -108,13 +136,20 @@ class TowerPusher(base_component.BaseComponent):
             index: The item embeddings, of type components.CandidateIndex.
             blessing: The evaluation's verdict, of type ModelBlessing.
             report: The evaluation's figures, of type components.Report.
-            schema: The schema of the raw examples, of type Schema.
-            transform_graph: Transform's graph, of type TransformGraph.
-            statistics: The statistics of the raw examples, of type ExampleStatistics; those of the train
-                split are kept with the release, for the next run to compare with.
+            ingest_report: The ingest's figures, of type components.Report; those of the sequences are kept
+                with the release, for the next run to compare with.
+            user_schema: The schema of the users, of type Schema.
+            user_transform_graph: UserTransform's graph, of type TransformGraph.
+            user_statistics: The statistics of the users, of type ExampleStatistics, kept as those figures.
+            item_schema: The same of the items.
+            item_transform_graph: The same of the items.
+            item_statistics: The same of the items.
             serving_directory: The folder that releases are pushed to: a path or URI.
             run_id: What the manifest calls the run; '' for what the environment variable DSSM_RUN_ID says
                 where the step runs, or 'unknown' without one.
+            context_schema: The same of the contexts, where there are context features.
+            context_transform_graph: The same of the contexts.
+            context_statistics: The same of the contexts; those of the train split are kept.
         """
         super().__init__(
             TowerPusherSpec(
@@ -122,9 +157,16 @@ class TowerPusher(base_component.BaseComponent):
                 index=index,
                 blessing=blessing,
                 report=report,
-                schema=schema,
-                transform_graph=transform_graph,
-                statistics=statistics,
+                ingest_report=ingest_report,
+                user_schema=user_schema,
+                user_transform_graph=user_transform_graph,
+                user_statistics=user_statistics,
+                item_schema=item_schema,
+                item_transform_graph=item_transform_graph,
+                item_statistics=item_statistics,
+                context_schema=context_schema,
+                context_transform_graph=context_transform_graph,
+                context_statistics=context_statistics,
                 serving_directory=serving_directory,
                 run_id=run_id,
                 pushed_release=Channel(type=standard_artifacts.PushedModel),

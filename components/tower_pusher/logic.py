@@ -28,8 +28,12 @@ from components.tower_pusher import object_store
 from schemas import storage
 from schemas.contract import (
     BLESSED_FILE,
+    CONTEXT_STATISTICS_FILE,
+    ENTITY_SPLIT,
     EVALUATION_REPORT_FILE,
     INDEX,
+    INGEST_REPORT_FILE,
+    ITEM_STATISTICS_FILE,
     ITEM_TOWER,
     MANIFEST_FILE,
     MODEL_ID,
@@ -39,11 +43,12 @@ from schemas.contract import (
     PROGRESS_LOGGER,
     PUSH_RESULT_FILE,
     RELEASES,
+    SEQUENCE_FIGURES_FILE,
     STATE,
     STATISTICS_FILE,
     TRAIN_SPLIT,
-    TRAIN_STATISTICS_FILE,
     TRAINING_STATE_FILE,
+    USER_STATISTICS_FILE,
     USER_TOWER,
 )
 from schemas.errors import ConfigError, ReleaseError
@@ -68,8 +73,21 @@ _TEMPORARY_PREFIX: Final = ".tmp-"
 _VOCABULARIES: Final = "vocabularies"
 _TRANSFORM_ASSETS: Final = "transform_fn/assets"
 _LOCK_TIMEOUT_SECONDS: Final = 120.0
+_SEQUENCE_FIGURES: Final = "sequence_figures"
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
+
+
+@dataclasses.dataclass(frozen=True)
+class TableInputs:
+    """The folders that say how a table was read: the users', the items' or the contexts'."""
+
+    schema: Path
+    """The schema."""
+    transform_graph: Path
+    """The transform graph."""
+    statistics: Path
+    """The statistics, with a folder for each split."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +100,28 @@ class PushInputs:
     """The candidate index."""
     report: Path
     """The evaluation report's folder."""
-    schema: Path
-    """The schema's folder."""
-    transform_graph: Path
-    """The transform graph's folder."""
-    statistics: Path
-    """The statistics of the raw examples: a folder with one per split."""
+    ingest_report: Path
+    """The ingest report's folder."""
+    user: TableInputs
+    """Those of the users."""
+    item: TableInputs
+    """Those of the items."""
+    context: TableInputs | None = None
+    """Those of the contexts, where there are context features."""
+
+    @property
+    def tables(self) -> dict[str, TableInputs]:
+        """By `user`, `item` and, where it is there, `context`."""
+        context = {} if self.context is None else {"context": self.context}
+        return {"user": self.user, "item": self.item, **context}
+
+
+_STATISTICS: Final = {
+    "user": (ENTITY_SPLIT, USER_STATISTICS_FILE),
+    "item": (ENTITY_SPLIT, ITEM_STATISTICS_FILE),
+    "context": (TRAIN_SPLIT, CONTEXT_STATISTICS_FILE),
+}
+"""Of which split the statistics of a table are kept, and in which file of the state."""
 
 
 def is_blessed(blessing: Path) -> bool:
@@ -242,6 +276,11 @@ def hash_folder(folder: Path) -> str:
     return total.hexdigest()
 
 
+def _hash_tables(folders: dict[str, Path]) -> str:
+    lines = (f"{hash_folder(folder)}  {name}\n" for name, folder in sorted(folders.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def _find_same_release(inputs: PushInputs, serving_directory: str | Path) -> PublishedRelease | None:
     try:
         latest = find_latest_release(serving_directory)
@@ -274,17 +313,20 @@ def _compose_state(inputs: PushInputs, model_id: str, folder: Path) -> Path:
             f"{model_id!r}. Received: {trained[MODEL_ID]!r}. Train again."
         )
     shutil.copytree(inputs.model / STATE, folder)
-    vocabularies = inputs.transform_graph / _TRANSFORM_ASSETS
-    # A transform graph without a vocabulary has no such folder in a pod.
-    if vocabularies.is_dir():
-        shutil.copytree(vocabularies, folder / _VOCABULARIES)
-    source = inputs.statistics / f"Split-{TRAIN_SPLIT}" / STATISTICS_FILE
-    try:
-        shutil.copyfile(source, folder / TRAIN_STATISTICS_FILE)
-    except FileNotFoundError as error:
-        raise ReleaseError(
-            f"Expected the statistics of the train split in {source}. Received: no file."
-        ) from error
+    for name, table in inputs.tables.items():
+        vocabularies = table.transform_graph / _TRANSFORM_ASSETS
+        # A transform graph without a vocabulary has no such folder in a pod. The vocabularies of all tables
+        # fit into one, since the names of features are unique.
+        if vocabularies.is_dir():
+            shutil.copytree(vocabularies, folder / _VOCABULARIES, dirs_exist_ok=True)
+        split, file = _STATISTICS[name]
+        source = table.statistics / f"Split-{split}" / STATISTICS_FILE
+        try:
+            shutil.copyfile(source, folder / file)
+        except FileNotFoundError as error:
+            raise ReleaseError(f"Expected the {name} statistics in {source}. Received: no file.") from error
+    figures = _read_json(inputs.ingest_report / INGEST_REPORT_FILE, (_SEQUENCE_FIGURES,))[_SEQUENCE_FIGURES]
+    (folder / SEQUENCE_FIGURES_FILE).write_text(json.dumps(figures) + "\n", encoding="utf-8")
     (folder / PART_FILE).write_text(json.dumps({MODEL_ID: model_id, "part": STATE}), encoding="utf-8")
     return folder
 
@@ -309,8 +351,10 @@ def _describe(inputs: PushInputs, sources: dict[str, Path]) -> dict[str, Any]:
         "dim": model["dim"],
         "temperature": model["temperature"],
         "items": index["items"],
-        "schema_sha256": hash_folder(inputs.schema),
-        "transform_sha256": hash_folder(inputs.transform_graph),
+        "schema_sha256": _hash_tables({name: table.schema for name, table in inputs.tables.items()}),
+        "transform_sha256": _hash_tables(
+            {name: table.transform_graph for name, table in inputs.tables.items()}
+        ),
         "metrics": report["metrics"],
         "popularity": report["popularity"],
         "warm_start": model["warm_start"],

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from schemas.ranking.item_sets import ItemSets
 
-BLOCK_SCORES: Final = 2**24
-"""Scores that are held at once: 64 MiB of float32."""
+BLOCK_SCORES: Final = 2**26
+"""Scores that are held at once: 256 MiB of float32. With a million items these are 67 queries; a matrix
+product of fewer is slower, since it reads all items for each block."""
 
 ScoreBlock = Callable[[slice], npt.NDArray[np.float32]]
 """Scores of the queries of a slice: [block, items], larger is better, finite, and not used again by whoever
@@ -97,7 +98,7 @@ def rank_in_blocks(
     )
 
 
-def rank_by_common_scores(scores: npt.NDArray[np.floating], targets: ItemSets, seen: ItemSets) -> Ranks:
+def rank_by_common_scores(scores: npt.NDArray[np.number], targets: ItemSets, seen: ItemSets) -> Ranks:
     """Rank each target by scores that are the same for every query, such as the items' popularity.
 
     It is what `rank_targets` gives on a matrix with these scores in every row, in time and memory that grow
@@ -131,7 +132,7 @@ def rank_by_common_scores(scores: npt.NDArray[np.floating], targets: ItemSets, s
     return Ranks(above[own] - (end - last), counts[own] - 1 - (last - first))
 
 
-def refuse_non_finite_scores(scores: npt.NDArray[np.floating]) -> None:
+def refuse_non_finite_scores(scores: npt.NDArray[np.number]) -> None:
     """Stop on scores with a NaN or an infinity.
 
     Args:

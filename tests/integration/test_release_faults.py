@@ -1,5 +1,6 @@
 """A reader sees the old release whole or the new one whole, wherever a pusher is killed."""
 
+import inspect
 import json
 import os
 import random
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from components.tower_pusher.logic import PushInputs, push_release
+from components.tower_pusher.logic import PushInputs, TableInputs, push_release
 from schemas.errors import ReleaseError
 from schemas.release import Release, read_latest_release, read_release
 
@@ -22,23 +23,36 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
 ]
 
-PUSH_FOREVER = """
-import itertools, sys
+
+def locate_inputs(base: Path) -> PushInputs:
+    """Name the folders that `write_inputs` writes."""
+    parts = ("schema", "transform", "statistics")
+    user, item = (TableInputs(*(base / table / part for part in parts)) for table in ("user", "item"))
+    return PushInputs(
+        base / "model", base / "index", base / "report", base / "ingest_report", user=user, item=item
+    )
+
+
+LOCATE_INPUTS = f"""
 from pathlib import Path
-from components.tower_pusher.logic import PushInputs, push_release
+from components.tower_pusher.logic import PushInputs, TableInputs
+{inspect.getsource(locate_inputs)}
+"""
+
+PUSH_FOREVER = f"""{LOCATE_INPUTS}
+import itertools, sys
+from components.tower_pusher.logic import push_release
 base, serving = Path(sys.argv[1]), sys.argv[2]
-names = ("model", "index", "report", "schema", "transform", "statistics")
-folders = [PushInputs(*(folder / name for name in names)) for folder in (base / "a", base / "b")]
+folders = [locate_inputs(base / "a"), locate_inputs(base / "b")]
 print("ready", flush=True)
 for number in itertools.count():
     push_release(folders[number % 2], serving, run_id=str(number))
 """
 
-PUSH_AND_HANG = """
+PUSH_AND_HANG = f"""{LOCATE_INPUTS}
 import shutil, sys
-from pathlib import Path
 from components.tower_pusher import logic
-b, serving, part = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+base, serving, part = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 copy = shutil.copytree
 def hang(source, target, *options, **more):
     copy(source, target, *options, **more)
@@ -46,10 +60,7 @@ def hang(source, target, *options, **more):
         print("hanging", flush=True)
         sys.stdin.readline()
 logic.shutil.copytree = hang
-inputs = logic.PushInputs(
-    b / "model", b / "index", b / "report", b / "schema", b / "transform", b / "statistics"
-)
-print(logic.push_release(inputs, serving, run_id="slow").version, flush=True)
+print(logic.push_release(locate_inputs(base), serving, run_id="slow").version, flush=True)
 """
 
 
@@ -62,17 +73,21 @@ def write_inputs(base: Path, model_id: str) -> PushInputs:
         base / "model" / "state" / "training_state.json": {},
         base / "index" / "dssm_part.json": {"part": "index", "dim": 2, "items": 3},
         base / "report" / "evaluation_report.json": {"metrics": {"recall_at_10": 0.5}, "popularity": {}},
+        base / "ingest_report" / "ingest_report.json": {"sequence_figures": {}},
     }
     for file, content in parts.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content | {"model_id": model_id}))
-    for folder in ("model/user_tower", "model/item_tower", "index", "schema", "transform/transform_fn"):
+    for folder in ("model/user_tower", "model/item_tower", "index"):
         (base / folder).mkdir(parents=True, exist_ok=True)
         (base / folder / "marker.txt").write_text(model_id)
-    (base / "statistics" / "Split-train").mkdir(parents=True, exist_ok=True)
-    (base / "statistics" / "Split-train" / "FeatureStats.pb").write_text(model_id)
-    names = ("model", "index", "report", "schema", "transform", "statistics")
-    return PushInputs(*(base / name for name in names))
+    for table in ("user", "item"):
+        for folder in ("schema", "transform/transform_fn"):
+            (base / table / folder).mkdir(parents=True, exist_ok=True)
+            (base / table / folder / "marker.txt").write_text(model_id)
+        (base / table / "statistics" / "Split-all").mkdir(parents=True, exist_ok=True)
+        (base / table / "statistics" / "Split-all" / "FeatureStats.pb").write_text(model_id)
+    return locate_inputs(base)
 
 
 def check_whole(release: Release) -> None:

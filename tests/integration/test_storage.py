@@ -2,6 +2,7 @@
 
 import datetime
 import gzip
+import inspect
 import json
 import shutil
 import socket
@@ -20,17 +21,34 @@ import requests
 import yaml
 
 from components.tower_pusher import object_store
-from components.tower_pusher.logic import PushInputs, check_writable, push_if_blessed, push_release
+from components.tower_pusher.logic import (
+    PushInputs,
+    TableInputs,
+    check_writable,
+    push_if_blessed,
+    push_release,
+)
 from schemas import storage
 from schemas.errors import DataError, ReleaseError, StorageError
 from schemas.release import copy_latest_state, find_latest_release, read_latest_release, read_release
 
 pytestmark = pytest.mark.integration
 
-PUSH_AND_DIE = """
+
+def locate_inputs(base: Path) -> PushInputs:
+    """Name the folders that `write_inputs` writes."""
+    parts = ("schema", "transform", "statistics")
+    user, item = (TableInputs(*(base / table / part for part in parts)) for table in ("user", "item"))
+    return PushInputs(
+        base / "model", base / "index", base / "report", base / "ingest_report", user=user, item=item
+    )
+
+
+PUSH_AND_DIE = f"""
 import os, signal, sys
 from pathlib import Path
-from components.tower_pusher.logic import PushInputs, push_release
+from components.tower_pusher.logic import PushInputs, TableInputs, push_release
+{inspect.getsource(locate_inputs)}
 from schemas import storage
 base, serving, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 seen = 0
@@ -44,8 +62,7 @@ def counted(real):
     return wrapped
 for name in ("write_bytes", "copy_tree", "delete_file", "delete_tree"):
     setattr(storage, name, counted(getattr(storage, name)))
-names = ("model", "index", "report", "schema", "transform", "statistics")
-push_release(PushInputs(*(base / name for name in names)), serving, run_id="killed")
+push_release(locate_inputs(base), serving, run_id="killed")
 """
 
 
@@ -58,19 +75,23 @@ def write_inputs(base: Path, model_id: str) -> PushInputs:
         base / "model" / "state" / "training_state.json": {},
         base / "index" / "dssm_part.json": {"part": "index", "dim": 2, "items": 3},
         base / "report" / "evaluation_report.json": {"metrics": {"recall_at_10": 0.5}, "popularity": {}},
+        base / "ingest_report" / "ingest_report.json": {"sequence_figures": {}},
     }
     for file, content in parts.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content | {"model_id": model_id}))
-    for folder in ("model/user_tower", "model/item_tower", "index", "schema", "transform/transform_fn"):
+    for folder in ("model/user_tower", "model/item_tower", "index"):
         (base / folder).mkdir(parents=True, exist_ok=True)
         (base / folder / "marker.txt").write_text(model_id)
     (base / "model" / "user_tower" / "assets").mkdir(exist_ok=True)
     (base / "model" / "user_tower" / "empty").write_bytes(b"")
-    (base / "statistics" / "Split-train").mkdir(parents=True, exist_ok=True)
-    (base / "statistics" / "Split-train" / "FeatureStats.pb").write_text(model_id)
-    names = ("model", "index", "report", "schema", "transform", "statistics")
-    return PushInputs(*(base / name for name in names))
+    for table in ("user", "item"):
+        for folder in ("schema", "transform/transform_fn"):
+            (base / table / folder).mkdir(parents=True, exist_ok=True)
+            (base / table / folder / "marker.txt").write_text(model_id)
+        (base / table / "statistics" / "Split-all").mkdir(parents=True, exist_ok=True)
+        (base / table / "statistics" / "Split-all" / "FeatureStats.pb").write_text(model_id)
+    return locate_inputs(base)
 
 
 def bless(folder: Path) -> Path:

@@ -69,6 +69,24 @@ def test_index_holds_every_item_in_the_catalogue_order(item_tower, tmp_path, cap
     np.testing.assert_array_equal(index.embeddings, embeddings)
 
 
+def test_columns_to_show_are_joined_by_id(item_tower, tmp_path):
+    catalogue = write_catalogue(tmp_path / "catalogue", [0, 1, 2, 3, 4])
+    brands = ["B4", "B0", "none of ours", "B3"]
+    shown = pa.table(
+        {
+            "brand": pa.chunked_array([brands[:1], brands[1:]]),
+            "item_id": ["item 4", "item 0", "another", "item 3"],
+            "sizes": [[1, 2], [], [3], None],
+        }
+    )
+    build_index(item_tower, catalogue, tmp_path / "index", "item_id", shown, batch_rows=2)
+    table = pq.read_table(tmp_path / "index" / "catalogue.parquet")
+    assert table.column_names == ["item_id", "price", "title", "brand", "sizes"]
+    assert table["brand"].to_pylist() == ["B0", None, None, "B3", "B4"]
+    assert table["sizes"].to_pylist() == [[], None, None, None, [1, 2]]
+    assert table.select(["item_id", "price", "title"]) == pq.read_table(catalogue / "catalogue.parquet")
+
+
 def test_items_with_a_non_finite_embedding_are_named(item_tower, tmp_path):
     catalogue = write_catalogue(tmp_path / "catalogue", [0, np.inf, 1])
     with pytest.raises(TrainingError, match="'item 1'"):

@@ -16,9 +16,19 @@ TYPES = {
     "index": CandidateIndex,
     "blessing": standard_artifacts.ModelBlessing,
     "report": Report,
-    "schema": standard_artifacts.Schema,
-    "transform_graph": standard_artifacts.TransformGraph,
-    "statistics": standard_artifacts.ExampleStatistics,
+    "ingest_report": Report,
+    **{
+        f"{table}_{name}": kind
+        for table in ("user", "item")
+        for name, kind in (
+            ("schema", standard_artifacts.Schema),
+            ("transform_graph", standard_artifacts.TransformGraph),
+            ("statistics", standard_artifacts.ExampleStatistics),
+        )
+    },
+}
+CONTEXT_TYPES = {
+    key.replace("user", "context"): kind for key, kind in TYPES.items() if key.startswith("user")
 }
 
 
@@ -27,7 +37,7 @@ def write_json(file: Path, content: object) -> None:
     file.write_text(json.dumps(content))
 
 
-def make_artifacts(base: Path, verdict: str) -> dict[str, list[Any]]:
+def make_artifacts(base: Path, verdict: str, types: dict[str, Any] = TYPES) -> dict[str, list[Any]]:
     model = base / "model" / "Format-Serving"
     write_json(model / "model.json", {"model_id": "m", "dim": 2, "temperature": 0.1, "warm_start": None})
     write_json(model / "state" / "training_state.json", {"model_id": "m"})
@@ -39,11 +49,13 @@ def make_artifacts(base: Path, verdict: str) -> dict[str, list[Any]]:
         {"model_id": "m", "metrics": {"recall_at_10": 0.5}, "popularity": {"recall_at_10": 0.25}},
     )
     write_json(base / "blessing" / verdict, 1)
-    write_json(base / "schema" / "schema.pbtxt", "")
-    write_json(base / "transform_graph" / "transform_fn" / "saved_model.pb", "")
-    write_json(base / "statistics" / "Split-train" / "FeatureStats.pb", "")
+    write_json(base / "ingest_report" / "ingest_report.json", {"sequence_figures": {}})
+    for table, split in (("user", "all"), ("item", "all"), ("context", "train")):
+        write_json(base / f"{table}_schema" / "schema.pbtxt", "")
+        write_json(base / f"{table}_transform_graph" / "transform_fn" / "saved_model.pb", "")
+        write_json(base / f"{table}_statistics" / f"Split-{split}" / "FeatureStats.pb", table)
     artifacts = {}
-    for key, artifact_type in TYPES.items():
+    for key, artifact_type in types.items():
         artifact = artifact_type()
         artifact.uri = str(base / key)
         artifacts[key] = [artifact]
@@ -103,3 +115,23 @@ def test_the_node_pushes_a_blessed_model_and_notes_it(tmp_path: Path, verdict: s
         assert pushed.get_int_custom_property("pushed") == 0
         assert not pushed.has_custom_property("release")
         assert result == {"pushed": 0}
+
+
+@pytest.mark.parametrize("types", [TYPES, TYPES | CONTEXT_TYPES], ids=["without", "with context"])
+def test_every_table_is_pushed_from_its_own_inputs(tmp_path: Path, types: dict[str, Any]) -> None:
+    inputs = make_artifacts(tmp_path, "BLESSED", types)
+    node = TowerPusher(
+        **{key: channel_utils.as_channel(artifacts) for key, artifacts in inputs.items()},
+        serving_directory=str(tmp_path / "serving"),
+        run_id="r",
+    )
+    assert set(node.inputs) == set(types)
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / "pushed")
+
+    node.executor_spec.executor_class().Do(inputs, {"pushed_release": [pushed]}, node.exec_properties)
+
+    state = tmp_path / "serving" / "state" / "1"
+    statistics = {file.name: json.loads(file.read_text()) for file in state.glob("*_statistics.pb")}
+    tables = ["user", "item", "context"] if "context_schema" in types else ["user", "item"]
+    assert statistics == {f"{table}_statistics.pb": table for table in tables}

@@ -1,6 +1,8 @@
+import dataclasses
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from components.tower_pusher.logic import (
     PushInputs,
+    TableInputs,
     check_writable,
     hash_folder,
     is_blessed,
@@ -20,10 +23,26 @@ from schemas.release import read_latest_release
 
 pytestmark = pytest.mark.unit
 
+FIGURES = {"train_positives_per_user": {"edges": [1, 2], "counts": [3, 4]}}
+
 
 def write_json(file: Path, content: object) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content))
+
+
+def write_table(folder: Path, split: str, vocabularies: list[str]) -> TableInputs:
+    table = TableInputs(folder / "schema", folder / "transform", folder / "statistics")
+    table.schema.mkdir(parents=True)
+    (table.schema / "schema.pbtxt").write_text("feature {}\n")
+    graph = table.transform_graph / "transform_fn"
+    (graph / "assets").mkdir(parents=True)
+    (graph / "saved_model.pb").write_bytes(b"graph")
+    for name in vocabularies:
+        (graph / "assets" / f"{name}_vocabulary").write_text(f"a {name}\n")
+    (table.statistics / f"Split-{split}").mkdir(parents=True)
+    (table.statistics / f"Split-{split}" / "FeatureStats.pb").write_text(f"statistics of {folder.name}")
+    return table
 
 
 @pytest.fixture
@@ -49,16 +68,15 @@ def inputs(tmp_path: Path) -> PushInputs:
         "blessed": True,
     }
     write_json(tmp_path / "report" / "evaluation_report.json", report)
-    (tmp_path / "schema").mkdir()
-    (tmp_path / "schema" / "schema.pbtxt").write_text("feature {}\n")
-    (tmp_path / "transform" / "transform_fn").mkdir(parents=True)
-    (tmp_path / "transform" / "transform_fn" / "saved_model.pb").write_bytes(b"graph")
-    (tmp_path / "transform" / "transform_fn" / "assets").mkdir()
-    (tmp_path / "transform" / "transform_fn" / "assets" / "item_id_vocabulary").write_text("i1\n")
-    (tmp_path / "statistics" / "Split-train").mkdir(parents=True)
-    (tmp_path / "statistics" / "Split-train" / "FeatureStats.pb").write_bytes(b"statistics")
-    names = ("report", "schema", "transform", "statistics")
-    return PushInputs(model, index, *(tmp_path / name for name in names))
+    write_json(tmp_path / "ingest_report" / "ingest_report.json", {"sequence_figures": FIGURES, "kept": 9})
+    return PushInputs(
+        model,
+        index,
+        tmp_path / "report",
+        tmp_path / "ingest_report",
+        user=write_table(tmp_path / "user", "all", ["plan"]),
+        item=write_table(tmp_path / "item", "all", ["item_id", "genre"]),
+    )
 
 
 @pytest.fixture
@@ -103,16 +121,16 @@ def test_a_release_has_one_version_everywhere_and_says_what_it_is(inputs: PushIn
         "user_tower": "user_tower/1", "item_tower": "item_tower/1", "index": "index/1", "state": "state/1",
     }  # fmt: skip
     state = serving / "state" / "1"
-    assert names(state) == {
-        "train_statistics.pb", "dssm_part.json", "training_state.json", "weights.npz", "vocabularies",
-    }  # fmt: skip
     assert (state / "weights.npz").read_bytes() == b"weights"
-    assert (state / "vocabularies" / "item_id_vocabulary").read_text() == "i1\n"
+    assert (state / "vocabularies" / "item_id_vocabulary").read_text() == "a item_id\n"
     assert set(manifest["parts"]["state"]["files"]) == {
-        "train_statistics.pb", "dssm_part.json", "training_state.json", "weights.npz",
-        "vocabularies/item_id_vocabulary",
+        "user_statistics.pb", "item_statistics.pb", "sequence_figures.json", "dssm_part.json",
+        "training_state.json", "weights.npz", "vocabularies/item_id_vocabulary",
+        "vocabularies/genre_vocabulary", "vocabularies/plan_vocabulary",
     }  # fmt: skip
-    assert (state / "train_statistics.pb").read_bytes() == b"statistics"
+    assert (state / "user_statistics.pb").read_text() == "statistics of user"
+    assert (state / "item_statistics.pb").read_text() == "statistics of item"
+    assert json.loads((state / "sequence_figures.json").read_text()) == FIGURES
     assert json.loads((state / "dssm_part.json").read_text()) == {"model_id": "m1", "part": "state"}
     assert manifest["parts"]["user_tower"]["files"]["variables/variables.index"] == 5
     assert read_latest_release(serving) == release
@@ -160,10 +178,60 @@ def test_a_model_without_a_state_is_refused(inputs: PushInputs, tmp_path: Path) 
 
 
 def test_a_graph_without_vocabularies_can_be_released(inputs: PushInputs, tmp_path: Path) -> None:
-    (inputs.transform_graph / "transform_fn" / "assets" / "item_id_vocabulary").unlink()
-    (inputs.transform_graph / "transform_fn" / "assets").rmdir()
+    for table in inputs.tables.values():
+        shutil.rmtree(table.transform_graph / "transform_fn" / "assets")
     push_release(inputs, tmp_path / "serving", run_id="r")
     assert "vocabularies" not in names(tmp_path / "serving" / "state" / "1")
+
+
+def test_contexts_are_part_of_the_state_where_there_are_some(inputs: PushInputs, tmp_path: Path) -> None:
+    serving = tmp_path / "serving"
+    with_contexts = dataclasses.replace(
+        inputs, context=write_table(tmp_path / "context", "train", ["device"])
+    )
+    manifests = [push_release(made, serving, run_id="r").manifest for made in (inputs, with_contexts)]
+    assert names(serving / "state" / "2") - names(serving / "state" / "1") == {"context_statistics.pb"}
+    assert (serving / "state" / "2" / "context_statistics.pb").read_text() == "statistics of context"
+    assert names(serving / "state" / "2" / "vocabularies") == {
+        "item_id_vocabulary", "genre_vocabulary", "plan_vocabulary", "device_vocabulary",
+    }  # fmt: skip
+    assert manifests[0].schema_sha256 != manifests[1].schema_sha256
+    assert manifests[0].transform_sha256 != manifests[1].transform_sha256
+
+
+@pytest.mark.parametrize("table", ["user", "item"])
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [("schema/schema.pbtxt", "schema_sha256"), ("transform/transform_fn/saved_model.pb", "transform_sha256")],
+)
+def test_the_manifest_tells_whether_a_table_was_read_in_another_way(
+    inputs: PushInputs, tmp_path: Path, table: str, file: str, key: str
+) -> None:
+    before = push_release(inputs, tmp_path / "serving", run_id="r").manifest
+    (tmp_path / table / file).write_text("changed")
+    after = push_release(inputs, tmp_path / "serving", run_id="r").manifest
+    changed = [
+        name
+        for name in ("schema_sha256", "transform_sha256")
+        if getattr(before, name) != getattr(after, name)
+    ]
+    assert changed == [key]
+
+
+@pytest.mark.parametrize("table", ["user", "item"])
+def test_a_table_without_statistics_is_refused(inputs: PushInputs, tmp_path: Path, table: str) -> None:
+    (tmp_path / table / "statistics" / "Split-all" / "FeatureStats.pb").unlink()
+    with pytest.raises(ReleaseError, match=f"Expected the {table} statistics in .*Split-all"):
+        push_release(inputs, tmp_path / "serving", run_id="r")
+    assert not (tmp_path / "serving").exists()
+
+
+def test_an_ingest_report_without_the_sequences_figures_is_refused(
+    inputs: PushInputs, tmp_path: Path
+) -> None:
+    write_json(inputs.ingest_report / "ingest_report.json", {"kept": 9})
+    with pytest.raises(ReleaseError, match=r"ingest_report\.json: expected JSON with sequence_figures"):
+        push_release(inputs, tmp_path / "serving", run_id="r")
 
 
 def test_the_manifest_says_which_release_a_warm_start_began_from(inputs: PushInputs, tmp_path: Path) -> None:

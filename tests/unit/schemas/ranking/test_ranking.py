@@ -51,6 +51,12 @@ def test_item_sets_of_the_users_of_queries():
     assert sets([1], []).take(np.array([], int)).query_count == 0
 
 
+def test_item_sets_one_after_the_other():
+    together = ItemSets.concatenate([sets([1, 4], []), sets(), sets([3])])
+    assert together.offsets.tolist() == [0, 2, 2, 3]
+    assert together.items.tolist() == [1, 4, 3]
+
+
 def test_item_sets_of_one_item_each():
     one = ItemSets.of_one(np.array([3, 3, 0]))
     assert one.sizes.tolist() == [1, 1, 1]
