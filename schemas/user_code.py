@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from schemas.errors import ConfigError
@@ -26,8 +25,7 @@ def hash_user_code(key: str, dotted_path: str) -> str:
         ConfigError: Python finds no such module.
     """
     module = dotted_path.rpartition(".")[0]
-    found = _find(module) and _find(module.partition(".")[0])
-    files = _list_files(found) if found else {}
+    files = _list_files(module)
     if not files:
         raise ConfigError(
             f"{key}: expected the dotted path of a function, such as my_package.towers.build. "
@@ -40,19 +38,21 @@ def hash_user_code(key: str, dotted_path: str) -> str:
     return digest.hexdigest()
 
 
-def _find(module: str) -> ModuleSpec | None:
-    try:
-        return importlib.util.find_spec(module) if module else None
-    except ImportError:
-        return None
+def _list_files(module: str) -> dict[str, Path]:
+    """List the Python files of the package that holds a module by their place in it; none without the module.
 
-
-def _list_files(found: ModuleSpec) -> dict[str, Path]:
-    """List the Python files of a package, or of a module, by their place in it."""
-    if found.submodule_search_locations is not None:
-        folders = map(Path, found.submodule_search_locations)
-        return {
-            file.relative_to(folder).as_posix(): file for folder in folders for file in folder.rglob("*.py")
-        }
-    file = Path(found.origin or "")
-    return {file.name: file} if file.is_file() else {}
+    Nothing of it is imported: that could take long, and change what is found the next time.
+    """
+    package, *inner = module.split(".")
+    found = importlib.util.find_spec(package) if package else None
+    if found is None:
+        return {}
+    if found.submodule_search_locations is None:
+        file = Path(found.origin or "")
+        return {file.name: file} if file.is_file() and not inner else {}
+    files = {}
+    for folder in map(Path, found.submodule_search_locations):
+        files |= {file.relative_to(folder).as_posix(): file for file in folder.rglob("*.py")}
+    place = "/".join(inner)
+    is_there = not inner or f"{place}.py" in files or any(name.startswith(f"{place}/") for name in files)
+    return files if is_there else {}
