@@ -2,23 +2,37 @@
 
 import hashlib
 import importlib.metadata
-import importlib.util
 from pathlib import Path
 from typing import Final
 
-from schemas.errors import ConfigError
+from schemas.user_code import hash_user_code
 
 _PACKAGES: Final = ("schemas", "trainer", "components", "pipeline")
-_LIBRARIES: Final = ("tfx", "tensorflow", "tensorflow-transform", "tf-keras")
+# Those that read, compute or write what a step gives to the next.
+_LIBRARIES: Final = (
+    "apache-beam",
+    "fastavro",
+    "numpy",
+    "pandas",
+    "protobuf",
+    "pyarrow",
+    "tensorflow",
+    "tensorflow-data-validation",
+    "tensorflow-metadata",
+    "tensorflow-transform",
+    "tf-keras",
+    "tfx",
+    "tfx-bsl",
+)
 
 
 def fingerprint_code(user_tower: str | None = None, root: Path = Path(__file__).parent.parent) -> str:
-    """Hash the project's Python files, a user's own tower, and the versions of the libraries that count.
+    """Hash the project's Python files, a user's own tower, and the versions of the libraries that touch data.
 
     TFX decides on a step by its inputs and settings; user code named by a dotted path is neither.
 
     Args:
-        user_tower: `model.user_tower`: of its module, the file itself counts, not what that imports.
+        user_tower: `model.user_tower`: the whole package that holds it counts, not what that imports.
         root: The folder of the import packages.
 
     Returns:
@@ -35,20 +49,5 @@ def fingerprint_code(user_tower: str | None = None, root: Path = Path(__file__).
             content = hashlib.sha256(file.read_bytes()).hexdigest()
             digest.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
     if user_tower is not None:
-        digest.update(_find_source(user_tower).read_bytes())
+        digest.update(hash_user_code("model.user_tower", user_tower).encode())
     return digest.hexdigest()
-
-
-def _find_source(dotted_path: str) -> Path:
-    module = dotted_path.rpartition(".")[0]
-    try:
-        spec = importlib.util.find_spec(module) if module else None
-    except ImportError:
-        spec = None
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        raise ConfigError(
-            f"model.user_tower: expected the dotted path of a function, such as my_package.towers.build. "
-            f"Received: {dotted_path!r}, and Python finds no module {module!r}. Install it into this "
-            "environment, or set PYTHONPATH."
-        )
-    return Path(spec.origin)

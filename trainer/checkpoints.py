@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import hashlib
-import inspect
 import json
 import logging
 import tempfile
@@ -21,8 +20,8 @@ from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import StorageError
 from schemas.features import FeatureSpec
 from schemas.strict_config import to_json
+from schemas.user_code import hash_user_code
 from trainer.config import CheckpointConfig, TrainerConfig
-from trainer.user_tower import load_builder
 from trainer.vocabularies import EncodedSize
 
 _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
@@ -251,7 +250,7 @@ def training_key(
     add("spec", to_json(spec))
     add("config", to_json(dataclasses.replace(config, training=settings)))
     if config.model.user_tower is not None:
-        add("user_tower", _read_source(config.model.user_tower))
+        add("user_tower", hash_user_code("model.user_tower", config.model.user_tower))
     add("tensorflow", tf.__version__)
     add("replicas", str(replicas))
     add("base", base_id or "")
@@ -259,11 +258,6 @@ def training_key(
     for name, array in sorted(arrays.items()):
         add_array(name, array)
     return digest.hexdigest()[:32]
-
-
-def _read_source(dotted_path: str) -> str:
-    file = inspect.getsourcefile(load_builder(dotted_path))
-    return Path(file).read_text(encoding="utf-8") if file is not None else ""
 
 
 class _DamagedError(Exception):

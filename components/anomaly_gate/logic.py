@@ -179,8 +179,9 @@ def _show_drift(drift: Drift) -> None:
     if drift.distances:
         largest = drift.distances[0]
         _progress.info(
-            "Drift from release %d measured %d times, largest: %s, %s, %s %.4f",
-            drift.release, len(drift.distances), largest.table, largest.feature, largest.measure, largest.value,
+            "Drift from release %d measured at %d places, largest: %s, %s, %s %.4f",
+            drift.release, len(drift.distances),
+            largest.table, largest.feature, largest.measure, largest.value,
         )  # fmt: skip
     if drift.note:
         _progress.info("Drift not measured: %s", drift.note)

@@ -54,9 +54,9 @@ class TableStatistics:
             feature: A feature of numbers.
 
         Returns:
-            The histogram in ten equal shares of the rows' weights; None where no row that counts has one. A row
-            of weight 0 changes nothing in it. TFDV's histogram of equal widths spans such rows too, and that
-            is why it is not this one.
+            The histogram in ten equal shares of the rows' weights; None where no row that counts has a number.
+            A row of weight 0 changes nothing in it, while TFDV's histogram of equal widths spans such rows
+            too.
         """
         numbers = self._find(feature).num_stats
         histograms = numbers.weighted_numeric_stats.histograms if self._is_weighted else numbers.histograms

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import logging
-import sys
 
 import numpy as np
 import pytest
@@ -217,11 +216,14 @@ def test_what_changes_the_result_changes_the_key(changes):
 
 def test_another_tower_of_ones_own_has_another_key(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "keyed_towers", raising=False)
+    # What is named hands the builder on: its own file stays as it is.
+    package = tmp_path / "keyed_towers"
+    package.mkdir()
+    (package / "__init__.py").write_text("from keyed_towers.towers import build\n")
     config = TrainerConfig(model=ModelConfig(user_tower="keyed_towers.build"))
     keys = set()
     for body in ("return 1", "return 2"):
-        (tmp_path / "keyed_towers.py").write_text(f"def build(inputs):\n    {body}\n")
+        (package / "towers.py").write_text(f"def build(inputs):\n    {body}\n")
         keys.add(make_key(config=config))
     assert len(keys) == 2
 

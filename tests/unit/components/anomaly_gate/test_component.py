@@ -3,15 +3,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import channel_utils, standard_artifacts
+from tfx.types.artifact import Artifact
 
 from components import Report
 from components.anomaly_gate.component import AnomalyGate
 from components.anomaly_gate.config import GateConfig
 from schemas.errors import DataError
+from schemas.feature_parts import gate_part
 from schemas.features import Feature, FeatureSpec, HashedEncoding
+from schemas.strict_config import from_json
 
 pytestmark = pytest.mark.unit
 
@@ -21,57 +24,92 @@ SPEC = FeatureSpec(
     features=(
         Feature(name="u", dtype="string", tower="user", role="user_id", encoding=HASHED),
         Feature(name="i", dtype="string", tower="item", role="item_id", encoding=HASHED),
+        Feature(name="kind", dtype="string", tower="item", values=("a",), drift_threshold=0.5),
+        Feature(name="device", dtype="string", tower="context"),
     ),
 )
+SPLITS = {"user": ["all"], "item": ["all"], "context": ["train", "eval"]}
 
 
-def make_gate(anomalies: Any, statistics: Any, **parameters: Any) -> AnomalyGate:
-    return AnomalyGate(
-        anomalies=channel_utils.as_channel([anomalies]),
-        statistics=channel_utils.as_channel([statistics]),
-        feature_spec=SPEC,
-        config=GateConfig(),
-        **parameters,
-    )
+def make_inputs(folder: Path, *towers: str) -> dict[str, list[Artifact]]:
+    inputs: dict[str, list[Artifact]] = {}
+    kinds = {
+        "anomalies": (standard_artifacts.ExampleAnomalies, "SchemaDiff.pb"),
+        "statistics": (standard_artifacts.ExampleStatistics, "FeatureStats.pb"),
+    }
+    for tower in towers:
+        for name, (artifact_type, file) in kinds.items():
+            artifact = artifact_type()
+            artifact.uri = str(folder / f"{tower}_{name}")
+            artifact.split_names = json.dumps(SPLITS[tower])
+            for split in SPLITS[tower]:
+                (Path(artifact.uri) / f"Split-{split}").mkdir(parents=True)
+                (Path(artifact.uri) / f"Split-{split}" / file).write_bytes(b"")
+            inputs[f"{tower}_{name}"] = [artifact]
+    report = Report()
+    report.uri = str(folder / "ingest")
+    (folder / "ingest").mkdir()
+    none = {"edges": [1], "counts": [0]}
+    figures = {
+        "train_positives_per_user": none,
+        "train_positives_per_item": none,
+        "train_positives_per_day": {},
+    }
+    (folder / "ingest" / "ingest_report.json").write_text(json.dumps({"sequence_figures": figures}))
+    return inputs | {"ingest_report": [report]}
 
 
-def test_the_node_reads_every_split_and_stops_on_an_error(tmp_path: Path) -> None:
-    anomalies, statistics = standard_artifacts.ExampleAnomalies(), standard_artifacts.ExampleStatistics()
-    for artifact, name in ((anomalies, "anomalies"), (statistics, "statistics")):
-        artifact.uri = str(tmp_path / name)
-        artifact.split_names = '["train", "eval"]'
+def make_gate(inputs: dict[str, list[Artifact]], **parameters: Any) -> AnomalyGate:
+    channels = {name: channel_utils.as_channel(artifacts) for name, artifacts in inputs.items()}
+    return AnomalyGate(**channels, feature_spec=SPEC, config=GateConfig(), **parameters)
+
+
+def test_the_node_reads_every_table_and_stops_on_an_error(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path, "user", "item", "context")
+    node = make_gate(inputs, serving_directory=str(tmp_path / "serving"), run_id="r")
     report = Report()
     report.uri = str(tmp_path / "report")
-    for split in ("train", "eval"):
-        for name, file in (("anomalies", "SchemaDiff.pb"), ("statistics", "FeatureStats.pb")):
-            (tmp_path / name / f"Split-{split}").mkdir(parents=True)
-            (tmp_path / name / f"Split-{split}" / file).write_bytes(b"")
-    node = make_gate(anomalies, statistics, serving_directory=str(tmp_path / "serving"), run_id="r")
-    inputs = {"anomalies": [anomalies], "statistics": [statistics]}
     execute = node.executor_spec.executor_class().Do
 
     execute(inputs, {"report": [report]}, node.exec_properties)
     written = json.loads((tmp_path / "report" / "anomaly_report.json").read_text())
     note = "no release yet, so there is nothing to compare with"
     assert written == {
-        "splits": ["train", "eval"],
+        "tables": ["users", "items", "contexts (train)", "contexts (eval)"],
         "anomalies": [],
-        "drift": {"release": None, "features": [], "note": note},
+        "drift": {"release": None, "distances": [], "note": note},
     }
 
     found = anomalies_pb2.Anomalies()
-    found.anomaly_info["age"].severity = anomalies_pb2.AnomalyInfo.ERROR
-    found.anomaly_info["age"].description = "Too old."
-    (tmp_path / "anomalies" / "Split-eval" / "SchemaDiff.pb").write_bytes(found.SerializeToString())
-    with pytest.raises(DataError, match="eval, age: Too old"):
+    found.anomaly_info["device"].severity = anomalies_pb2.AnomalyInfo.ERROR
+    found.anomaly_info["device"].description = "Too old."
+    file = tmp_path / "context_anomalies" / "Split-eval" / "SchemaDiff.pb"
+    file.write_bytes(found.SerializeToString())
+    with pytest.raises(DataError, match=r"contexts \(eval\), device: Too old"):
         execute(inputs, {"report": [report]}, node.exec_properties)
 
 
-def test_the_node_declares_what_others_connect_to() -> None:
+def test_a_wrong_value_of_an_item_without_train_rows_stops(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path, "user", "item")
+    statistics = statistics_pb2.DatasetFeatureStatisticsList()
+    feature = statistics.datasets.add(weighted_num_examples=8.0).features.add()
+    feature.path.step.append("kind")
+    feature.string_stats.rank_histogram.buckets.add(label="z", sample_count=1)
+    file = tmp_path / "item_statistics" / "Split-all" / "FeatureStats.pb"
+    file.write_bytes(statistics.SerializeToString())
+    node = make_gate(inputs, serving_directory=str(tmp_path / "serving"), run_id="r")
+    report = Report()
+    report.uri = str(tmp_path / "report")
+    with pytest.raises(DataError, match=r"items, kind: .*missing from the schema: z"):
+        node.executor_spec.executor_class().Do(inputs, {"report": [report]}, node.exec_properties)
+
+
+def test_the_node_declares_what_others_connect_to(tmp_path: Path) -> None:
     parameters = {name: RuntimeParameter(name=name, ptype=str) for name in ("serving_directory", "run_id")}
-    node = make_gate(
-        standard_artifacts.ExampleAnomalies(), standard_artifacts.ExampleStatistics(), **parameters
-    )
+    inputs = make_inputs(tmp_path, "user", "item")
+    node = make_gate(inputs, **parameters)
     assert node.id == "AnomalyGate"
+    assert set(node.inputs) == set(inputs)
     assert node.outputs["report"].type is Report
     assert {name: node.exec_properties[name] for name in parameters} == parameters
+    assert from_json(FeatureSpec, node.exec_properties["feature_spec"]) == gate_part(SPEC)

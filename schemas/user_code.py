@@ -1,0 +1,58 @@
+"""A user's own code, named in a configuration by a dotted path: what it is, as a hash."""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from schemas.errors import ConfigError
+
+
+def hash_user_code(key: str, dotted_path: str) -> str:
+    """Hash the package that holds a function, so that a change anywhere in it is seen.
+
+    A function may be imported from another module of its package than the one that is named, and calls
+    more of them, so the package counts as a whole.
+
+    Args:
+        key: The configuration's key, for the message.
+        dotted_path: The function, such as my_package.towers.build.
+
+    Returns:
+        64 hexadecimal digits of every Python file of the top-level package with its place in it, or of
+        the module where it is in no package.
+
+    Raises:
+        ConfigError: Python finds no such module.
+    """
+    module = dotted_path.rpartition(".")[0]
+    files = _list_files(module)
+    if not files:
+        raise ConfigError(
+            f"{key}: expected the dotted path of a function, such as my_package.towers.build. "
+            f"Received: {dotted_path!r}, and Python finds no module {module!r}. Install it into this "
+            "environment, or set PYTHONPATH."
+        )
+    digest = hashlib.sha256()
+    for name, file in sorted(files.items()):
+        digest.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _list_files(module: str) -> dict[str, Path]:
+    """List the Python files of the package that holds a module by their place in it; none without the module.
+
+    Nothing of it is imported: that could take long, and change what is found the next time.
+    """
+    package, *inner = module.split(".")
+    found = importlib.util.find_spec(package) if package else None
+    if found is None:
+        return {}
+    if found.submodule_search_locations is None:
+        file = Path(found.origin or "")
+        return {file.name: file} if file.is_file() and not inner else {}
+    files = {}
+    for folder in map(Path, found.submodule_search_locations):
+        files |= {file.relative_to(folder).as_posix(): file for file in folder.rglob("*.py")}
+    place = "/".join(inner)
+    is_there = not inner or f"{place}.py" in files or any(name.startswith(f"{place}/") for name in files)
+    return files if is_there else {}
