@@ -1,6 +1,6 @@
 """Columns brought to the types that their features declare."""
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt

@@ -60,5 +60,5 @@ def answer_requests(requests: pa.Table, items: pa.Table, item_column: str) -> di
     ids = pairs.column(item_column).combine_chunks()
     return {
         int(bucket): pa.record_batch({item_column: ids.slice(first, end - first)})
-        for bucket, first, end in zip(buckets, firsts, [*firsts[1:], len(ids)], strict=True)
+        for bucket, first, end in zip(buckets, firsts, [*firsts[1:], len(ids)], strict=False)
     }

@@ -14,7 +14,7 @@ _FEW = 2**16
 
 
 def order_rows(
-    table: pa.Table, users: npt.NDArray[np.int64], keep: npt.NDArray[np.bool_], timestamp: str
+    table: pa.Table, users: npt.NDArray[np.integer], keep: npt.NDArray[np.bool_], timestamp: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Find the order (user, timestamp with its fraction of a second, file, row).
 
@@ -44,7 +44,7 @@ def order_rows(
     return order, np.concatenate([[0], np.cumsum(sizes)])
 
 
-def _by_appearance(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _by_appearance(codes: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """Number codes in the order in which they appear."""
     firsts = np.full(int(codes.max(initial=-1)) + 1, len(codes), np.int64)
     # Of several values for one code the last one stays, which is the first row.

@@ -29,8 +29,7 @@ class IngestOutputs:
     report: Path
     """Gets the report."""
     contexts: Path | None = None
-    """Gets a folder for each split with the context features of its rows, likewise; only for a schema file that
-    has some."""
+    """Gets a folder for each split with the context features of its rows, likewise; None: there are none."""
     dead_letters: Path | None = None
     """Gets the malformed rows; None to only count them."""
 

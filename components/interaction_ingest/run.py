@@ -20,12 +20,12 @@ from components.interaction_ingest.dead_letters import write_rejections
 from components.interaction_ingest.entity_rows import build_catalogue
 from components.interaction_ingest.examples_file import EXAMPLES_FILE, write_examples
 from components.interaction_ingest.figures import count_cut_values, describe_figures
-from components.interaction_ingest.files import fingerprint_inputs
 from components.interaction_ingest.item_rows import add_counts
 from components.interaction_ingest.joins import choose_join
 from components.interaction_ingest.outputs import IngestOutputs, split_folder, write_whole
 from components.interaction_ingest.reading.inputs import Inputs, check_inputs
 from components.interaction_ingest.report import build_report, check_counts
+from components.interaction_ingest.sources.files import fingerprint_inputs
 from schemas.contract import CATALOGUE_FILE, DEAD_LETTERS_FILE, ENTITY_SPLIT, INGEST_REPORT_FILE, TRAIN_ROWS
 from schemas.features import FeatureSpec
 

@@ -87,9 +87,7 @@ def assign_splits(
     return splits
 
 
-def split_ends(
-    offsets: npt.NDArray[np.int64], splits: npt.NDArray[np.int8]
-) -> npt.NDArray[np.int64]:
+def split_ends(offsets: npt.NDArray[np.int64], splits: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
     """Find where the splits of each user end.
 
     Args:

@@ -33,8 +33,8 @@ from schemas.sequences import SPLIT_ENDS, sequences_schema
 class UserSequences:
     """The positives that are kept of some users, user by user, in the order (timestamp, file, row).
 
-    Those of user u are the positions offsets[u] to offsets[u + 1] - 1; each user has one. The timestamp counts
-    with its fraction of a second.
+    Those of user u are the positions offsets[u] to offsets[u + 1] - 1; each user has one. In the order, the
+    timestamp counts with its fraction of a second.
     """
 
     user_ids: pa.Array
@@ -50,7 +50,7 @@ class UserSequences:
     items: npt.NDArray[np.int32]
     """[positions] place of each item in `item_ids`."""
     columns: pa.Table
-    """[positions] the timestamp in whole seconds, the context features and, where one is configured, WEIGHT."""
+    """[positions] the timestamp in whole seconds, the context features and, if there are weights, WEIGHT."""
 
 
 def build_sequences(

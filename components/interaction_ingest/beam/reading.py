@@ -15,8 +15,8 @@ from components.interaction_ingest.dead_letters import DeadLetterWriter
 from components.interaction_ingest.joins import request_items
 from components.interaction_ingest.outputs import IngestOutputs
 from components.interaction_ingest.reading.cleaning import clean_batch
-from components.interaction_ingest.source_parts import Piece
-from components.interaction_ingest.sources import list_columns, read_piece
+from components.interaction_ingest.sources.parts import Piece
+from components.interaction_ingest.sources.reading import list_columns, read_piece
 from components.interaction_ingest.spill import write_spill
 from components.interaction_ingest.window import Window
 from schemas.errors import DataError, StorageError

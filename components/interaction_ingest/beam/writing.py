@@ -41,7 +41,7 @@ ITEMS: Final = "items"
 
 
 class WriteBucket(beam.DoFn):
-    """All positives of a bucket's users into a file of sequences, and its users and contexts into examples."""
+    """All positives of a bucket's users into sequences, and its users and contexts into examples."""
 
     def __init__(
         self, spec: FeatureSpec, config: IngestConfig, buckets: int, outputs: IngestOutputs, joins: Joins

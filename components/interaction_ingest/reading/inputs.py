@@ -3,15 +3,20 @@
 import dataclasses
 import difflib
 
-from components.interaction_ingest.reading.cleaning import interaction_columns
 from components.interaction_ingest.config import IngestConfig, WindowConfig
 from components.interaction_ingest.dead_letters import Rejections
+from components.interaction_ingest.reading.cleaning import interaction_columns
 from components.interaction_ingest.reading.entities import EntityTable, load_entity_table
-from components.interaction_ingest.files import DailyLogs, DataFile, choose_days, find_files
 from components.interaction_ingest.reading.newest import find_newest_second
-from components.interaction_ingest.source_parts import Piece
-from components.interaction_ingest.sources import list_columns
-from components.interaction_ingest.reading.table_files import TableFiles, look_into_files, name_of, needs_numbers
+from components.interaction_ingest.reading.table_files import (
+    TableFiles,
+    look_into_files,
+    name_of,
+    needs_numbers,
+)
+from components.interaction_ingest.sources.files import DailyLogs, DataFile, choose_days, find_files
+from components.interaction_ingest.sources.parts import Piece
+from components.interaction_ingest.sources.reading import list_columns
 from components.interaction_ingest.window import Window, find_latest_second, resolve_window
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec

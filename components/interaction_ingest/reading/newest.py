@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_ingest.columns import cast_timestamp
-from components.interaction_ingest.parquet_source import open_table
-from components.interaction_ingest.source_parts import LAST_SECOND, Column, Piece
-from components.interaction_ingest.sources import is_possible_time, read_piece
 from components.interaction_ingest.reading.table_files import TableFiles
+from components.interaction_ingest.sources.parquet import open_table
+from components.interaction_ingest.sources.parts import LAST_SECOND, Column, Piece
+from components.interaction_ingest.sources.reading import is_possible_time, read_piece
 from schemas.features import TableSource
 
 

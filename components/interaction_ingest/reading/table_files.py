@@ -14,10 +14,10 @@ from components.interaction_ingest.dead_letters import (
     Rejections,
     make_rejections,
 )
-from components.interaction_ingest.files import DataFile
-from components.interaction_ingest.parquet_source import open_table
-from components.interaction_ingest.source_parts import LAST_SECOND, Column, Piece
-from components.interaction_ingest.sources import look_into
+from components.interaction_ingest.sources.files import DataFile
+from components.interaction_ingest.sources.parquet import open_table
+from components.interaction_ingest.sources.parts import LAST_SECOND, Column, Piece
+from components.interaction_ingest.sources.reading import look_into
 from schemas.errors import DataError
 from schemas.features import InteractionTable, ItemTable, TableSource, UserTable
 
@@ -138,6 +138,14 @@ def _look_into_file(
 
 
 def name_of(location: str) -> str:
+    """Give the last part of a location, for messages.
+
+    Args:
+        location: A path or URI.
+
+    Returns:
+        The name.
+    """
     return PurePosixPath(location).name
 
 
@@ -166,6 +174,16 @@ def _check_names(file: str, names: frozenset[str], columns: Iterable[Column], ev
 
 
 def needs_numbers(file: str, column: Column, found: str) -> str:
+    """Say that a rule needs numbers.
+
+    Args:
+        file: Name of the file.
+        column: The column.
+        found: What it holds.
+
+    Returns:
+        What was expected, what came, what to do.
+    """
     return (
         f"{file}: column {column.source!r} must hold numbers, since ingest.positives or ingest.weight needs "
         f"them. Found: {found}. Write it as numbers, or name another column."
