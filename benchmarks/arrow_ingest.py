@@ -1,7 +1,7 @@
 """A single-process Arrow program that writes the ingest's sequences: what its speed is compared with.
 
-It knows the columns of MovieLens-100K, trusts its input, holds all of it in memory and checks nothing. It counts the
-train rows of users and items and writes their examples, as the component does.
+It knows the columns of MovieLens-100K, trusts its input, holds all of it in memory and checks nothing. It
+counts the train rows of users and items, and writes their examples as the component does.
 """
 
 from pathlib import Path

@@ -4,8 +4,8 @@
 
 The programs run in turn, round after round, each in a process of its own that has done its imports before
 the clock starts. A ratio is taken within a round; its figure is the median over the rounds, beside the lowest
-and the highest. CsvExampleGen reads the joined rows as CSV. The Arrow program writes the same sequences, users and
-items; in the first round they are compared with the component's.
+and the highest. CsvExampleGen reads the joined rows as CSV. The Arrow program writes the same sequences,
+users and items; in the first round they are compared with the component's.
 
 Memory is the peak of the component's process above what it held before it started.
 """

@@ -286,7 +286,7 @@ def _read_interactions(config: PipelineConfig, spec: FeatureSpec, user: str) -> 
         for batch, _ in read_piece(piece, log, "interactions", columns, [user_id, item_id]):
             of_user = batch.filter(pc.equal(batch.column(user_id), user))
             interacted += of_user.column(item_id).to_pylist()
-            kept, _ = clean_batch(of_user, piece.file_index, 0, spec, config.ingest, opened.window)
+            kept, _ = clean_batch(of_user, piece.file_index, spec, config.ingest, opened.window)
             parts.append(pa.Table.from_batches([kept]))
     rows = pa.concat_tables(parts)
     order, _ = order_rows(rows, np.zeros(len(rows), np.int64), np.ones(len(rows), bool), spec.timestamp)

@@ -74,7 +74,7 @@ class ReadAndClean(beam.DoFn):
             )
             with self._open_dead_letters(piece) as dead_letters:
                 for batch, rejected in read:
-                    kept, counts = clean_batch(batch, piece.file_index, 0, spec, self._config, self._window)
+                    kept, counts = clean_batch(batch, piece.file_index, spec, self._config, self._window)
                     yield beam.pvalue.TaggedOutput(COUNTS, counts)
                     if len(rejected.letters):
                         dead_letters.write(rejected)
