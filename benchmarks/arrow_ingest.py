@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
+from schemas.sequences import write_sequences
+
 _ENCODE_ROWS = 8_192
 
 
@@ -49,14 +51,7 @@ def write_arrow_sequences(data: Path, output: Path) -> None:
     columns |= {name: pa.array(train_ends, pa.int32()) for name in ("train_end", "validation_end")}
     columns["eval_end"] = pa.array(sizes, pa.int32())
     (output / "sequences").mkdir(parents=True)
-    # As schemas.sequences writes them.
-    pq.write_table(
-        pa.table(columns),
-        output / "sequences" / "sequences-00000-of-00001.parquet",
-        compression="zstd",
-        compression_level=1,
-        dictionary_pagesize_limit=256 << 20,
-    )
+    write_sequences(pa.table(columns), output / "sequences" / "sequences-00000-of-00001.parquet")
 
     item_codes = pc.index_in(log["item_id"], value_set=items["item_id"]).to_numpy()
     item_counts = np.bincount(item_codes[order[is_train]], minlength=len(items))

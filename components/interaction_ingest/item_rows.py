@@ -57,8 +57,9 @@ def add_counts(paths: Iterable[Path], ids: pa.Array) -> dict[str, npt.NDArray[np
     for path in paths:
         with pa.OSFile(str(path)) as source:
             counts = pa.ipc.open_file(source).read_all().combine_chunks()
-        rows = pc.index_in(counts.column(_ITEM).combine_chunks(), value_set=ids).to_numpy()
+        # Looking the catalogue up among the items of a bucket makes a table of the fewer.
+        places = pc.index_in(ids, value_set=counts.column(_ITEM).combine_chunks())
+        rows = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
         for name, values in sums.items():
-            # Each item stands in a file once.
-            values[rows] += counts.column(name).to_numpy()
+            values[rows] += counts.column(name).to_numpy()[places.drop_null().to_numpy()]
     return sums

@@ -178,7 +178,10 @@ def _encode(table: pa.Table, name: str) -> tuple[pa.Array, npt.NDArray[np.int32]
 
 
 def _is_in(ids: pa.Array, known: pa.Array) -> npt.NDArray[np.bool_]:
-    return pc.is_in(ids, value_set=known).to_numpy(zero_copy_only=False)
+    # Looking the known ones up among the few of a bucket makes a table of the few.
+    found = np.zeros(len(ids), bool)
+    found[pc.index_in(known, value_set=ids).drop_null().to_numpy()] = True
+    return found
 
 
 def _take_columns(
