@@ -4,15 +4,13 @@
 
 The programs run in turn, round after round, each in a process of its own that has done its imports before
 the clock starts. A ratio is taken within a round; its figure is the median over the rounds, beside the lowest
-and the highest. CsvExampleGen reads the joined rows, without history, as CSV. The Arrow program
-compresses as the component does; in the first round its examples are compared with the component's.
+and the highest. CsvExampleGen reads the joined rows as CSV. The Arrow program writes the same sequences,
+users and items; in the first round they are compared with the component's.
 
-Memory is the peak of the component's process above what it held before it started, for a history of 20.
+Memory is the peak of the component's process above what it held before it started.
 """
 
 import argparse
-import dataclasses
-import functools
 import importlib
 import multiprocessing
 import resource
@@ -25,8 +23,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -36,8 +32,6 @@ from tabulate import tabulate
 
 SCHEMA = "schemas/movielens_100k.yaml"
 RUNNER = ("--runner=FnApiRunner",)
-GZIP_LEVEL = 1
-HISTORY = 20
 ROWS, LARGE_ROWS = 1_000_000, 10_000_000
 QUICK_ROWS, QUICK_LARGE_ROWS = 20_000, 40_000
 BYTES_BAR = 400.0
@@ -54,7 +48,7 @@ PRELOADED = [
 Measurement = dict[str, float]
 
 
-def run_component(data: Path, output: Path, history: bool) -> None:
+def run_component(data: Path, output: Path) -> None:
     """Run InteractionIngest's executor, with latest_per_user as its split."""
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 
@@ -63,8 +57,6 @@ def run_component(data: Path, output: Path, history: bool) -> None:
     from schemas.features import load_feature_spec
 
     spec = load_feature_spec(SCHEMA)
-    if not history:
-        spec = dataclasses.replace(spec, history=None)
     component = InteractionIngest(spec, IngestConfig(), str(data))
     artifacts = {name: [channel.type()] for name, channel in component.outputs.items()}
     for name, [artifact] in artifacts.items():
@@ -91,19 +83,17 @@ def run_csv_example_gen(data: Path, output: Path) -> None:
     Executor(context).Do({}, {"examples": [examples]}, dict(component.exec_properties))
 
 
-def run_arrow(data: Path, output: Path, history: bool) -> None:
+def run_arrow(data: Path, output: Path) -> None:
     """Run the Arrow program."""
-    from arrow_ingest import write_arrow_examples
+    from arrow_ingest import write_arrow_sequences
 
-    write_arrow_examples(data, output / "examples", HISTORY if history else 0, GZIP_LEVEL)
+    write_arrow_sequences(data, output)
 
 
 PROGRAMS: dict[str, Callable[[Path, Path], None]] = {
     "csv_example_gen": run_csv_example_gen,
-    "component": functools.partial(run_component, history=False),
-    "arrow": functools.partial(run_arrow, history=False),
-    "component_history": functools.partial(run_component, history=True),
-    "arrow_history": functools.partial(run_arrow, history=True),
+    "component": run_component,
+    "arrow": run_arrow,
 }
 
 
@@ -159,46 +149,39 @@ def write_joined_csv(data: Path) -> None:
     pyarrow.csv.write_csv(joined, data / "csv" / "interactions.csv")
 
 
-def digest_examples(folder: Path) -> dict[str, tuple[int, int]]:
-    """Describe the examples below a folder without regard to files and order.
+def read_outputs(output: Path) -> dict[str, pa.Table]:
+    """Read what a program wrote, without regard to files and order.
 
     Args:
-        folder: Holds one folder per split.
+        output: Holds sequences/, users/ and items/.
 
     Returns:
-        Per split the number of examples and the sum of their hashes.
+        Per output its rows in the order of their ids.
     """
     import tensorflow as tf
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-    decoder, found = ExamplesToRecordBatchDecoder(), {}
-    for split in sorted(folder.iterdir()):
-        count = total = 0
-        files = sorted(str(path) for path in split.iterdir())
-        for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(8_192):
-            rows = decoder.DecodeBatch(list(records.numpy()))
-            # The order of the features within an example means nothing.
-            texts = [_row_texts(rows.column(name)) for name in sorted(rows.schema.names)]
-            whole = pc.binary_join_element_wise(*texts, "\x1e")
-            hashes = pd.util.hash_array(whole.to_numpy(zero_copy_only=False), categorize=False)
-            count += len(hashes)
-            total += int(hashes.sum(dtype=np.uint64))
-        found[split.name] = (count, total % 2**64)
-    return found
+    decoder = ExamplesToRecordBatchDecoder()
+    found = {}
+    for name, id_name in (("users", "user_id"), ("items", "item_id")):
+        files = sorted(str(path) for path in (output / name / "Split-all").iterdir())
+        records = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(8_192)
+        batches = [decoder.DecodeBatch(list(batch.numpy())) for batch in records]
+        table = pa.concat_tables([pa.Table.from_batches([batch]) for batch in batches])
+        ids = table[id_name].combine_chunks().flatten().cast(pa.string())
+        order = pc.sort_indices(ids)
+        # The order of the features within an example means nothing.
+        found[name] = table.select(sorted(table.column_names)).take(order)
+    sequences = pa.concat_tables([pq.read_table(path) for path in sorted((output / "sequences").iterdir())])
+    return {**found, "sequences": sequences.sort_by("user_id")}
 
 
-def _row_texts(column: pa.ListArray) -> pa.Array:
-    values = column.flatten().cast(pa.string())
-    lengths = pc.list_value_length(column).fill_null(0).to_numpy()
-    offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
-    return pc.binary_join(pa.ListArray.from_arrays(offsets, values), "\x1f")
-
-
-def compare_examples(component: Path, arrow: Path) -> None:
-    """Stop if the two programs did not make the same examples."""
-    found = [digest_examples(output / "examples") for output in (component, arrow)]
-    if found[0] != found[1]:
-        sys.exit(f"The component and the Arrow program disagree: {found[0]} and {found[1]}.")
+def compare_outputs(component: Path, arrow: Path) -> None:
+    """Stop if the two programs did not write the same."""
+    ours, theirs = read_outputs(component), read_outputs(arrow)
+    different = [name for name in ours if ours[name].to_pylist() != theirs[name].to_pylist()]
+    if different:
+        sys.exit(f"The component and the Arrow program disagree in: {', '.join(different)}.")
 
 
 def measure_all(
@@ -219,36 +202,39 @@ def measure_all(
     data, large = directory / "data", directory / "large"
     write_synthetic(data, users=6_000, items=4_000, interactions=rows, days=90, seed=1)
     write_joined_csv(data)
-    measured: dict[str, list[Measurement]] = {name: [] for name in (*PROGRAMS, "component_history_large")}
+    measured: dict[str, list[Measurement]] = {
+        name: [] for name in (*PROGRAMS, "component_large", "arrow_large")
+    }
     for number in range(1 if arguments.quick else arguments.rounds):
         for name in PROGRAMS:
             measured[name].append(measure(name, data, directory / name))
             print(f"round {number + 1}: {name} {measured[name][-1]['seconds']:.1f} s", flush=True)
         if number == 0:
-            compare_examples(directory / "component", directory / "arrow")
-            compare_examples(directory / "component_history", directory / "arrow_history")
+            compare_outputs(directory / "component", directory / "arrow")
     for name in PROGRAMS:
         shutil.rmtree(directory / name)
     write_synthetic(large, users=60_000, items=40_000, interactions=large_rows, days=90, seed=1)
-    measured["component_history_large"].append(
-        measure("component_history", large, directory / "component_history_large")
-    )
+    for name in ("component", "arrow"):
+        measured[f"{name}_large"].append(measure(name, large, directory / f"{name}_large"))
+    files = (directory / "component_large" / "sequences").iterdir()
+    disk_bytes = sum(path.stat().st_size for path in files) / large_rows
 
     figures = {
         name: compare(measured, other, own, bar)
         for name, other, own, bar in (
             ("ingest_vs_csv_example_gen", "csv_example_gen", "component", 8.0),
             ("ingest_vs_arrow", "arrow", "component", 0.5),
-            ("ingest_history_vs_arrow", "arrow_history", "component_history", 0.5),
         )
     }
-    small_bytes = [found["bytes"] / rows for found in measured["component_history"]]
-    [large_found] = measured["component_history_large"]
+    small_bytes = [found["bytes"] / rows for found in measured["component"]]
+    [large_found] = measured["component_large"]
     figures["bytes_per_interaction_1m"] = _spread(small_bytes, "bytes", None)
     figures["bytes_per_interaction_10m"] = Figure(
         large_found["bytes"] / large_rows, "bytes", BYTES_BAR, at_most=True
     )
-    figures["latest_per_user_with_history_10m"] = Figure(large_found["seconds"], "s")
+    figures["disk_bytes_per_interaction_10m"] = Figure(disk_bytes, "bytes")
+    figures["latest_per_user_10m"] = Figure(large_found["seconds"], "s")
+    figures["ingest_vs_arrow_10m"] = compare(measured, "arrow_large", "component_large", None)
     for name in PROGRAMS:
         figures[f"{name}_rows_per_second"] = _spread(
             [rows / found["seconds"] for found in measured[name]], "rows/s", None
@@ -256,7 +242,7 @@ def measure_all(
     return figures, measured
 
 
-def compare(measured: dict[str, list[Measurement]], other: str, own: str, bar: float) -> Figure:
+def compare(measured: dict[str, list[Measurement]], other: str, own: str, bar: float | None) -> Figure:
     """Divide the seconds of one program by those of the other, round by round."""
     ratios = [
         theirs["seconds"] / ours["seconds"]

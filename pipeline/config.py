@@ -122,7 +122,7 @@ class PipelineConfig:
             )
         if any(source.columns for source in (spec.tables.interactions, spec.tables.users, spec.tables.items)):
             # Takes a second to import, which most commands do not need.
-            from components.interaction_ingest.tables import check_mapped_names
+            from components.interaction_ingest.reading.inputs import check_mapped_names
 
             check_mapped_names(spec, self.ingest)
         return spec

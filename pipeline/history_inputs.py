@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.interaction_ingest.history import feature_columns, gap_column
-from components.interaction_ingest.logic import join_table
+from components.history_columns import history_columns
+from components.interaction_ingest.reading.inputs import open_interactions
+from components.interaction_ingest.reading.newest import find_newest_second
 from components.interaction_ingest.sources.reading import list_columns
-from components.interaction_ingest.tables import find_newest_second, open_interactions
 from pipeline.config import PipelineConfig
+from schemas.contract import GAP_PADDING
 from schemas.errors import DataError, ReleaseError
 from schemas.features import FeatureSpec, History
 
@@ -40,12 +41,10 @@ def feature_inputs(
         )
     ids = catalogue[spec.item_id.name].combine_chunks()
     newest = pa.array(recent[-history.length :], ids.type)
-    # One row for each item of the history, in its order.
-    items = catalogue.take(pc.index_in(newest, value_set=ids))
-    joined = join_table(items, spec.item_id.name, spec.history_features, False, history)
     item_rows = np.full((1, history.length), -1, np.int64)
-    item_rows[0, history.length - len(newest) :] = np.arange(len(newest))
-    return feature_columns(item_rows, joined.history, history)
+    item_rows[0, history.length - len(newest) :] = pc.index_in(newest, value_set=ids).to_numpy()
+    columns = history_columns(item_rows, catalogue, spec)
+    return {name: values for name, values in columns.items() if name != history.name}
 
 
 def gap_inputs(history: History, seconds: Sequence[int], now: int) -> dict[str, pa.Array]:
@@ -63,7 +62,8 @@ def gap_inputs(history: History, seconds: Sequence[int], now: int) -> dict[str, 
     before = np.zeros((1, history.length), np.int64)
     before[0, history.length - len(newest) :] = newest
     present = np.arange(history.length)[np.newaxis] >= history.length - len(newest)
-    return {history.gap_column: gap_column(np.array([now]), before, present)}
+    gaps = np.where(present, now - before, GAP_PADDING)
+    return {history.gap_column: pa.array(gaps.tolist(), pa.list_(pa.int64()))}
 
 
 def newest_second(config: PipelineConfig, spec: FeatureSpec) -> int:

@@ -19,10 +19,13 @@ from tabulate import tabulate
 
 from components.candidate_indexer.logic import read_index
 from components.interaction_ingest.config import IngestConfig
-from components.interaction_ingest.logic import clean_batch, order_rows
+from components.interaction_ingest.ordering import order_rows
+from components.interaction_ingest.reading.cleaning import clean_batch
+from components.interaction_ingest.reading.inputs import open_interactions
+from components.interaction_ingest.reading.newest import can_hold
+from components.interaction_ingest.reading.table_files import look_into_files
 from components.interaction_ingest.sources.files import find_files
 from components.interaction_ingest.sources.reading import list_columns, list_entity_columns, read_piece
-from components.interaction_ingest.tables import can_hold, look_into_files, open_interactions
 from components.towers import load_tower
 from pipeline.config import PipelineConfig
 from pipeline.history_inputs import feature_inputs, gap_inputs, newest_second
@@ -283,10 +286,10 @@ def _read_interactions(config: PipelineConfig, spec: FeatureSpec, user: str) -> 
         for batch, _ in read_piece(piece, log, "interactions", columns, [user_id, item_id]):
             of_user = batch.filter(pc.equal(batch.column(user_id), user))
             interacted += of_user.column(item_id).to_pylist()
-            kept, _ = clean_batch(of_user, piece.file_index, 0, spec, config.ingest, opened.window)
+            kept, _ = clean_batch(of_user, piece.file_index, spec, config.ingest, opened.window)
             parts.append(pa.Table.from_batches([kept]))
     rows = pa.concat_tables(parts)
-    order, _ = order_rows(rows, np.ones(len(rows), bool), spec)
+    order, _ = order_rows(rows, np.zeros(len(rows), np.int64), np.ones(len(rows), bool), spec.timestamp)
     return rows.take(pa.array(order)), interacted
 
 

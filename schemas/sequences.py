@@ -90,8 +90,24 @@ def write_sequences(table: pa.Table, path: Path) -> None:
         table: [users] as `sequences_schema` says.
         path: The file.
     """
+    strings, integers = [], []
+    for field in table.schema:
+        leaf, kind = field.name, field.type
+        while pa.types.is_list(kind):
+            leaf, kind = f"{leaf}.list.element", kind.value_type
+        if pa.types.is_string(kind):
+            strings.append(leaf)
+        elif pa.types.is_integer(kind):
+            integers.append(leaf)
     pq.write_table(
-        table, path, compression="zstd", compression_level=1, dictionary_pagesize_limit=_DICTIONARY_BYTES
+        table,
+        path,
+        compression="zstd",
+        compression_level=1,
+        # Times that hardly ever repeat would make a dictionary as long as the column; their gaps are small.
+        use_dictionary=strings,
+        dictionary_pagesize_limit=_DICTIONARY_BYTES,
+        column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
     )
 
 

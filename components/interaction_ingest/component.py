@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any, Final
 
 from tfx.components.util import examples_utils
@@ -13,12 +14,13 @@ from tfx.proto import example_gen_pb2
 from tfx.types import Channel, artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.artifacts import Catalogue, DeadLetters, Report
-from components.interaction_ingest.beam_steps import run_ingest, split_names
+from components.artifacts import Catalogue, DeadLetters, Report, Sequences
 from components.interaction_ingest.config import IngestConfig, WindowConfig
+from components.interaction_ingest.outputs import IngestOutputs, split_names
 from components.interaction_ingest.report import summarize
+from components.interaction_ingest.run import run_ingest
 from components.interaction_ingest.window import parse_window
-from schemas.contract import PROGRESS_LOGGER
+from schemas.contract import ENTITY_SPLIT, PROGRESS_LOGGER
 from schemas.features import FeatureSpec
 from schemas.strict_config import from_json, to_json, to_short_json
 
@@ -38,7 +40,8 @@ class InteractionIngestExecutor(BaseBeamExecutor):
 
         Args:
             input_dict: Empty.
-            output_dict: One artifact each under `examples`, `catalogue`, `report` and `dead_letters`.
+            output_dict: One artifact each under the names of InteractionIngestSpec's outputs, `contexts` only
+                for a schema file with context features.
             exec_properties: As InteractionIngestSpec declares them.
 
         Raises:
@@ -55,22 +58,26 @@ class InteractionIngestExecutor(BaseBeamExecutor):
         config = from_json(IngestConfig, exec_properties["ingest_config"])
         if config.window is not None:
             window = dataclasses.replace(window, maximum_missing_days=config.window.maximum_missing_days)
-        examples = artifact_utils.get_single_instance(output_dict["examples"])
         report = run_ingest(
             self._make_beam_pipeline,
             from_json(FeatureSpec, exec_properties["feature_spec"]),
             config,
             exec_properties["data_directory"],
-            examples.uri,
-            artifact_utils.get_single_uri(output_dict["catalogue"]),
-            artifact_utils.get_single_uri(output_dict["report"]),
+            IngestOutputs(
+                **{name: Path(artifact_utils.get_single_uri(found)) for name, found in output_dict.items()}
+            ),
             window=window,
             input_fingerprint=exec_properties["input_fingerprint"] or "",
-            dead_letters_directory=artifact_utils.get_single_uri(output_dict["dead_letters"]),
         )
-        examples.split_names = artifact_utils.encode_split_names(split_names(config))
-        examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
-        examples_utils.set_file_format(examples, "tfrecords_gzip")
+        for name, splits in (
+            ("users", [ENTITY_SPLIT]),
+            ("items", [ENTITY_SPLIT]),
+            ("contexts", split_names(config)),
+        ):
+            for examples in output_dict.get(name, []):
+                examples.split_names = artifact_utils.encode_split_names(splits)
+                examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
+                examples_utils.set_file_format(examples, "tfrecords_gzip")
         for [artifact] in output_dict.values():
             for name in ("window_from", "window_to", "input_fingerprint"):
                 artifact.set_string_custom_property(name, report[name])
@@ -108,7 +115,10 @@ class InteractionIngestSpec(ComponentSpec):
     }
     INPUTS: dict[str, ChannelParameter] = {}  # noqa: RUF012 (TFX's form)
     OUTPUTS = {  # noqa: RUF012 (TFX's form)
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "sequences": ChannelParameter(type=Sequences),
+        "users": ChannelParameter(type=standard_artifacts.Examples),
+        "items": ChannelParameter(type=standard_artifacts.Examples),
+        "contexts": ChannelParameter(type=standard_artifacts.Examples, optional=True),
         "catalogue": ChannelParameter(type=Catalogue),
         "report": ChannelParameter(type=Report),
         "dead_letters": ChannelParameter(type=DeadLetters),
@@ -116,9 +126,11 @@ class InteractionIngestSpec(ComponentSpec):
 
 
 class InteractionIngest(BaseBeamComponent):
-    """Joins the interactions with users and items and writes the examples of every split.
+    """Makes the sequences of the users of the interactions, and the examples of users and items.
 
-    Outputs: `examples` with the splits train, eval and, where the configuration asks for it, validation;
+    Outputs: `sequences` with a row for each user; `users` and `items` with an example each and the number of
+    its train and validation rows, of one split, `all`; `contexts`, only for a schema file with context
+    features, with these of each row of train, eval and, where the configuration asks for it, validation;
     `catalogue` with every item once; `report` with the rows read, kept and dropped by reason; and
     `dead_letters` with the malformed rows. Each has the custom properties `window_from` and `window_to`,
     the days that were read ('' for no limit), `missing_days`, `input_files` and `input_fingerprint`.
@@ -141,7 +153,8 @@ class InteractionIngest(BaseBeamComponent):
         """Declare the step.
 
         Args:
-            feature_spec: The features and the tables' file names.
+            feature_spec: The features and the tables' file names; of the item table nothing is read but
+                features.
             config: The positive rule, the split, and what to do about missing metadata. Its window is
                 not read, but for its limits: each run is given its own days.
             data_directory: The folder of the tables: a path or URI.
@@ -152,6 +165,9 @@ class InteractionIngest(BaseBeamComponent):
                 where the step always executes, which then computes it for the record.
             code_fingerprint: Hash of the code, so that TFX's cache sees a changed version.
         """
+        contexts = {}
+        if feature_spec.table_features("context"):
+            contexts["contexts"] = Channel(type=standard_artifacts.Examples)
         super().__init__(
             spec=InteractionIngestSpec(
                 feature_spec=to_short_json(feature_spec),
@@ -162,7 +178,10 @@ class InteractionIngest(BaseBeamComponent):
                 window_last_days=window_last_days,
                 input_fingerprint=input_fingerprint,
                 code_fingerprint=code_fingerprint,
-                examples=Channel(type=standard_artifacts.Examples),
+                sequences=Channel(type=Sequences),
+                users=Channel(type=standard_artifacts.Examples),
+                items=Channel(type=standard_artifacts.Examples),
+                **contexts,
                 catalogue=Channel(type=Catalogue),
                 report=Channel(type=Report),
                 dead_letters=Channel(type=DeadLetters),

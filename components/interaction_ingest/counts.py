@@ -1,10 +1,11 @@
 """What the batches and buckets of a run count."""
 
 import dataclasses
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 EXAMPLE_IDS_SHOWN: Final = 5
 """How many ids a message names."""
@@ -24,6 +25,10 @@ REPEATED_PAIR: Final = "repeated_pair"
 
 OVER_USER_LIMIT: Final = "over_user_limit"
 """The reason for dropping an interaction of a user who has enough newer ones."""
+
+
+DAYS_SHOWN: Final = 400
+"""How many days the report counts the train rows of: the newest ones that have any."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +57,10 @@ class IngestCounts:
     """Bytes of the files, as they are stored, that could not be read."""
     examples: dict[str, str] = dataclasses.field(default_factory=dict)
     """Where a malformed row is and what it says, by reason."""
+    users_by_train_rows: Counter[int] = dataclasses.field(default_factory=Counter)
+    """Number of users by the power of two that their number of train rows reaches."""
+    train_rows_by_day: Counter[int] = dataclasses.field(default_factory=Counter)
+    """Number of train rows by day, counted from 1970-01-01: the newest DAYS_SHOWN days."""
 
     @property
     def kept(self) -> int:
@@ -69,6 +78,38 @@ class IngestCounts:
             The counts.
         """
         return cls(rows=Counter(read=rows))
+
+    def to_json(self) -> str:
+        """Write the counts down.
+
+        Returns:
+            JSON that `from_json` reads.
+        """
+        plain = vars(self) | {
+            "unknown_items": sorted(self.unknown_items),
+            "users_by_train_rows": list(self.users_by_train_rows.items()),
+            "train_rows_by_day": list(self.train_rows_by_day.items()),
+        }
+        return json.dumps(plain)
+
+    @classmethod
+    def from_json(cls, text: str) -> "IngestCounts":
+        """Read counts back.
+
+        Args:
+            text: What `to_json` gave.
+
+        Returns:
+            The counts.
+        """
+        plain: dict[str, Any] = json.loads(text)
+        for name in ("rows", "dropped", "filled", "missing"):
+            plain[name] = Counter(plain[name])
+        for name in ("users_by_train_rows", "train_rows_by_day"):
+            plain[name] = Counter(dict(plain[name]))
+        for name in ("unknown_users", "problems"):
+            plain[name] = tuple(plain[name])
+        return cls(**plain | {"unknown_items": frozenset(plain["unknown_items"])})
 
 
 def merge_counts(parts: Iterable[IngestCounts]) -> IngestCounts:
@@ -90,6 +131,8 @@ def merge_counts(parts: Iterable[IngestCounts]) -> IngestCounts:
     unread_bytes = 0
     examples: dict[str, str] = {}
     first, last = math.inf, -math.inf
+    users_by_train_rows: Counter[int] = Counter()
+    train_rows_by_day: Counter[int] = Counter()
     for part in parts:
         rows.update(part.rows)
         dropped.update(part.dropped)
@@ -102,6 +145,8 @@ def merge_counts(parts: Iterable[IngestCounts]) -> IngestCounts:
         for reason, example in part.examples.items():
             examples[reason] = min(example, examples.get(reason, example))
         first, last = min(first, part.first_timestamp), max(last, part.last_timestamp)
+        users_by_train_rows.update(part.users_by_train_rows)
+        train_rows_by_day.update(part.train_rows_by_day)
     return IngestCounts(
         rows,
         dropped,
@@ -114,6 +159,8 @@ def merge_counts(parts: Iterable[IngestCounts]) -> IngestCounts:
         tuple(sorted(problems)[:EXAMPLE_IDS_SHOWN]),
         unread_bytes,
         dict(sorted(examples.items())),
+        users_by_train_rows,
+        Counter({day: train_rows_by_day[day] for day in sorted(train_rows_by_day)[-DAYS_SHOWN:]}),
     )
 
 

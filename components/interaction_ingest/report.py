@@ -15,7 +15,7 @@ from components.interaction_ingest.counts import (
     show_ids,
 )
 from components.interaction_ingest.dead_letters import REJECTED, refuse_too_many
-from components.interaction_ingest.tables import Inputs
+from components.interaction_ingest.reading.inputs import Inputs
 from schemas.errors import DataError
 from schemas.features import FeatureSpec
 
@@ -75,7 +75,8 @@ def build_report(
     inputs: Inputs,
     catalogue_items: int,
     input_fingerprint: str,
-    history_values_cut: Mapping[str, int] | None = None,
+    sequence_figures: Mapping[str, Any],
+    history_values_cut: Mapping[str, int],
 ) -> dict[str, Any]:
     """Write down what was read, kept and dropped.
 
@@ -84,6 +85,7 @@ def build_report(
         inputs: What `check_inputs` found.
         catalogue_items: Number of items in the catalogue.
         input_fingerprint: What `fingerprint_inputs` gives.
+        sequence_figures: What `describe_figures` gives.
         history_values_cut: What `count_cut_values` gives.
 
     Returns:
@@ -110,7 +112,7 @@ def build_report(
         "unknown_users": counts.rows["unknown_users"],
         "unknown_items": len(counts.unknown_items),
         "filled_defaults": filled,
-        "history_values_cut": dict(history_values_cut or {}),
+        "history_values_cut": dict(history_values_cut),
         "user_table_dropped": inputs.users.dropped,
         "item_table_dropped": inputs.items.dropped,
         "first_timestamp": int(counts.first_timestamp),
@@ -131,6 +133,7 @@ def build_report(
             reason: count for reason, count in sorted(counts.dropped.items()) if count and reason in REJECTED
         },
         "unread_bytes": counts.unread_bytes,
+        "sequence_figures": dict(sequence_figures),
     }
 
 

@@ -1,12 +1,17 @@
-"""A real S3 server on loopback."""
+"""A real S3 server on loopback, and what an ingest wrote."""
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import boto3
+import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
+
+from schemas.features import FeatureSpec
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +86,28 @@ def module_bucket(endpoint: str) -> Bucket:
 def bucket(endpoint: str, environment: pytest.MonkeyPatch) -> Bucket:
     """Return an empty bucket that this process reaches."""
     return Bucket(endpoint)
+
+
+@pytest.fixture(scope="session")
+def read_rows() -> Callable[..., list[dict[str, Any]]]:
+    """Read sequences back as rows with histories, in the order (user, time)."""
+
+    def read(folder: Path, spec: FeatureSpec, split: str, length: int = 2) -> list[dict[str, Any]]:
+        item, timestamp = spec.item_id.name, spec.timestamp
+        of_positions = {item, timestamp, "weight", *(f.name for f in spec.table_features("context"))}
+        rows = []
+        for path in sorted(folder.glob("*.parquet")):
+            for user in pq.read_table(path).to_pylist():
+                ends = [0, *(user.pop(f"{name}_end") for name in ("train", "validation", "eval"))]
+                place = ["train", "validation", "eval"].index(split)
+                for position in range(ends[place], ends[place + 1]):
+                    row = {
+                        name: value[position] if name in of_positions else value
+                        for name, value in user.items()
+                    }
+                    before = [""] * length + user[item][:position]
+                    rows.append({**row, "history": before[len(before) - length :]})
+        # A stable sort: rows of one second stay in the order of the sequence.
+        return sorted(rows, key=lambda row: (row[spec.user_id.name], row[timestamp]))
+
+    return read

@@ -15,8 +15,9 @@ import pytest
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.interaction_ingest.beam_steps import run_ingest
 from components.interaction_ingest.config import IngestConfig, WindowConfig
+from components.interaction_ingest.outputs import IngestOutputs
+from components.interaction_ingest.run import run_ingest
 from components.interaction_ingest.sources.files import fingerprint_inputs
 from schemas.errors import DataError
 from schemas.features import FeatureSpec
@@ -95,16 +96,15 @@ def to_example(row: dict[str, Any]) -> bytes:
 
 
 def ingest(folder: Path, spec: FeatureSpec, data: Path, config: IngestConfig | None = None, **window: Any):
-    outputs = [str(folder / name) for name in ("examples", "catalogue", "report")]
+    names = ("sequences", "users", "items", "contexts", "catalogue", "report", "dead_letters")
     options = PipelineOptions(["--runner=FnApiRunner"])
     report = run_ingest(
         lambda: beam.Pipeline(options=options),
         spec,
         config or IngestConfig(),
         str(data),
-        *outputs,
+        IngestOutputs(**{name: folder / name for name in names}),
         window=WindowConfig(**window),
-        dead_letters_directory=str(folder / "dead_letters"),
     )
     assert report["rows_read"] == report["rows_kept"] + sum(report["dropped"].values())
     letters = [
@@ -116,24 +116,30 @@ def ingest(folder: Path, spec: FeatureSpec, data: Path, config: IngestConfig | N
     return report, letters
 
 
-def read_examples(folder: Path) -> list[tuple[str, bytes]]:
-    rows = []
-    for path in (folder / "examples").rglob("*.gz"):
-        for record in tf.data.TFRecordDataset(str(path), compression_type="GZIP"):
-            example = tf.train.Example.FromString(record.numpy())
-            rows.append((path.parent.name, example.SerializeToString(deterministic=True)))
-    return sorted(rows)
+def read_outputs(folder: Path) -> dict[str, list[Any]]:
+    """Read what the ingest wrote, by file."""
+    found: dict[str, list[Any]] = {
+        path.name: pq.read_table(path).to_pylist() for path in (folder / "sequences").iterdir()
+    }
+    for path in folder.rglob("*.gz"):
+        if path.name.startswith("examples-"):
+            found[str(path.relative_to(folder))] = [
+                tf.train.Example.FromString(record.numpy()).SerializeToString(deterministic=True)
+                for record in tf.data.TFRecordDataset(str(path), compression_type="GZIP")
+            ]
+    return found
 
 
 @pytest.fixture(scope="module")
-def from_parquet(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[str, bytes]], Path]:
+def from_parquet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     folder = tmp_path_factory.mktemp("parquet")
     write_tables(folder / "data")
     write(folder / "data" / "log.parquet", LOG)
     ingest(folder, make_spec("log.parquet"), folder / "data")
-    rows = read_examples(folder)
-    assert len(rows) == 50
-    return rows, folder / "data"
+    found = read_outputs(folder)
+    assert sum(len(user["item"]) for user in found["sequences-00000-of-00001.parquet"]) == 50
+    assert len(found) == 5
+    return found
 
 
 def write_tables(data: Path) -> None:
@@ -144,14 +150,14 @@ def write_tables(data: Path) -> None:
 @pytest.mark.parametrize(
     "ending", ["csv", "csv.gz", "jsonl.zst", "jsonl", "tfrecord", "tfrecord.gz", "parquet"]
 )
-def test_every_format_gives_the_examples_of_parquet(tmp_path, from_parquet, ending):
+def test_every_format_gives_the_sequences_of_parquet(tmp_path, from_parquet, ending):
     data = tmp_path / "data"
     # In two files, which together have the order of the one.
     write(data / "log" / f"a.{ending}", LOG[:20])
     write(data / "log" / f"b.{ending}", LOG[20:])
     users, items = write(data / f"users.{ending}", USERS), write(data / f"items.{ending}", ITEMS)
     report, letters = ingest(tmp_path, make_spec(f"log/*.{ending}", users.name, items.name), data)
-    assert read_examples(tmp_path) == from_parquet[0]
+    assert read_outputs(tmp_path) == from_parquet
     assert (letters, report["rejected"], report["dropped"]) == ([], {}, {})
     assert report["files"] == {
         "interactions": [f"log/a.{ending}", f"log/b.{ending}"],

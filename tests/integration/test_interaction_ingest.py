@@ -18,7 +18,9 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils, standard_artifacts
 
 import components
-from components.interaction_ingest import beam_steps, examples_file, logic, spill
+from components.interaction_ingest import spill
+from components.interaction_ingest.beam import interactions, reading, shuffling, writing
+from components.interaction_ingest.beam.joins import Joins
 from components.interaction_ingest.component import InteractionIngest, InteractionIngestExecutor
 from components.interaction_ingest.config import (
     Condition,
@@ -30,9 +32,11 @@ from components.interaction_ingest.config import (
     WeightRule,
     WindowConfig,
 )
+from components.interaction_ingest.outputs import IngestOutputs
 from components.interaction_ingest.sources.files import fingerprint_inputs
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec
+from schemas.sequences import sequences_schema
 from schemas.strict_config import from_json, parse, to_json
 
 pytestmark = pytest.mark.integration
@@ -106,7 +110,10 @@ def ingest(
         SPEC, config, str(tmp_path / "data"), **window, input_fingerprint=fingerprint
     )
     artifacts = {
-        "examples": standard_artifacts.Examples(),
+        "sequences": components.Sequences(),
+        "users": standard_artifacts.Examples(),
+        "items": standard_artifacts.Examples(),
+        **({"contexts": standard_artifacts.Examples()} if SPEC.table_features("context") else {}),
         "catalogue": components.Catalogue(),
         "report": components.Report(),
         "dead_letters": components.DeadLetters(),
@@ -122,10 +129,14 @@ def ingest(
     assert from_json(FeatureSpec, properties["feature_spec"]) == SPEC
     InteractionIngestExecutor(context).Do({}, {k: [v] for k, v in artifacts.items()}, properties)
     splits = ["train", "validation", "eval"] if config.validation else ["train", "eval"]
-    assert artifact_utils.decode_split_names(artifacts["examples"].split_names) == splits
-    assert examples_utils.get_payload_format_string(artifacts["examples"]) == "FORMAT_TF_EXAMPLE"
-    folders = sorted(path.name for path in (tmp_path / "examples").iterdir())
-    assert folders == sorted(f"Split-{split}" for split in splits)
+    of_artifact = {"users": ["all"], "items": ["all"], "contexts": splits}
+    for name in of_artifact.keys() & artifacts.keys():
+        assert artifact_utils.decode_split_names(artifacts[name].split_names) == of_artifact[name]
+        assert examples_utils.get_payload_format_string(artifacts[name]) == "FORMAT_TF_EXAMPLE"
+        assert examples_utils.get_file_format(artifacts[name]) == "tfrecords_gzip"
+        folders = sorted(path.name for path in (tmp_path / name).iterdir())
+        assert folders == sorted(f"Split-{split}" for split in of_artifact[name])
+    assert all(path.suffix == ".parquet" for path in (tmp_path / "sequences").iterdir())
     assert [path.name for path in (tmp_path / "catalogue").iterdir()] == ["catalogue.parquet"]
     assert [path.name for path in (tmp_path / "report").iterdir()] == ["ingest_report.json"]
     report = json.loads((tmp_path / "report" / "ingest_report.json").read_text("utf-8"))
@@ -152,47 +163,84 @@ def read_examples(path: Path) -> list[dict]:
     return rows
 
 
-def read_split(tmp_path: Path, split: str) -> list[dict]:
-    return read_split_of(tmp_path / "examples", split)
+def read_entities(tmp_path: Path, name: str, split: str = "all") -> list[dict]:
+    files = sorted((tmp_path / name / f"Split-{split}").iterdir())
+    return [row for path in files for row in read_examples(path)]
 
 
-def read_split_of(examples: Path, split: str) -> list[dict]:
-    files = (examples / f"Split-{split}").iterdir()
-    rows = [row for path in files for row in read_examples(path)]
-    return sorted(rows, key=lambda row: (row["user"], row["timestamp"], row["item"]))
+def read_outputs(tmp_path: Path) -> dict:
+    """Read everything that the buckets wrote, by file."""
+    tables = {path.name: pq.read_table(path).to_pylist() for path in (tmp_path / "sequences").iterdir()}
+    examples = {
+        str(path.relative_to(tmp_path)): read_examples(path)
+        for name in ("users", "items", "contexts")
+        for path in (tmp_path / name).rglob("*.gz")
+    }
+    return {**tables, **examples}
 
 
-def test_examples_catalogue_and_report_of_a_small_shop(tmp_path, caplog):
+def test_every_output_of_a_small_shop(tmp_path, caplog):
     write_tables(tmp_path / "data", row_group_size=2)
     with caplog.at_level(logging.INFO, logger="dssm.progress"):
         report = ingest(tmp_path, IngestConfig(positives=PositiveRule(column="stars", at_least=4)))
 
-    def row(user, age, item, price, tags, time, device, history):
-        return {
-            "user": [user],
-            "age": [age],
-            "item": [item],
-            "price": [price],
-            "tags": tags,
-            "timestamp": [time],
-            "device": [device],
-            "history": history,
-        }
-
     ann = EVAL_OF_ODD_USER
-    assert read_split(tmp_path, "train") == [
-        row(ann, 40, "4", 4.0, ["x", "y"], 10, "tv", ["", ""]),
-        row(ann, 40, "1", 1.0, ["none"], 20, "tv", ["", "4"]),
-        row(ann, 40, "2", 9.5, ["z"], 20, "app", ["4", "1"]),
-        row("bob", 31, "1", 1.0, ["none"], 10, "web", ["", ""]),
+    [path] = (tmp_path / "sequences").iterdir()
+    assert path.name == "sequences-00000-of-00001.parquet"
+    table = pq.read_table(path)
+    assert table.schema.equals(sequences_schema(SPEC, has_weights=False))
+    # In the order of the users' first rows; in the file, bob's at 10 stands before ann's.
+    assert table.to_pylist() == [
+        {
+            "user": "bob",
+            "age": 31,
+            "item": ["1"],
+            "timestamp": [10],
+            "device": ["web"],
+            "train_end": 1,
+            "validation_end": 1,
+            "eval_end": 1,
+        },
+        {
+            "user": ann,
+            "age": 40,
+            "item": ["4", "1", "2", "3"],
+            "timestamp": [10, 20, 20, 50],
+            "device": ["tv", "tv", "app", "tv"],
+            "train_end": 3,
+            "validation_end": 3,
+            "eval_end": 4,
+        },
     ]
-    assert read_split(tmp_path, "eval") == [row(ann, 40, "3", 3.0, [], 50, "tv", ["1", "2"])]
+    assert read_entities(tmp_path, "users") == [
+        {"user": ["bob"], "age": [31], "train_rows": [1], "validation_rows": [0]},
+        {"user": [ann], "age": [40], "train_rows": [3], "validation_rows": [0]},
+    ]
+    assert read_entities(tmp_path, "items") == [
+        {"item": [i], "price": [p], "tags": tags, "train_rows": [rows], "validation_rows": [0]}
+        for i, p, tags, rows in (
+            ("4", 4.0, ["x", "y"], 1),
+            ("3", 3.0, [], 0),
+            ("2", 9.5, ["z"], 1),
+            ("1", 1.0, ["none"], 2),
+        )
+    ]
+    found = read_entities(tmp_path, "contexts", "train")
+    assert found == [{"device": [name]} for name in ("web", "tv", "tv", "app")]
+    assert read_entities(tmp_path, "contexts", "eval") == [{"device": ["tv"]}]
+    # The columns to show are the indexer's affair.
     assert pq.read_table(tmp_path / "catalogue" / "catalogue.parquet").to_pydict() == {
         "item": ["4", "3", "2", "1"],
         "price": [4.0, 3.0, 9.5, 1.0],
         "tags": [["x", "y"], [], ["z"], ["none"]],
-        "title": ["Four", "Three", "Two", "One"],
     }
+    edges = [2**power for power in range(24)]
+    figures = {
+        "train_positives_per_user": {"edges": edges, "counts": [1, 1, *[0] * 22]},
+        "train_positives_per_item": {"edges": edges, "counts": [2, 1, *[0] * 22]},
+        "train_positives_per_day": {"1970-01-01": 4},
+    }
+    assert report.pop("sequence_figures") == figures
     assert report == {
         "rows_read": 9,
         "rows_kept": 5,
@@ -261,7 +309,7 @@ def many_users() -> dict:
     ],
 )
 def test_every_runner_writes_the_same_rows_once(tmp_path, monkeypatch, options):
-    monkeypatch.setattr(logic, "bucket_count", lambda rows: 3)
+    monkeypatch.setattr(interactions, "bucket_count", lambda rows: 3)
     config = IngestConfig(split=LatestPerUserSplit(kind="latest_per_user", skip_latest=1))
     found = []
     for name, beam_options in (("plain", ()), ("other", options)):
@@ -276,16 +324,21 @@ def test_every_runner_writes_the_same_rows_once(tmp_path, monkeypatch, options):
         letters = [row for path in rejected for row in pq.read_table(path).to_pylist()]
         assert [(row["reason"], row["row_group"]) for row in letters] == [("null_id", n) for n in range(4)]
         assert report["rejected"] == {"null_id": 4}
-        paths = sorted((folder / "examples").rglob("*.gz"))
-        files = {str(path.relative_to(folder / "examples")): read_examples(path) for path in paths}
+        files = read_outputs(folder)
         # 30 users, each with a newest row that is skipped and one that is held out.
         assert (report["skipped_rows"], report["eval_rows"], report["train_rows"]) == (30, 30, 340)
-        assert sum(len(rows) for rows in files.values()) == 370
+        sequences = [user for name, rows in files.items() if name.endswith("parquet") for user in rows]
+        assert (len(sequences), sum(len(user["item"]) for user in sequences)) == (30, 400)
         found.append((report, files))
     assert sorted(found[0][1]) == [
-        f"Split-{split}/examples-0000{bucket}-of-00003.gz"
-        for split in ("eval", "train")
-        for bucket in range(3)
+        *(
+            f"contexts/Split-{split}/examples-0000{bucket}-of-00003.gz"
+            for split in ("eval", "train")
+            for bucket in range(3)
+        ),
+        "items/Split-all/examples-00000-of-00001.gz",
+        *(f"sequences-0000{bucket}-of-00003.parquet" for bucket in range(3)),
+        *(f"users/Split-all/examples-0000{bucket}-of-00003.gz" for bucket in range(3)),
     ]
     assert found[0] == found[1]
 
@@ -301,15 +354,15 @@ def test_every_runner_writes_the_same_rows_once(tmp_path, monkeypatch, options):
     ],
 )
 def test_both_joins_write_the_same_rows(tmp_path, monkeypatch, options):
-    monkeypatch.setattr(logic, "bucket_count", lambda rows: 3)
+    monkeypatch.setattr(interactions, "bucket_count", lambda rows: 3)
     # Users 20 to 29 and items 5 and 6 are in no table.
     log = [(user, 1 + n % 6, time, *rest) for n, (user, _, time, *rest) in enumerate(many_rows())]
     users = {"user": [f"user {i}" for i in range(20)], "age": [*range(20)]}
     found = []
     partitioned: list[int] = []
-    expand = beam_steps.PartitionTable.expand
+    expand = shuffling.PartitionTable.expand
     monkeypatch.setattr(
-        beam_steps.PartitionTable, "expand", lambda *args: partitioned.append(1) or expand(*args)
+        shuffling.PartitionTable, "expand", lambda *args: partitioned.append(1) or expand(*args)
     )
     for join, beam_options in (("broadcast", ()), ("shuffle", options)):
         folder = tmp_path / join
@@ -317,27 +370,25 @@ def test_both_joins_write_the_same_rows(tmp_path, monkeypatch, options):
         config = IngestConfig(join=join, missing_metadata="default")
         report = ingest(folder, config, ("--runner=FnApiRunner", *beam_options))
         assert (report["unknown_users"], report["unknown_items"], report["rows_kept"]) == (10, 2, 400)
-        files = sorted((folder / "examples").rglob("*.gz"))
-        found.append((report, {path.name: read_examples(path) for path in files}))
+        found.append((report, read_outputs(folder)))
         # Both tables are partitioned, or none is.
         assert len(partitioned) == (2 if join == "shuffle" else 0)
-    ages = {row["user"][0]: row["age"][0] for rows in found[1][1].values() for row in rows}
+    ages = {row["user"][0]: row["age"][0] for row in read_entities(tmp_path / "shuffle", "users")}
     assert ages == {f"user {i}": i if i < 20 else 40 for i in range(30)}
     assert found[0] == found[1]
 
 
 def test_bundles_that_the_runner_runs_again_change_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(logic, "bucket_count", lambda rows: 3)
+    monkeypatch.setattr(interactions, "bucket_count", lambda rows: 3)
     config = IngestConfig(join="shuffle")
     write_tables(tmp_path / "data", [*many_rows(), (None, 1, 1, 5, "tv")], many_users(), row_group_size=100)
 
     def run():
         report = ingest(tmp_path, config)
-        paths = sorted(path for path in (tmp_path / "examples").rglob("*.gz"))
         letters = [
             pq.read_table(path).to_pylist() for path in sorted((tmp_path / "dead_letters").glob("*.parquet"))
         ]
-        return report, [(path.name, read_examples(path)) for path in paths], letters
+        return report, read_outputs(tmp_path), letters
 
     expected = run()
     lost: list[str] = []
@@ -373,7 +424,7 @@ def test_bundles_that_the_runner_runs_again_change_nothing(tmp_path, monkeypatch
 
         monkeypatch.setattr(kind, "process_bundle", run_again)
 
-    for step in (beam_steps.ReadAndClean, beam_steps.AnswerRequests, beam_steps.WriteBucket):
+    for step in (reading.ReadAndClean, shuffling.AnswerRequests, writing.WriteBucket):
         lose_once(step)
     for manager in (fn_runner.BundleManager, *fn_runner.BundleManager.__subclasses__()):
         if "process_bundle" in vars(manager):
@@ -383,32 +434,35 @@ def test_bundles_that_the_runner_runs_again_change_nothing(tmp_path, monkeypatch
     assert len(retried) >= len(lost)
 
 
-def test_a_user_with_100_000_interactions_and_a_planted_future_item(tmp_path):
-    log = [("robot", 1 + n % 2, n, 5, "tv") for n in range(100_000)]
+def test_a_user_with_200_000_interactions_and_a_planted_future_item(tmp_path, read_rows):
+    log = [("robot", 1 + n % 2, n, 5, "tv") for n in range(200_000)]
     # The item 3 is the robot's newest, item 4 the newest but one.
-    log += [("robot", 4, 200_000, 5, "tv"), ("robot", 3, 200_001, 5, "tv"), ("bob", 1, 5, 5, "tv")]
+    log += [("robot", 4, 300_000, 5, "tv"), ("robot", 3, 300_001, 5, "tv"), ("bob", 1, 5, 5, "tv")]
     log += [("bob", 2, 6, 5, "tv"), ("bob", 1, 7, 5, "tv")]
     write_tables(tmp_path / "data", log, {"user": ["robot", "bob"], "age": [1, 2]}, row_group_size=20_000)
+    report = ingest(tmp_path, IngestConfig())
+    assert (report["train_rows"], report["eval_rows"], report["dropped"]) == (200_003, 2, {})
     report = ingest(tmp_path, IngestConfig(max_positives_per_user=20))
-    assert report["dropped"] == {"over_user_limit": 100_002 - 20}
+    assert report["dropped"] == {"over_user_limit": 200_002 - 20}
     assert (report["train_rows"], report["eval_rows"]) == (19 + 2, 2)
-    train, held_out = read_split(tmp_path, "train"), read_split(tmp_path, "eval")
+    train = read_rows(tmp_path / "sequences", SPEC, "train")
     assert all("3" not in row["history"] and "4" not in row["history"] for row in train)
+    held_out = read_rows(tmp_path / "sequences", SPEC, "eval")
     assert [(row["user"], row["item"], row["history"]) for row in held_out] == [
-        (["bob"], ["1"], ["1", "2"]),
-        (["robot"], ["3"], ["2", "4"]),
+        ("bob", "1", ["1", "2"]),
+        ("robot", "3", ["2", "4"]),
     ]
 
 
-def test_a_bundle_that_fails_once_and_is_run_again_writes_nothing_twice(tmp_path, monkeypatch):
-    work = tmp_path / beam_steps.WORK_FOLDER
-    for folder in (work, tmp_path / "Split-train", tmp_path / "Split-eval"):
-        folder.mkdir()
-    pq.write_table(pa.table({"user": ["u"], "age": pa.array([1])}), work / "users.parquet")
-    pq.write_table(
-        pa.table({"item": ["a"], "price": pa.array([1], pa.float32()), "tags": [["x"]]}),
-        work / "items.parquet",
-    )
+@pytest.mark.parametrize("failing", ["write_sequences", "write_examples", "write_counts"])
+def test_a_bundle_that_fails_once_and_is_run_again_writes_nothing_twice(
+    tmp_path, monkeypatch, read_rows, failing
+):
+    names = ("sequences", "users", "items", "contexts", "catalogue", "report")
+    outputs = IngestOutputs(**{name: tmp_path / name for name in names})
+    outputs.prepare(IngestConfig())
+    pq.write_table(pa.table({"user": ["u"], "age": pa.array([1])}), outputs.work / "users.parquet")
+    pq.write_table(pa.table({"item": ["a"]}), outputs.work / "items.parquet")
     rows = pa.record_batch(
         {
             "user": ["u"] * 9,
@@ -420,30 +474,45 @@ def test_a_bundle_that_fails_once_and_is_run_again_writes_nothing_twice(tmp_path
         }
     )
     # The first attempt at reading was lost after it had written its file.
-    spill.write_spill(work, {0: rows})
-    places = spill.write_spill(work, {0: rows})
-    step = beam_steps.WriteBucket(SPEC, IngestConfig(), 1, str(tmp_path))
+    spill.write_spill(outputs.work, {0: rows})
+    places = spill.write_spill(outputs.work, {0: rows})
+    step = writing.WriteBucket(SPEC, IngestConfig(), 1, outputs, Joins())
     step.setup()
-    whole = examples_file.write_examples
+    whole = getattr(writing, failing)
 
-    def fail_half_way(path, batches):
-        whole(path, (batch.slice(0, 4) for batch in batches))
+    def fail_half_way(table, path):
+        whole(table.slice(0, len(table) // 2), path)
         raise OSError("the worker is gone")
 
-    monkeypatch.setattr(beam_steps, "write_examples", fail_half_way)
+    def read_files():
+        return {
+            str(path.relative_to(tmp_path)): path.read_bytes()
+            for path in tmp_path.rglob("*")
+            if path.is_file() and path.name.startswith(("sequences-", "examples-", "item-rows-"))
+            and path.suffix != ".tmp"
+        }  # fmt: skip
+
+    monkeypatch.setattr(writing, failing, fail_half_way)
     element = (0, {"rows": [places[0]]})
     with pytest.raises(OSError, match="the worker is gone"):
         list(step.process(element, None))
-    assert list(tmp_path.glob("Split-*/*")) == []
-    monkeypatch.setattr(beam_steps, "write_examples", whole)
+    assert len(read_files()) == {"write_sequences": 0, "write_examples": 1, "write_counts": 4}[failing]
+    monkeypatch.setattr(writing, failing, whole)
+    written = []
     for _ in range(2):
-        [counts] = step.process(element, None)
+        counts, _ = step.process(element, None)
         assert (counts.rows["train"], counts.rows["eval"]) == (8, 1)
-        assert [row["timestamp"] for row in read_split_of(tmp_path, "train")] == [[n] for n in range(8)]
-        assert [row["timestamp"] for row in read_split_of(tmp_path, "eval")] == [[8]]
+        train = read_rows(tmp_path / "sequences", SPEC, "train")
+        assert [row["timestamp"] for row in train] == [*range(8)]
+        [held_out] = read_rows(tmp_path / "sequences", SPEC, "eval")
+        assert held_out["timestamp"] == 8
+        assert read_entities(tmp_path, "contexts", "train") == [{"device": ["tv"]}] * 8
+        written.append(read_files().keys())
+    assert len(written[0]) == 5
+    assert written[0] == written[1]
 
 
-def test_rules_weights_and_last_days_in_the_examples(tmp_path):
+def test_rules_weights_and_last_days_in_the_sequences(tmp_path, read_rows):
     day = 86_400
     log = [
         ("bob", 1, 0, 5, "tv"),
@@ -453,6 +522,8 @@ def test_rules_weights_and_last_days_in_the_examples(tmp_path):
         ("bob", 4, 3 * day, 5, "fridge"),
         (EVAL_OF_ODD_USER, 3, 3 * day + 5, 5, "tv"),
         ("bob", 1, 3 * day - 1, 4, "app"),
+        # In eval, which takes nothing away from train.
+        ("bob", 2, 3 * day, 4, "app"),
         # Nothing that the rule drops moves the last day.
         ("bob", 1, 9 * day, 1, "tv"),
     ]
@@ -472,16 +543,17 @@ def test_rules_weights_and_last_days_in_the_examples(tmp_path):
     found = [
         (split, row["item"], row["weight"], row["history"])
         for split in ("train", "eval")
-        for row in read_split(tmp_path, split)
+        for row in read_rows(tmp_path / "sequences", SPEC, split)
     ]
     assert found == [
-        ("train", ["2"], [2.0], ["", ""]),
-        ("train", ["1"], [0.5], ["", "2"]),
-        ("eval", ["3"], [2.0], ["", ""]),
+        ("train", "2", 2.0, ["", ""]),
+        ("train", "1", 0.5, ["", "2"]),
+        ("eval", "3", 2.0, ["", ""]),
+        ("eval", "2", 0.5, ["2", "1"]),
     ]
 
 
-def test_a_window_drops_the_other_days_and_is_recorded(tmp_path):
+def test_a_window_drops_the_other_days_and_is_recorded(tmp_path, read_rows):
     day = 86_400
     log = [("bob", 1 + n % 4, n * day, 5, "tv") for n in range(10)]
     write_tables(tmp_path / "data", log)
@@ -491,8 +563,13 @@ def test_a_window_drops_the_other_days_and_is_recorded(tmp_path):
     assert (report["window_from"], report["window_to"]) == ("1970-01-07", "1970-01-10")
     assert (report["rows_kept"], report["dropped"]) == (4, {"outside_window": 6})
     assert report["input_fingerprint"] == fingerprint_inputs(SPEC, str(tmp_path / "data"))
-    [first, *_] = read_split(tmp_path, "train")
-    assert (first["timestamp"], first["history"]) == ([6 * day], ["", ""])
+    [first, *_] = read_rows(tmp_path / "sequences", SPEC, "train")
+    assert (first["timestamp"], first["history"]) == (6 * day, ["", ""])
+    assert report["sequence_figures"]["train_positives_per_day"] == {
+        "1970-01-07": 1,
+        "1970-01-08": 1,
+        "1970-01-09": 1,
+    }
 
     report = ingest(tmp_path, config, window_from="1970-01-02", window_to="1970-01-03")
     assert (report["rows_kept"], report["window_from"], report["window_to"]) == (
@@ -518,7 +595,7 @@ def test_a_window_drops_the_other_days_and_is_recorded(tmp_path):
         ),
     ],
 )
-def test_a_third_split_between_train_and_eval(tmp_path, caplog, split, expected):
+def test_a_third_split_between_train_and_eval(tmp_path, caplog, read_rows, split, expected):
     day = 86_400
     ann, bob = EVAL_OF_ODD_USER, "bob"
     log = [
@@ -533,65 +610,34 @@ def test_a_third_split_between_train_and_eval(tmp_path, caplog, split, expected)
     config = IngestConfig(split=split, validation=True)
     with caplog.at_level(logging.INFO, logger="dssm.progress"):
         report = ingest(tmp_path, config)
-    found = {name: [row["item"][0] for row in read_split(tmp_path, name)] for name in expected}
+    folder = tmp_path / "sequences"
+    found = {name: [row["item"] for row in read_rows(folder, SPEC, name)] for name in expected}
     assert found == expected
-    [row] = read_split(tmp_path, "validation")
-    assert (row["user"], row["history"]) == ([ann], ["4", "1"])
+    [row] = read_rows(folder, SPEC, "validation")
+    assert (row["user"], row["history"]) == (ann, ["4", "1"])
+    for name, items in expected.items():
+        assert len(read_entities(tmp_path, "contexts", name)) == len(items)
+    rows = [(row["train_rows"], row["validation_rows"]) for row in read_entities(tmp_path, "users")]
+    assert sum(of_user[0][0] for of_user in rows) == len(expected["train"])
+    of_items = {row["item"][0]: row["validation_rows"] for row in read_entities(tmp_path, "items")}
+    assert of_items == {"4": [0], "3": [0], "2": [1], "1": [0]}
     assert report["validation_rows"] == 1
     assert ", 1 validation, " in caplog.text
     # Without it, nothing of an earlier run is left.
     ingest(tmp_path, dataclasses.replace(config, validation=False))
-    assert not (tmp_path / "examples" / "Split-validation").exists()
+    assert not (tmp_path / "contexts" / "Split-validation").exists()
+    assert read_rows(folder, SPEC, "validation") == []
 
 
-def test_both_joins_write_the_same_item_features_and_gaps(tmp_path, monkeypatch):
-    monkeypatch.setattr(logic, "bucket_count", lambda rows: 3)
-    features = [
-        json.loads(to_json(feature)) | ({"encoding": VOCABULARY} if feature.name == "tags" else {})
-        for feature in SPEC.features
-    ]
-    for feature in features:
-        if feature["name"] == "price":
-            feature["encoding"] = {"kind": "z_score"}
-    history = {
-        "length": 2,
-        "item_features": ["price", "tags"],
-        "values_per_item": 1,
-        "time_gap_buckets": 4,
-    }
-    data = {**json.loads(to_json(SPEC)), "features": features, "history": history}
-    monkeypatch.setitem(globals(), "SPEC", parse(FeatureSpec, data, source="test"))
-    # Items 5 and 6 are in no table.
-    log = [(user, 1 + n % 6, time, *rest) for n, (user, _, time, *rest) in enumerate(many_rows())]
-    found = []
-    for join in ("broadcast", "shuffle"):
-        folder = tmp_path / join
-        write_tables(folder / "data", log, many_users(), row_group_size=100)
-        report = ingest(folder, IngestConfig(join=join, missing_metadata="default"))
-        assert report["history_values_cut"] == {"tags": 1}
-        files = sorted((folder / "examples").rglob("*.gz"))
-        found.append((report, {path.name: read_examples(path) for path in files}))
-    assert found[0] == found[1]
-
-    # From the tables as they were written, and the log in the order (time, row).
-    prices = {"": 0.0, "4": 4.0, "3": 3.0, "2": 9.5, "1": 1.0, "5": 9.5, "6": 9.5}
-    tags = {"": "", "4": "x", "3": "", "2": "z", "1": "none", "5": "none", "6": "none"}
-    past: dict[str, list] = {}
-    expected = []
-    for user, item, second, _, _ in sorted(log, key=lambda row: row[2]):
-        before = past.setdefault(user, [])
-        ids = ["", "", *(one for one, _ in before)][-2:]
-        gaps = [-1, -1, *(second - other for _, other in before)][-2:]
-        expected.append(
-            (user, str(item), second, ids, [prices[i] for i in ids], [tags[i] for i in ids], gaps)
-        )
-        before.append((str(item), second))
-    rows = [row for split in ("train", "eval") for row in read_split(tmp_path / "shuffle", split)]
-    columns = ("history", "history_price", "history_tags", "history_gap_seconds")
-    assert sorted(
-        (row["user"][0], row["item"][0], row["timestamp"][0], *(row[name] for name in columns))
-        for row in rows
-    ) == sorted(expected)
+def test_without_context_features_there_are_no_contexts(tmp_path, monkeypatch, read_rows):
+    features = [json.loads(to_json(feature)) for feature in SPEC.features]
+    spec = parse(FeatureSpec, {**json.loads(to_json(SPEC)), "features": features[:-1]}, source="test")
+    monkeypatch.setitem(globals(), "SPEC", spec)
+    write_tables(tmp_path / "data")
+    ingest(tmp_path, IngestConfig())
+    assert not (tmp_path / "contexts").exists()
+    row, _ = read_rows(tmp_path / "sequences", spec, "eval", length=1)
+    assert row == {"user": EVAL_OF_ODD_USER, "age": 40, "item": "4", "timestamp": 60, "history": ["3"]}
 
 
 def test_each_run_parameter_is_a_property_of_its_own():
@@ -610,26 +656,30 @@ def test_each_run_parameter_is_a_property_of_its_own():
     assert window == {"first": None, "last": None, "last_days": None, "maximum_missing_days": 2}
 
 
-def test_cut_off_and_defaults_for_what_is_in_no_table(tmp_path):
+def test_cut_off_and_defaults_for_what_is_in_no_table(tmp_path, read_rows):
     log = [("new", 7, 10, 5, "tv"), ("bob", 1, 20, 5, "tv"), ("new", 2, 30, 5, "tv"), ("new", 8, 31, 5, "tv")]
     write_tables(tmp_path / "data", log)
     # Leftovers of a run that was killed.
-    for leftover in ("ingest-work/half.gz", "Split-train/examples-00009-of-00010.gz"):
-        path = tmp_path / "examples" / leftover
+    for leftover in (
+        "sequences/ingest-work/half.arrow",
+        "sequences/sequences-00009-of-00010.parquet",
+        "contexts/Split-validation/examples-00009-of-00010.gz",
+    ):
+        path = tmp_path / leftover
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
     moment = datetime.datetime(1970, 1, 1, 0, 0, 30, tzinfo=datetime.UTC)
     config = IngestConfig(split=CutOffSplit(kind="cut_off", time=moment), missing_metadata="default")
     report = ingest(tmp_path, config)
-    assert [(r["user"], r["item"], r["age"], r["price"]) for r in read_split(tmp_path, "train")] == [
-        (["bob"], ["1"], [31], [1.0]),
-        (["new"], ["7"], [40], [9.5]),
-    ]
-    held_out = read_split(tmp_path, "eval")
-    assert [(r["item"], r["history"]) for r in held_out] == [(["2"], ["", "7"]), (["8"], ["7", "2"])]
+    train = read_rows(tmp_path / "sequences", SPEC, "train")
+    assert [(row["user"], row["item"], row["age"]) for row in train] == [("bob", "1", 31), ("new", "7", 40)]
+    held_out = read_rows(tmp_path / "sequences", SPEC, "eval")
+    assert [(row["item"], row["history"]) for row in held_out] == [("2", ["", "7"]), ("8", ["7", "2"])]
     catalogue = pq.read_table(tmp_path / "catalogue" / "catalogue.parquet")
     assert catalogue.column("item").to_pylist() == ["4", "3", "2", "1", "7", "8"]
-    assert catalogue.column("title").to_pylist()[4:] == [None, None]
+    assert catalogue.column("price").to_pylist()[4:] == [9.5, 9.5]
+    items = {row["item"][0]: (row["price"], row["train_rows"]) for row in read_entities(tmp_path, "items")}
+    assert (items["7"], items["8"], items["1"]) == (([9.5], [1]), ([9.5], [0]), ([1.0], [1]))
     assert (report["unknown_users"], report["unknown_items"], report["items"]) == (1, 2, 6)
 
 
@@ -656,7 +706,7 @@ def test_errors_found_by_beam_are_raised_in_the_components_own_process(tmp_path,
     with pytest.raises(DataError, match=message):
         ingest(tmp_path, config)
     assert not (tmp_path / "catalogue").exists()
-    assert not (tmp_path / "examples" / "ingest-work").exists()
+    assert not (tmp_path / "sequences" / "ingest-work").exists()
 
 
 def test_a_context_feature_without_default_refuses_missing_values(tmp_path, monkeypatch):

@@ -468,6 +468,7 @@ SPEC = {
     ],
 }
 # 2026-11-22T00:00:00Z is 1,795,305,600.
+OUTPUTS = ("sequences", "users", "items", "catalogue", "report")
 DAY = 86_400
 LOG = [(f"u{n % 7}", f"i{n % 5}", 1_795_305_600 - n // 10 * DAY) for n in range(60)]
 
@@ -500,8 +501,9 @@ def test_ingest_reads_from_the_store_what_it_reads_from_disk(bucket: Any, tmp_pa
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from components.interaction_ingest.beam_steps import run_ingest
     from components.interaction_ingest.config import IngestConfig, WindowConfig
+    from components.interaction_ingest.outputs import IngestOutputs
+    from components.interaction_ingest.run import run_ingest
     from schemas.features import FeatureSpec
     from schemas.strict_config import parse
 
@@ -516,11 +518,11 @@ def test_ingest_reads_from_the_store_what_it_reads_from_disk(bucket: Any, tmp_pa
             spec,
             IngestConfig(),
             source,
-            *(str(tmp_path / name / output) for output in ("examples", "catalogue", "report")),
+            IngestOutputs(**{output: tmp_path / name / output for output in OUTPUTS}),
             window=WindowConfig(last_days=3),
         )
         files = sorted(file for file in (tmp_path / name).rglob("*") if file.suffix in (".gz", ".parquet"))
-        assert len(files) == 3
+        assert len(files) == 4
         found.append((report, [read_records(file) for file in files]))
     assert found[0] == found[1]
     report = found[0][0]
@@ -528,19 +530,21 @@ def test_ingest_reads_from_the_store_what_it_reads_from_disk(bucket: Any, tmp_pa
     assert (report["rows_kept"], report["dropped"]) == (30, {"outside_window": 30})
     assert len(report["input_fingerprint"]) == 64
 
+    nowhere = IngestOutputs(**{output: tmp_path / "nowhere" / output for output in OUTPUTS})
     storage.delete_file(f"{bucket.uri}/data/users.parquet")
     with pytest.raises(DataError, match=r"No file s3://.*/users\.parquet\. Parquet files in the folder: i"):
-        run_ingest(lambda: None, spec, IngestConfig(), f"{bucket.uri}/data", "", "", "")
+        run_ingest(lambda: None, spec, IngestConfig(), f"{bucket.uri}/data", nowhere)
     with pytest.raises(DataError, match=r"No folder s3://.*/other: expected it to hold interactions\.par"):
-        run_ingest(lambda: None, spec, IngestConfig(), f"{bucket.uri}/other", "", "", "")
+        run_ingest(lambda: None, spec, IngestConfig(), f"{bucket.uri}/other", nowhere)
 
 
 def test_ingest_reads_a_glob_of_daily_logs_from_the_store(bucket: Any, tmp_path: Path) -> None:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from components.interaction_ingest.beam_steps import run_ingest
     from components.interaction_ingest.config import IngestConfig, WindowConfig
+    from components.interaction_ingest.outputs import IngestOutputs
+    from components.interaction_ingest.run import run_ingest
     from components.interaction_ingest.sources.files import fingerprint_inputs
     from schemas.features import FeatureSpec
     from schemas.strict_config import parse
@@ -566,7 +570,7 @@ def test_ingest_reads_a_glob_of_daily_logs_from_the_store(bucket: Any, tmp_path:
         spec,
         IngestConfig(),
         f"{bucket.uri}/data",
-        *(str(tmp_path / output) for output in ("examples", "catalogue", "report")),
+        IngestOutputs(**{output: tmp_path / output for output in OUTPUTS}),
         window=window,
     )
     assert report["files"]["interactions"] == [

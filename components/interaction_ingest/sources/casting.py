@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.interaction_ingest.logic import to_microseconds
+from components.interaction_ingest.columns import to_microseconds
 from schemas.errors import DataError
 
 PLAUSIBLE: Final = {

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_ingest import dead_letters
+from components.interaction_ingest.columns import cast_column
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.dead_letters import Rejections, make_rejections, reject_rows
-from components.interaction_ingest.logic import (
+from components.interaction_ingest.reading.cleaning import (
     MICROSECOND_COLUMN,
     ROW_COLUMN,
     bad_text_ids,
-    cast_column,
     interaction_columns,
 )
 from components.interaction_ingest.sources import csv, json_lines, parquet, tfrecord

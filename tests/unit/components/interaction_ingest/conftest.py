@@ -2,10 +2,10 @@ from collections.abc import Callable
 
 import pytest
 
+from components.interaction_ingest.reading.table_files import look_into_files
 from components.interaction_ingest.sources.files import find_files
 from components.interaction_ingest.sources.parts import Column
 from components.interaction_ingest.sources.reading import read_piece
-from components.interaction_ingest.tables import look_into_files
 from schemas.features import Feature, FeatureSpec, InteractionTable
 from schemas.strict_config import parse
 

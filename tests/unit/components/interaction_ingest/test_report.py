@@ -15,12 +15,15 @@ from components.interaction_ingest.config import (
     PositiveRule,
 )
 from components.interaction_ingest.counts import IngestCounts, merge_counts
+from components.interaction_ingest.reading.entities import EntityTable
+from components.interaction_ingest.reading.inputs import Inputs
 from components.interaction_ingest.report import build_report, check_counts, summarize
-from components.interaction_ingest.tables import EntityTable, Inputs
 from components.interaction_ingest.window import ALL_DAYS, Window
 from schemas.errors import DataError
 
 pytestmark = pytest.mark.unit
+
+FIGURES = {"train_positives_per_day": {"2026-11-22": 6}}
 
 
 def inputs(rows, window=ALL_DAYS):
@@ -41,12 +44,17 @@ def test_merge_counts_does_not_depend_on_grouping():
         counts(unknown_users=("b", "a"), unknown_items=frozenset("xy"), filled=Counter(device=1)),
         IngestCounts(unknown_users=tuple("cdefg"), unknown_items=frozenset("yz"), problems=("p",)),
         IngestCounts(rows=Counter(read=2), dropped=Counter(null_id=1, empty_id=1), first_timestamp=-3.0),
+        IngestCounts(users_by_train_rows=Counter({0: 3}), train_rows_by_day=Counter({7: 1, 8: 2})),
+        IngestCounts(users_by_train_rows=Counter({0: 1, 4: 1}), train_rows_by_day=Counter({7: 5})),
     ]
     whole = merge_counts(parts)
     assert whole == merge_counts(
-        [merge_counts([parts[2], parts[0]]), merge_counts([]), merge_counts(parts[1:2])]
+        [merge_counts([*parts[2:4], parts[0]]), merge_counts([]), merge_counts([parts[4], parts[1]])]
     )
+    assert IngestCounts.from_json(whole.to_json()) == whole
     assert whole.rows["read"] == 12
+    assert whole.users_by_train_rows == {0: 4, 4: 1}
+    assert whole.train_rows_by_day == {7: 6, 8: 2}
     assert whole.dropped == {"null_id": 4, "empty_id": 1}
     assert whole.unknown_users == ("a", "b", "c", "d", "e")
     assert whole.unknown_items == frozenset("xyz")
@@ -55,7 +63,12 @@ def test_merge_counts_does_not_depend_on_grouping():
 
 def test_report_and_its_line():
     report = build_report(
-        counts(unknown_items=frozenset("q"), filled=Counter(device=7, x=0)), inputs(10), 5, "f00d"
+        counts(unknown_items=frozenset("q"), filled=Counter(device=7, x=0)),
+        inputs(10),
+        5,
+        "f00d",
+        FIGURES,
+        {},
     )
     assert report == {
         "rows_read": 10,
@@ -83,6 +96,7 @@ def test_report_and_its_line():
         "files": {"interactions": [], "users": [], "items": []},
         "rejected": {"null_id": 3},
         "unread_bytes": 0,
+        "sequence_figures": FIGURES,
     }
     assert summarize(report) == (
         "Ingest: 10 interactions read, 7 kept (6 train, 1 eval, 0 skipped), dropped: 3 null_id; "
@@ -94,7 +108,7 @@ def test_report_and_its_line():
 def test_validation_and_what_a_history_has_no_place_for_are_in_the_report_and_its_line():
     found = counts(train=4)
     found.rows["validation"] = 2
-    report = build_report(found, inputs(10), 5, "f00d", {"tags": 1_200})
+    report = build_report(found, inputs(10), 5, "f00d", FIGURES, {"tags": 1_200})
     assert (report["rows_kept"], report["validation_rows"]) == (7, 2)
     assert report["history_values_cut"] == {"tags": 1_200}
     line = summarize(report)
@@ -104,10 +118,12 @@ def test_validation_and_what_a_history_has_no_place_for_are_in_the_report_and_it
 
 def test_a_window_is_in_the_report_and_its_line():
     window = Window(datetime.date(2026, 11, 1), datetime.date(2026, 11, 22))
-    report = build_report(counts(), inputs(10, window), 5, "f00d")
+    report = build_report(counts(), inputs(10, window), 5, "f00d", FIGURES, {})
     assert (report["window_from"], report["window_to"]) == ("2026-11-01", "2026-11-22")
     assert "5 items in the catalogue; days 2026-11-01 to 2026-11-22; " in summarize(report)
-    half = build_report(counts(), inputs(10, Window(last=datetime.date(2026, 11, 22))), 5, "f00d")
+    half = build_report(
+        counts(), inputs(10, Window(last=datetime.date(2026, 11, 22))), 5, "f00d", FIGURES, {}
+    )
     assert "; days from the start to 2026-11-22; " in summarize(half)
 
 

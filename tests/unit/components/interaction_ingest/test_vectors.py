@@ -3,7 +3,8 @@ import math
 import pyarrow as pa
 import pytest
 
-from components.interaction_ingest.logic import cast_column, fill_missing, join_table
+from components.interaction_ingest.columns import cast_column
+from components.interaction_ingest.missing import fill_missing
 from schemas.errors import DataError
 from schemas.features import Feature, VectorEncoding
 
@@ -45,9 +46,3 @@ def test_a_list_is_missing_where_it_or_a_number_in_it_is() -> None:
     assert count == 4
     assert filled.to_pylist() == [[0.5, 0.5]] * 4 + [[3.0, 4.0]]
     assert filled.type == pa.list_(pa.float32())
-
-
-def test_a_row_of_defaults_follows() -> None:
-    table = pa.table({"item": ["a"], "look": pa.array([[1, 2]], pa.list_(pa.float32()))})
-    joined = join_table(table, "item", [FILLED], with_defaults=True)
-    assert joined.features["look"].to_pylist() == [[1, 2], [0.5, 0.5]]

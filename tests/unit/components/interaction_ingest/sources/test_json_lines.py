@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from components.interaction_ingest.logic import ROW_COLUMN
+from components.interaction_ingest.reading.cleaning import ROW_COLUMN
 
 pytestmark = pytest.mark.unit
 

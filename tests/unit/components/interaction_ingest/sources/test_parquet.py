@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.interaction_ingest.logic import ROW_COLUMN
+from components.interaction_ingest.reading.cleaning import ROW_COLUMN
 
 pytestmark = pytest.mark.unit
 

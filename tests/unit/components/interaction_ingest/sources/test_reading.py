@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.interaction_ingest.config import IngestConfig, PositiveRule
-from components.interaction_ingest.logic import ROW_COLUMN
+from components.interaction_ingest.reading.cleaning import ROW_COLUMN
+from components.interaction_ingest.reading.newest import find_newest_second
+from components.interaction_ingest.reading.table_files import look_into_files
 from components.interaction_ingest.sources import json_lines
 from components.interaction_ingest.sources.files import find_files
 from components.interaction_ingest.sources.reading import list_columns, look_into, read_piece
-from components.interaction_ingest.tables import find_newest_second, look_into_files
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec, InteractionTable
 from schemas.strict_config import parse

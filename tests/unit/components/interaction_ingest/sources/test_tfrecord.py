@@ -5,7 +5,7 @@ import google_crc32c
 import pyarrow as pa
 import pytest
 
-from components.interaction_ingest.logic import ROW_COLUMN
+from components.interaction_ingest.reading.cleaning import ROW_COLUMN
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.interaction_ingest.config import IngestConfig, PositiveRule, WindowConfig
-from components.interaction_ingest.tables import check_inputs
+from components.interaction_ingest.reading.entities import load_entity_table
+from components.interaction_ingest.reading.inputs import check_inputs, check_mapped_names
 from components.interaction_ingest.window import Window
 from schemas.errors import ConfigError, DataError
 
@@ -54,7 +55,6 @@ def test_good_tables_are_cast_filled_and_counted(check):
         "iid": ["1", "2"],
         "price": [1.5, 2.0],
         "tags": [["x"], []],
-        "title": ["One", None],
     }
     assert inputs.items.table.schema.field("price").type == pa.float32()
     assert (inputs.items.dropped, inputs.items.filled) == ({}, {})
@@ -111,7 +111,6 @@ def test_files_that_are_missing_empty_or_no_parquet(check, spec, tmp_path, file)
         ),
         ({"log": {"device": None}}, "log.parquet: no column 'device'"),
         ({"people": {"age": None, "aged": [1, 2]}}, "people.parquet: no column 'age'"),
-        ({"things": {"title": None}}, "things.parquet: no column 'title', which is a column to show"),
         ({"people": {"age": ["1", "2"]}}, "people.parquet: column 'age' must hold integers. Found: string."),
         ({"people": {"age": [1.0, 2.0]}}, "people.parquet: column 'age' must hold integers. Found: double."),
         ({"people": {"uid": [1.0, 2.0]}}, "column 'uid' must hold strings or integers. Found: double."),
@@ -199,12 +198,29 @@ def test_shown_columns_of_different_types_become_texts(spec, tmp_path, check):
     tables = dataclasses.replace(
         spec.tables, items=dataclasses.replace(spec.tables.items, file="items", format=None)
     )
+    assert load_titles(spec, tables.items, tmp_path) == ["One", "1984"]
+    # The ingest itself leaves them alone.
     inputs = check_inputs(dataclasses.replace(spec, tables=tables), IngestConfig(), str(tmp_path))
-    assert inputs.items.table.column("title").to_pylist() == ["One", "1984"]
+    assert inputs.items.table.column_names == ["iid", "price", "tags"]
 
 
-def test_a_mapped_name_that_is_no_column_is_refused(spec, tmp_path, check):
+def load_titles(spec, source, folder):
+    loaded = load_entity_table(
+        source, str(folder), "items", spec.item_id, spec.table_features("item"), IngestConfig(), ["title"]
+    )
+    return loaded.table.column("title").to_pylist()
+
+
+def test_a_column_to_show_that_is_missing_is_named(spec, tmp_path, check):
     check()
+    assert load_titles(spec, spec.tables.items, tmp_path) == ["One", None]
+    check(things={"title": None, "label": ["a", "b"]})
+    message = r"things\.parquet: no column 'title', which is a column to show"
+    with pytest.raises(DataError, match=message):
+        load_titles(spec, spec.tables.items, tmp_path)
+
+
+def test_a_mapped_name_that_is_no_column_is_refused(spec):
     for table, message in (
         ("interactions", r"tables\.interactions\.columns: .*Received: 'devce'. Did you mean 'device'\?"),
         ("users", r"tables\.users\.columns: expected names of columns that are read: uid, age"),
@@ -212,7 +228,7 @@ def test_a_mapped_name_that_is_no_column_is_refused(spec, tmp_path, check):
         source = dataclasses.replace(getattr(spec.tables, table), columns={"devce": "platform"})
         tables = dataclasses.replace(spec.tables, **{table: source})
         with pytest.raises(ConfigError, match=message):
-            check_inputs(dataclasses.replace(spec, tables=tables), IngestConfig(), str(tmp_path))
+            check_mapped_names(dataclasses.replace(spec, tables=tables), IngestConfig())
 
 
 @pytest.mark.parametrize("row_group_size", [1, 10])

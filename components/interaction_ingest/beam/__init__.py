@@ -1,0 +1,1 @@
+"""The interactions' way through Beam."""

@@ -1,0 +1,110 @@
+"""Pieces of the interactions into cleaned rows, by bucket of users."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any, Final
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.interaction_ingest.buckets import as_batch, partition_by_id
+from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.counts import IngestCounts
+from components.interaction_ingest.dead_letters import DeadLetterWriter
+from components.interaction_ingest.joins import request_items
+from components.interaction_ingest.outputs import IngestOutputs
+from components.interaction_ingest.reading.cleaning import clean_batch
+from components.interaction_ingest.sources.parts import Piece
+from components.interaction_ingest.sources.reading import list_columns, read_piece
+from components.interaction_ingest.spill import write_spill
+from components.interaction_ingest.window import Window
+from schemas.errors import DataError, StorageError
+from schemas.features import FeatureSpec
+
+COUNTS: Final = "counts"
+"""Tag of the IngestCounts of each batch."""
+NEWEST: Final = "newest"
+"""Tag of the second of the newest positive of each file of rows."""
+REQUESTS: Final = "requests"
+"""Tag of the (bucket of items, Spilled requests)."""
+
+_SPILL_ROWS = 524_288
+
+
+class ReadAndClean(beam.DoFn):
+    """A piece into (bucket, Spilled positives); counts, newest second and requests on the side."""
+
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        config: IngestConfig,
+        buckets: int,
+        outputs: IngestOutputs,
+        window: Window,
+        requests_items: bool,
+    ) -> None:
+        super().__init__()
+        self._spec = spec
+        self._config = config
+        self._buckets = buckets
+        self._outputs = outputs
+        self._window = window
+        self._requests_items = requests_items
+
+    def process(self, piece: Piece) -> Iterator[Any]:
+        """Read a piece in batches, clean them and partition them by user.
+
+        Args:
+            piece: What to read.
+
+        Yields:
+            (bucket, Spilled) and, tagged, the counts of each batch, the newest positive's second, and
+            (bucket of items, Spilled requests) where the item ids are shuffled.
+        """
+        spec = self._spec
+        waiting: list[pa.RecordBatch] = []
+        try:
+            read = read_piece(
+                piece,
+                spec.tables.interactions,
+                "interactions",
+                list_columns(spec, self._config),
+                [spec.user_id.name, spec.item_id.name],
+            )
+            with self._open_dead_letters(piece) as dead_letters:
+                for batch, rejected in read:
+                    kept, counts = clean_batch(batch, piece.file_index, spec, self._config, self._window)
+                    yield beam.pvalue.TaggedOutput(COUNTS, counts)
+                    if len(rejected.letters):
+                        dead_letters.write(rejected)
+                        yield beam.pvalue.TaggedOutput(COUNTS, rejected.count())
+                    waiting.append(kept)
+                    if sum(len(part) for part in waiting) >= _SPILL_ROWS:
+                        yield from self._spill(waiting)
+                        waiting = []
+                yield from self._spill(waiting)
+        # Data, not an exception: what is raised here reaches the user as a worker's traceback.
+        except (DataError, StorageError) as error:
+            yield beam.pvalue.TaggedOutput(COUNTS, IngestCounts(problems=(str(error),)))
+
+    def _open_dead_letters(self, piece: Piece) -> DeadLetterWriter:
+        # The same name if a failed bundle is retried.
+        name = f"interactions-{piece.file_index:05d}-{piece.index:05d}.parquet"
+        folder = self._outputs.dead_letters
+        unfinished = self._outputs.work / f"{uuid.uuid4().hex}.dead"
+        return DeadLetterWriter(folder / name if folder else None, unfinished)
+
+    def _spill(self, batches: list[pa.RecordBatch]) -> Iterator[Any]:
+        rows = as_batch(pa.Table.from_batches(batches)) if batches else None
+        if not rows:
+            return
+        newest = pc.max(rows.column(self._spec.timestamp)).as_py()
+        yield beam.pvalue.TaggedOutput(NEWEST, newest)
+        parts = partition_by_id(rows, self._spec.user_id.name, self._buckets)
+        yield from write_spill(self._outputs.work, parts).items()
+        if self._requests_items:
+            item_id = self._spec.item_id.name
+            requests = partition_by_id(request_items(parts, item_id), item_id, self._buckets)
+            for request in write_spill(self._outputs.work, requests).items():
+                yield beam.pvalue.TaggedOutput(REQUESTS, request)

@@ -1,0 +1,1 @@
+"""The three tables, looked into, checked and cleaned."""

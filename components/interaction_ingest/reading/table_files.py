@@ -1,0 +1,268 @@
+"""The files of a table, looked into: their columns checked, and cut into pieces."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.interaction_ingest.dead_letters import (
+    UNREADABLE_FILE,
+    DeadLetter,
+    Rejections,
+    make_rejections,
+)
+from components.interaction_ingest.sources.files import DataFile
+from components.interaction_ingest.sources.parquet import open_table
+from components.interaction_ingest.sources.parts import LAST_SECOND, Column, Piece
+from components.interaction_ingest.sources.reading import look_into
+from schemas.errors import DataError
+from schemas.features import InteractionTable, ItemTable, TableSource, UserTable
+
+_EXPECTED_TYPES = {
+    "id": "strings or integers",
+    "string": "strings",
+    "int": "integers",
+    "float": "numbers",
+    "multi_valued": "lists of strings",
+    "vector": "lists of numbers",
+    "text": "strings or integers",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TableFiles:
+    """The files of a table, looked into."""
+
+    files: tuple[DataFile, ...]
+    """Every file that is read."""
+    pieces: tuple[Piece, ...]
+    """What they are read in, in order."""
+    rejections: Rejections
+    """The files that are none of their format."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows; an estimate but for Parquet."""
+        return sum(piece.rows for piece in self.pieces)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether `rows` is no estimate."""
+        return all(file.format == "parquet" for file in self.files)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the files."""
+        return sum(file.size_bytes for file in self.files)
+
+
+def look_into_files(
+    table: InteractionTable | UserTable | ItemTable,
+    name: str,
+    files: Sequence[DataFile],
+    columns: Sequence[Column],
+    latest_second: int = LAST_SECOND,
+) -> TableFiles:
+    """Check the columns of a table's files, and cut them into pieces.
+
+    Args:
+        table: How they are read.
+        name: `interactions`, `users` or `items`.
+        files: The files.
+        columns: The columns that are needed.
+        latest_second: Seconds since 1970 of the latest time that an interaction can have.
+
+    Returns:
+        The pieces; of a file that cannot be opened, or whose columns are not those needed, a rejection.
+
+    Raises:
+        DataError: No file can be used, or a column is in none.
+        StorageError: The store cannot be reached or refuses.
+    """
+    pieces: list[Piece] = []
+    letters: list[DeadLetter] = []
+    unread_bytes = 0
+    problem: DataError | None = None
+    present: frozenset[str] = frozenset()
+    first_names: tuple[str, frozenset[str]] | None = None
+    for index, file in enumerate(files):
+        try:
+            found, names = _look_into_file(file, index, table, columns)
+        except DataError as error:
+            problem = problem or error
+            letters.append(DeadLetter(UNREADABLE_FILE, file.path, text=str(error)))
+            unread_bytes += file.size_bytes
+            continue
+        pieces += [dataclasses.replace(piece, latest_second=latest_second) for piece in found]
+        if names is not None:
+            first_names = first_names or (name_of(file.path), names)
+            present |= names
+    if first_names is not None and files[0].format == "parquet":
+        # What has a default may be missing in a file of many, but where it is in none, its name is wrong.
+        _check_names(*first_names, [c for c in columns if c.source not in present], every=True)
+    if problem is not None and not pieces:
+        raise problem
+    if not pieces:
+        raise DataError(
+            f"{files[0].path if len(files) == 1 else table.file} is empty: expected at least one row, found 0"
+            ". Write the table again."
+        )
+    return TableFiles(tuple(files), tuple(pieces), make_rejections(name, letters, unread_bytes))
+
+
+def _look_into_file(
+    file: DataFile, index: int, table: TableSource, columns: Sequence[Column]
+) -> tuple[list[Piece], frozenset[str] | None]:
+    """Check the columns of a file; gives its pieces and its columns' names, None if it has no row."""
+    if file.format != "parquet":
+        names, rows = look_into(file, table)
+        if names is not None:
+            _check_names(name_of(file.path), names, columns, every=file.format == "csv")
+        whole = Piece(file.path, file.format, index, 0, 0, rows, file.size_bytes)
+        return [whole] if file.size_bytes else [], names
+    parquet = _open_parquet(file)
+    _check_columns(name_of(file.path), parquet.schema_arrow, columns)
+    pieces: list[Piece] = []
+    first_row = 0
+    for group in range(parquet.num_row_groups):
+        metadata = parquet.metadata.row_group(group)
+        size = sum(metadata.column(i).total_compressed_size for i in range(metadata.num_columns))
+        rows = metadata.num_rows
+        if rows:
+            pieces.append(Piece(file.path, "parquet", index, group, first_row, rows, size))
+        first_row += rows
+    return pieces, frozenset(parquet.schema_arrow.names)
+
+
+def name_of(location: str) -> str:
+    """Give the last part of a location, for messages.
+
+    Args:
+        location: A path or URI.
+
+    Returns:
+        The name.
+    """
+    return PurePosixPath(location).name
+
+
+def _open_parquet(file: DataFile) -> pq.ParquetFile:
+    remedy = "Write the table again, as Parquet."
+    if not file.size_bytes:
+        raise DataError(f"{file.path} is empty: expected a Parquet file, found 0 bytes. {remedy}")
+    try:
+        return open_table(file.path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{file.path}: expected a Parquet file. It cannot be read as one: {error} {remedy}"
+        ) from error
+
+
+def _check_names(file: str, names: frozenset[str], columns: Iterable[Column], every: bool) -> None:
+    for column in columns:
+        if column.source in names or not (every or column.is_required):
+            continue
+        nearest = difflib.get_close_matches(column.source, names, n=1, cutoff=0.0)
+        raise DataError(
+            f"{file}: no column {column.source!r}, which is {_purpose(column)}. Its columns: "
+            f"{', '.join(sorted(names))}. Did you mean {nearest[0]!r}? Rename the column, or map it under "
+            "'columns' of the table in the schema file."
+        )
+
+
+def needs_numbers(file: str, column: Column, found: str) -> str:
+    """Say that a rule needs numbers.
+
+    Args:
+        file: Name of the file.
+        column: The column.
+        found: What it holds.
+
+    Returns:
+        What was expected, what came, what to do.
+    """
+    return (
+        f"{file}: column {column.source!r} must hold numbers, since ingest.positives or ingest.weight needs "
+        f"them. Found: {found}. Write it as numbers, or name another column."
+    )
+
+
+def _purpose(column: Column) -> str:
+    return {
+        "feature": "a feature of the schema file",
+        "timestamp": "the time of the interaction",
+        "number": "the column of ingest.positives or ingest.weight",
+        "text": "the column of ingest.positives or ingest.weight",
+        "any": "a column to show with recommendations",
+    }[column.kind]
+
+
+def _require_column(file: str, schema: pa.Schema, name: str, what: str) -> pa.DataType:
+    count = schema.names.count(name)
+    if count == 1:
+        return schema.field(name).type
+    if count > 1:
+        raise DataError(f"{file}: {count} columns are named {name!r}. Expected one: rename the others.")
+    nearest = difflib.get_close_matches(name, schema.names, n=1, cutoff=0.0)
+    raise DataError(
+        f"{file}: no column {name!r}, which is {what}. Its columns: {', '.join(schema.names)}. "
+        f"Did you mean {nearest[0]!r}? Rename the column, or correct the configuration."
+    )
+
+
+def _check_columns(file: str, schema: pa.Schema, columns: Iterable[Column]) -> None:
+    for column in columns:
+        if not column.is_required and column.source not in schema.names:
+            continue
+        found = _require_column(file, schema, column.source, _purpose(column))
+        name = repr(column.source)
+        if column.kind == "timestamp":
+            is_integer = _fits(found, "id") and not _fits(found, "string")
+            if not is_integer and not pa.types.is_timestamp(_value_type(found)):
+                raise DataError(
+                    f"{file}: column {name} must hold integer seconds since 1970 or timestamps. Found: "
+                    f"{found}. Write it with one of these types, or name another column under "
+                    "tables.interactions.timestamp."
+                )
+        elif column.kind == "number" and not _fits(found, "float"):
+            raise DataError(needs_numbers(file, column, str(found)))
+        elif column.kind == "text" and not _fits(found, "text"):
+            raise DataError(
+                f"{file}: column {name} must hold {_EXPECTED_TYPES['text']}, since ingest.positives or "
+                f"ingest.weight compares it with texts. Found: {found}. Name another column."
+            )
+        elif column.feature is not None:
+            feature = column.feature
+            kind: str = "id" if feature.role else "multi_valued" if feature.multi_valued else feature.dtype
+            kind = "vector" if feature.length is not None else kind
+            if not _fits(found, kind):
+                raise DataError(
+                    f"{file}: column {name} must hold {_EXPECTED_TYPES[kind]}. Found: {found}. "
+                    "Write it with that type, or correct the feature's dtype in the schema file."
+                )
+
+
+def _fits(found: pa.DataType, kind: str) -> bool:
+    found = _value_type(found)
+    types = pa.types
+    if types.is_null(found):
+        return True
+    if kind in ("multi_valued", "vector"):
+        is_list = types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found)
+        return bool(is_list and _fits(found.value_type, "string" if kind == "multi_valued" else "float"))
+    is_string = types.is_string(found) or types.is_large_string(found) or types.is_string_view(found)
+    is_integer = types.is_integer(found)
+    if kind == "string":
+        return bool(is_string)
+    if kind in ("id", "text"):
+        return bool(is_string or is_integer)
+    if kind == "int":
+        return bool(is_integer or types.is_boolean(found))
+    return bool(is_integer or types.is_boolean(found) or types.is_floating(found) or types.is_decimal(found))
+
+
+def _value_type(found: pa.DataType) -> pa.DataType:
+    return found.value_type if pa.types.is_dictionary(found) else found

@@ -1,0 +1,1 @@
+"""The rules that decide which interactions are kept, and how much they count."""
