@@ -1,12 +1,16 @@
 """One configuration to one TFX pipeline; nothing is read or written here."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
+import tensorflow_data_validation as tfdv
 from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import transform_pb2
+from tfx.types.channel import BaseChannel
 
 from components.anomaly_gate.component import AnomalyGate
 from components.candidate_indexer.component import CandidateIndexer
@@ -17,11 +21,14 @@ from components.tower_pusher.component import TowerPusher
 from components.tower_trainer.component import TowerTrainer
 from pipeline.config import PipelineConfig
 from pipeline.parameters import RunParameters
-from schemas.contract import EVAL_SPLIT, TRAIN_SPLIT, VALIDATION_SPLIT
-from schemas.features import FeatureSpec
+from schemas.contract import ENTITY_SPLIT, TRAIN_ROWS, TRAIN_SPLIT, VALIDATION_SPLIT
+from schemas.feature_parts import gate_part, ingest_part, model_part
+from schemas.features import FeatureSpec, Tower
 from schemas.strict_config import to_short_json
 from trainer.preprocessing import preprocessing_fn
 from trainer.run_fn import run_fn
+
+_TABLES: Final[tuple[Tower, ...]] = ("user", "item", "context")
 
 
 def build_pipeline(
@@ -33,6 +40,10 @@ def build_pipeline(
 ) -> Pipeline:
     """Build the TFX pipeline from ingest to release.
 
+    Users, items and, where the schema file has context features, contexts have a StatisticsGen, an
+    ExampleValidator and a Transform each, named UserTransform and so on. Every step is given only the part of
+    the features that it reads, so that a change of the rest does not make it run again.
+
     Args:
         config: The checked configuration.
         features: The features that `config.data.schema` names.
@@ -43,9 +54,11 @@ def build_pipeline(
         The pipeline, for any TFX runner.
     """
     directory = Path(config.run.directory).absolute()
+    tables = [table for table in _TABLES if features.table_features(table)]
+    for_model = model_part(features)
 
     ingest = InteractionIngest(
-        feature_spec=features,
+        feature_spec=ingest_part(features),
         config=config.ingest,
         data_directory=parameters.data_directory,
         window_from=parameters.window_from,
@@ -54,55 +67,60 @@ def build_pipeline(
         input_fingerprint=parameters.input_fingerprint,
         code_fingerprint=parameters.code_fingerprint,
     )
-    schema = FeatureSchema(
-        feature_spec=features,
-        has_weights=config.ingest.weight is not None,
-        code_fingerprint=parameters.code_fingerprint,
-    )
-    statistics = StatisticsGen(examples=ingest.outputs["examples"], schema=schema.outputs["schema"])
-    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
+    schema = FeatureSchema(feature_spec=features, code_fingerprint=parameters.code_fingerprint)
+    examples = {table: ingest.outputs[f"{table}s"] for table in tables}
+    schemas = {table: schema.outputs[f"{table}_schema"] for table in tables}
+
+    statistics = {table: _build_statistics(table, examples[table], schemas[table]) for table in tables}
+    validators = {
+        table: ExampleValidator(
+            statistics=statistics[table].outputs["statistics"], schema=schemas[table]
+        ).with_id(f"{table.title()}ExampleValidator")
+        for table in tables
+    }
+    statistics_by_table = _by_table(statistics, "statistics")
     gate = AnomalyGate(
-        anomalies=validator.outputs["anomalies"],
-        statistics=statistics.outputs["statistics"],
-        feature_spec=features,
+        **_by_table(validators, "anomalies"),
+        **statistics_by_table,
+        ingest_report=ingest.outputs["report"],
+        feature_spec=gate_part(features),
         config=config.gate,
         serving_directory=parameters.serving_directory,
         run_id=parameters.run_id,
     )
-    transform = Transform(
-        examples=ingest.outputs["examples"],
-        schema=schema.outputs["schema"],
-        preprocessing_fn=f"{preprocessing_fn.__module__}.{preprocessing_fn.__name__}",
-        custom_config={"feature_spec": to_short_json(features)},
-        splits_config=_splits_to_transform(config),
-        # Each run analyses new data, and StatisticsGen has described them already.
-        disable_analyzer_cache=True,
-        disable_statistics=True,
-    )
-    transform.add_upstream_node(gate)
+    transforms = {
+        table: _build_transform(table, examples[table], schemas[table], for_model, _counted_splits(config))
+        for table in tables
+    }
+    for transform in transforms.values():
+        transform.add_upstream_node(gate)
+    graphs = _by_table(transforms, "transform_graph")
     trainer = TowerTrainer(
-        examples=transform.outputs["transformed_examples"],
-        transform_graph=transform.outputs["transform_graph"],
-        schema=schema.outputs["schema"],
+        sequences=ingest.outputs["sequences"],
         catalogue=ingest.outputs["catalogue"],
+        **graphs,
         run_fn=f"{run_fn.__module__}.{run_fn.__name__}",
-        feature_spec=features,
+        feature_spec=for_model,
         trainer_config=config.trainer,
         epochs=parameters.epochs,
         checkpoint_directory=parameters.checkpoint_directory,
         # Where nothing is read there, another place must not train anew.
         serving_directory=parameters.serving_directory if config.training.warm_start else "",
+        code_fingerprint=parameters.training_fingerprint,
     )
     indexer = CandidateIndexer(
         model=trainer.outputs["model"],
         catalogue=ingest.outputs["catalogue"],
-        feature_spec=features,
+        item_id=features.item_id.name,
+        items=features.tables.items,
+        data_directory=parameters.data_directory,
+        input_fingerprint=parameters.input_fingerprint,
     )
     evaluator = RetrievalEvaluator(
-        examples=ingest.outputs["examples"],
+        sequences=ingest.outputs["sequences"],
         model=trainer.outputs["model"],
         index=indexer.outputs["index"],
-        feature_spec=features,
+        feature_spec=for_model,
         evaluation_config=config.evaluation,
     )
     pusher = TowerPusher(
@@ -110,14 +128,16 @@ def build_pipeline(
         index=indexer.outputs["index"],
         blessing=evaluator.outputs["blessing"],
         report=evaluator.outputs["report"],
-        schema=schema.outputs["schema"],
-        transform_graph=transform.outputs["transform_graph"],
-        statistics=statistics.outputs["statistics"],
+        **{f"{table}_schema": channel for table, channel in schemas.items()},
+        **graphs,
+        **statistics_by_table,
+        ingest_report=ingest.outputs["report"],
         serving_directory=parameters.serving_directory,
         run_id=parameters.run_id,
     )
     components: list[BaseNode] = [
-        ingest, schema, statistics, validator, gate, transform, trainer, indexer, evaluator, pusher,
+        ingest, schema, *statistics.values(), *validators.values(), gate, *transforms.values(),
+        trainer, indexer, evaluator, pusher,
     ]  # fmt: skip
     return Pipeline(
         pipeline_name=config.run.name,
@@ -131,11 +151,42 @@ def build_pipeline(
     )
 
 
-def _splits_to_transform(config: PipelineConfig) -> transform_pb2.SplitsConfig | None:
+def _build_statistics(table: Tower, examples: BaseChannel, schema: BaseChannel) -> StatisticsGen:
+    # What is trained on counts: an entity as often as train holds it. A context is a row itself.
+    options = None if table == "context" else tfdv.StatsOptions(weight_feature=TRAIN_ROWS)
+    node = StatisticsGen(examples=examples, schema=schema, stats_options=options)
+    return node.with_id(f"{table.title()}StatisticsGen")
+
+
+def _build_transform(
+    table: Tower, examples: BaseChannel, schema: BaseChannel, features: FeatureSpec, counted: Sequence[str]
+) -> Transform:
+    node = Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn=f"{preprocessing_fn.__module__}.{preprocessing_fn.__name__}",
+        custom_config={
+            "feature_spec": to_short_json(features), "tower": table, "counted_splits": list(counted),
+        },
+        # Entities of all splits are in one, and say in which their rows are.
+        splits_config=transform_pb2.SplitsConfig(analyze=counted if table == "context" else [ENTITY_SPLIT]),
+        # The Trainer applies the graph itself, to tables.
+        materialize=False,
+        # Each run analyses new data, and StatisticsGen has described them already.
+        disable_analyzer_cache=True,
+        disable_statistics=True,
+    )  # fmt: skip
+    return node.with_id(f"{table.title()}Transform")
+
+
+def _counted_splits(config: PipelineConfig) -> list[str]:
     early_stopping = config.training.early_stopping
-    if early_stopping is None or not early_stopping.refit:
-        # TFX analyses the train split and transforms all.
-        return None
-    # The model that is exported is trained on both: their items belong in the vocabularies and the counts.
-    fitted = [TRAIN_SPLIT, VALIDATION_SPLIT]
-    return transform_pb2.SplitsConfig(analyze=fitted, transform=[*fitted, EVAL_SPLIT])
+    if early_stopping is not None and early_stopping.refit:
+        # The model that is exported is trained on both: their items belong in the vocabularies, too.
+        return [TRAIN_SPLIT, VALIDATION_SPLIT]
+    return [TRAIN_SPLIT]
+
+
+def _by_table(nodes: Mapping[Tower, BaseNode], output: str) -> dict[str, BaseChannel]:
+    """Name an output of each table's node as the steps that read all of them do, such as user_statistics."""
+    return {f"{table}_{output}": node.outputs[output] for table, node in nodes.items()}

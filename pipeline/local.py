@@ -113,7 +113,8 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
             config,
             run_id=run_id,
             input_fingerprint=fingerprint_inputs(features, config.data.directory, config.ingest.window),
-            code_fingerprint=fingerprint_code(config.model.user_tower),
+            code_fingerprint=fingerprint_code(),
+            training_fingerprint=fingerprint_code(config.model.user_tower),
         ),
         enable_cache=enable_cache,
     )

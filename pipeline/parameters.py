@@ -50,10 +50,18 @@ class RunParameters:
     code_fingerprint: str
     """What `fingerprint_code` gives, so that a changed version reuses nothing; '' where the orchestrator
     knows the code by its image."""
+    training_fingerprint: str
+    """The same with the user's own tower, which the Trainer alone runs."""
 
     @classmethod
     def from_config(
-        cls, config: PipelineConfig, *, run_id: str, input_fingerprint: str, code_fingerprint: str
+        cls,
+        config: PipelineConfig,
+        *,
+        run_id: str,
+        input_fingerprint: str,
+        code_fingerprint: str,
+        training_fingerprint: str,
     ) -> RunParameters:
         """Take the values of a local run from the configuration.
 
@@ -62,6 +70,7 @@ class RunParameters:
             run_id: What the release's manifest calls the run.
             input_fingerprint: Hash of the source data.
             code_fingerprint: Hash of the code.
+            training_fingerprint: Hash of the code and the user's own tower.
 
         Returns:
             The values, local paths made absolute. Checkpoints are in the run's directory unless the
@@ -78,6 +87,7 @@ class RunParameters:
             run_id=run_id,
             input_fingerprint=input_fingerprint,
             code_fingerprint=code_fingerprint,
+            training_fingerprint=training_fingerprint,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import pyarrow as pa
 
 from components.interaction_ingest.config import IngestConfig
-from components.interaction_ingest.tables import load_entity_table
+from components.interaction_ingest.reading.entities import load_entity_table
 from schemas.contract import PROGRESS_LOGGER
 from schemas.features import Feature, ItemTable
 

@@ -1,1 +1,1 @@
-"""The Trainer step: TFX's generic Trainer with its run parameters as execution properties."""
+"""The Trainer step: calls the function that trains, with run parameters as execution properties."""

@@ -1,22 +1,18 @@
-"""The TFX adapter of the training."""
+"""The TFX node of the training."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tfx.components.trainer.executor import GenericExecutor
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
-from tfx.types import artifact_utils, standard_artifacts
-from tfx.types.artifact import Artifact
+from tfx.types import standard_artifacts
 from tfx.types.channel import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
-from tfx.utils import io_utils
 
-from components.artifacts import Catalogue
-from components.tower_trainer.logic import compose_custom_config, drop_run_parameters
-from schemas.contract import TRAIN_SPLIT, VALIDATION_SPLIT
+from components.artifacts import Catalogue, Sequences
+from components.tower_trainer.executor import TowerTrainerExecutor
+from components.tower_trainer.logic import drop_run_parameters
 from schemas.features import FeatureSpec
 from schemas.strict_config import to_json, to_short_json
 
@@ -36,12 +32,14 @@ class TowerTrainerSpec(ComponentSpec):
         "epochs": ExecutionParameter(type=int),
         "checkpoint_directory": ExecutionParameter(type=str),
         "serving_directory": ExecutionParameter(type=str),
+        "code_fingerprint": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar = {
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
-        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
-        "schema": ChannelParameter(type=standard_artifacts.Schema),
+        "sequences": ChannelParameter(type=Sequences),
         "catalogue": ChannelParameter(type=Catalogue),
+        "user_transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+        "item_transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+        "context_transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
     }
     OUTPUTS: ClassVar = {
         "model": ChannelParameter(type=standard_artifacts.Model),
@@ -49,57 +47,11 @@ class TowerTrainerSpec(ComponentSpec):
     }
 
 
-class TowerTrainerExecutor(GenericExecutor):
-    """TFX's executor, which knows of one JSON custom_config only."""
-
-    def Do(  # noqa: N802 - TFX names it
-        self,
-        input_dict: dict[str, list[Artifact]],
-        output_dict: dict[str, list[Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """Call the run_fn.
-
-        Args:
-            input_dict: `examples`, `transform_graph`, `schema` and `catalogue`. Of the examples the train
-                split is read, and the validation split where there is one.
-            output_dict: `model` and `model_run`.
-            exec_properties: `run_fn`, `feature_spec`, `trainer_config`, `epochs`, `checkpoint_directory` and
-                `serving_directory`.
-
-        Raises:
-            ConfigError: The epochs are no whole number from 1 on.
-            DssmError: As the run_fn says.
-        """
-        examples = artifact_utils.get_single_instance(input_dict["examples"])
-        validation_files = []
-        if VALIDATION_SPLIT in artifact_utils.decode_split_names(examples.split_names):
-            uri = artifact_utils.get_split_uri([examples], VALIDATION_SPLIT)
-            validation_files.append(io_utils.all_files_pattern(uri))
-        properties = {
-            "run_fn": exec_properties["run_fn"],
-            "custom_config": compose_custom_config(
-                exec_properties["feature_spec"],
-                exec_properties["trainer_config"],
-                epochs=exec_properties["epochs"],
-                checkpoint_directory=exec_properties["checkpoint_directory"] or "",
-                serving_directory=exec_properties["serving_directory"] or "",
-                catalogue=artifact_utils.get_single_uri(input_dict["catalogue"]),
-                validation_files=validation_files,
-            ),
-            # TFX reads both; the epochs above say how long.
-            "train_args": "{}",
-            # By default TFX would hand over the eval split, which no training may see.
-            "eval_args": json.dumps({"splits": [TRAIN_SPLIT]}),
-        }
-        super().Do(input_dict, output_dict, properties)
-
-
 class TowerTrainer(BaseComponent):
-    """Trains both towers.
+    """Trains both towers. The node's id is Trainer.
 
-    TFX's Trainer takes settings as one JSON text, in which a run parameter would silently be a
-    constant; here each is an execution property of its own. The node's id is Trainer.
+    TFX's own Trainer asks for examples, and takes settings as one JSON text, in which a run parameter would
+    silently be a constant; here each is an execution property of its own.
     """
 
     SPEC_CLASS = TowerTrainerSpec
@@ -107,45 +59,54 @@ class TowerTrainer(BaseComponent):
 
     def __init__(
         self,
-        examples: BaseChannel,
-        transform_graph: BaseChannel,
-        schema: BaseChannel,
+        sequences: BaseChannel,
         catalogue: BaseChannel,
+        user_transform_graph: BaseChannel,
+        item_transform_graph: BaseChannel,
         run_fn: str,
         feature_spec: FeatureSpec,
         trainer_config: Any,
         epochs: int | RuntimeParameter,
         checkpoint_directory: str | RuntimeParameter,
         serving_directory: str | RuntimeParameter,
+        context_transform_graph: BaseChannel | None = None,
+        code_fingerprint: str = "",
     ) -> None:
         """Declare the step.
 
         Args:
-            examples: Transform's `transformed_examples`.
-            transform_graph: Transform's `transform_graph`.
-            schema: FeatureSchema's `schema`.
+            sequences: InteractionIngest's `sequences`.
             catalogue: InteractionIngest's `catalogue`.
-            run_fn: Dotted path of the function that trains; it finds what follows in its
-                custom_config.
+            user_transform_graph: UserTransform's `transform_graph`.
+            item_transform_graph: ItemTransform's `transform_graph`.
+            run_fn: Dotted path of the function that trains; it is given one mapping with the folders of the
+                artifacts, by their names here, `model` and `logs`, where to write, and the parameters that
+                follow.
             feature_spec: The features.
             trainer_config: A `TrainerConfig`, whose own epochs and checkpoint directory are not used.
             epochs: Passes over the train split; may be a RuntimeParameter.
             checkpoint_directory: Folder of the checkpoints of all trainings, a path or URI; '' for none.
             serving_directory: Where the releases are that a warm start begins from, a path or URI; '' where
                 none is wanted.
+            context_transform_graph: ContextTransform's `transform_graph`; None without context features.
+            code_fingerprint: Hash of the code, a user's own tower included, so that TFX's cache sees a
+                changed version.
         """
+        graphs = {"user_transform_graph": user_transform_graph, "item_transform_graph": item_transform_graph}
+        if context_transform_graph is not None:
+            graphs["context_transform_graph"] = context_transform_graph
         super().__init__(
             spec=TowerTrainerSpec(
-                examples=examples,
-                transform_graph=transform_graph,
-                schema=schema,
+                sequences=sequences,
                 catalogue=catalogue,
+                **graphs,
                 run_fn=run_fn,
                 feature_spec=to_short_json(feature_spec),
                 trainer_config=drop_run_parameters(to_json(trainer_config)),
                 epochs=epochs,
                 checkpoint_directory=checkpoint_directory,
                 serving_directory=serving_directory,
+                code_fingerprint=code_fingerprint,
                 model=Channel(type=standard_artifacts.Model),
                 model_run=Channel(type=standard_artifacts.ModelRun),
             )

@@ -1,10 +1,15 @@
 """The Trainer's settings, divided into what is fixed and what changes from run to run."""
 
+import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from schemas.errors import ConfigError
 from schemas.strict_config import dump_json
+
+RunFn = Callable[[Mapping[str, str]], None]
+"""Trains from the given folders and settings, and writes the model."""
 
 
 def drop_run_parameters(trainer_config: str) -> str:
@@ -22,30 +27,15 @@ def drop_run_parameters(trainer_config: str) -> str:
     return dump_json(settings)
 
 
-def compose_custom_config(
-    feature_spec: str,
-    trainer_config: str,
-    *,
-    epochs: int,
-    checkpoint_directory: str,
-    serving_directory: str,
-    catalogue: str,
-    validation_files: Sequence[str],
-) -> str:
-    """Make what the run_fn is given.
+def restore_epochs(trainer_config: str, epochs: Any) -> str:
+    """Put the epochs of a run into the Trainer's settings.
 
     Args:
-        feature_spec: A `FeatureSpec` as JSON.
         trainer_config: What `drop_run_parameters` gave.
-        epochs: Passes over the train split.
-        checkpoint_directory: Folder of the checkpoints of all trainings: a path or URI; '' for none.
-        serving_directory: Where the releases are that a warm start begins from: a path or URI.
-        catalogue: Folder of the catalogue.
-        validation_files: Patterns of the validation split's files; empty without the split.
+        epochs: Passes over the train split, as an orchestrator hands them on.
 
     Returns:
-        JSON with these keys; `feature_spec` and `trainer_config`, which has the epochs again, are texts of
-        JSON.
+        A `TrainerConfig` as JSON.
 
     Raises:
         ConfigError: The epochs are no whole number from 1 on.
@@ -54,14 +44,17 @@ def compose_custom_config(
         raise ConfigError(f"epochs: expected a whole number from 1 on. Received: {epochs!r}.")
     settings = json.loads(trainer_config)
     settings["training"]["epochs"] = int(epochs)
-    return json.dumps(
-        {
-            "feature_spec": feature_spec,
-            "trainer_config": json.dumps(settings, sort_keys=True),
-            "checkpoint_directory": checkpoint_directory,
-            "serving_directory": serving_directory,
-            "catalogue": catalogue,
-            "validation_files": list(validation_files),
-        },
-        sort_keys=True,
-    )
+    return json.dumps(settings, sort_keys=True)
+
+
+def import_run_fn(dotted_path: str) -> RunFn:
+    """Find the function that trains.
+
+    Args:
+        dotted_path: Its module and its name.
+
+    Returns:
+        The function.
+    """
+    module, _, name = dotted_path.rpartition(".")
+    return getattr(importlib.import_module(module), name)

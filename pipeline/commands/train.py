@@ -14,12 +14,18 @@ again whose status is 128 or more, and ends the job on any other."""
 
 @click.command("train")
 @takes_config
-@click.option("--examples", required=True, metavar="URI", help="Transform's artifact transformed_examples.")
-@click.option("--transform-graph", required=True, metavar="URI", help="Transform's artifact transform_graph.")
+@click.option("--sequences", required=True, metavar="URI", help="InteractionIngest's artifact sequences.")
+@click.option("--catalogue", required=True, metavar="URI", help="InteractionIngest's artifact catalogue.")
 @click.option(
-    "--catalogue",
+    "--user-transform", required=True, metavar="URI", help="UserTransform's artifact transform_graph."
+)
+@click.option(
+    "--item-transform", required=True, metavar="URI", help="ItemTransform's artifact transform_graph."
+)
+@click.option(
+    "--context-transform",
     metavar="URI",
-    help="InteractionIngest's artifact catalogue; early stopping and uniform negatives need it.",
+    help="ContextTransform's artifact transform_graph, which there is with context features.",
 )
 @click.option("--output", required=True, metavar="URI", help="The model artifact to write.")
 @click.option(
@@ -44,15 +50,17 @@ again whose status is 128 or more, and ends the job on any other."""
 def train_command(
     config: str,
     overrides: tuple[str, ...],
-    examples: str,
-    transform_graph: str,
-    catalogue: str | None,
+    sequences: str,
+    catalogue: str,
+    user_transform: str,
+    item_transform: str,
+    context_transform: str | None,
     output: str,
     checkpoints: str | None,
     serving: str | None,
     timeout_seconds: float,
 ) -> None:
-    """Train on what Transform wrote, and write what the Trainer step would have.
+    """Train on what the ingest and the Transforms wrote, and write what the Trainer step would have.
 
     With training.strategy: multi_worker this is one worker; TF_CONFIG says which, and where the others are. A
     URI is a local path, s3://... or gs://...
@@ -69,10 +77,12 @@ def train_command(
     from trainer.worker import WorkerLocations, train_worker
 
     locations = WorkerLocations(
-        examples=examples,
-        transform_graph=transform_graph,
-        output=output,
+        sequences=sequences,
         catalogue=catalogue,
+        user_transform_graph=user_transform,
+        item_transform_graph=item_transform,
+        context_transform_graph=context_transform,
+        output=output,
         checkpoint_directory=checkpoints or settings.training.checkpoint.directory,
         serving_directory=serving or settings.serving.directory,
     )

@@ -92,7 +92,9 @@ def kubeflow_parameters(config: PipelineConfig) -> RunParameters:
         for name, value in configured_values(config).items()
     }
     # Every pod has the run's id in its environment. Ingest is never reused there, so it needs no fingerprint.
-    return RunParameters(**values, run_id="", input_fingerprint="", code_fingerprint="")
+    return RunParameters(
+        **values, run_id="", input_fingerprint="", code_fingerprint="", training_fingerprint=""
+    )
 
 
 def build_job(config: PipelineConfig, features: FeatureSpec) -> dict[str, Any]:

@@ -13,9 +13,29 @@ from schemas.contract import RUN_ID_VARIABLE
 from schemas.strict_config import STRICT
 
 STEPS: Final = (
-    "InteractionIngest", "FeatureSchema", "StatisticsGen", "ExampleValidator", "AnomalyGate", "Transform",
+    "InteractionIngest", "FeatureSchema",
+    "UserStatisticsGen", "ItemStatisticsGen", "ContextStatisticsGen",
+    "UserExampleValidator", "ItemExampleValidator", "ContextExampleValidator", "AnomalyGate",
+    "UserTransform", "ItemTransform", "ContextTransform",
     "Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher",
 )  # fmt: skip
+"""Every step; those of contexts are there only where the schema file has context features."""
+
+SHARED_NAMES: Final = {
+    kind: tuple(step for step in STEPS if step.endswith(kind) and step != kind)
+    for kind in ("StatisticsGen", "ExampleValidator", "Transform")
+}
+"""Names in `kubeflow.steps` that mean several steps: those of the users, the items and the contexts."""
+
+MEMORY_GB: Final = {
+    "InteractionIngest": 4.0, "FeatureSchema": 1.0,
+    "UserStatisticsGen": 4.0, "ItemStatisticsGen": 4.0, "ContextStatisticsGen": 4.0,
+    "UserExampleValidator": 2.0, "ItemExampleValidator": 2.0, "ContextExampleValidator": 2.0,
+    "AnomalyGate": 1.0,
+    "UserTransform": 4.0, "ItemTransform": 4.0, "ContextTransform": 4.0,
+    "Trainer": 6.0, "CandidateIndexer": 2.0, "RetrievalEvaluator": 4.0, "TowerPusher": 1.0,
+}  # fmt: skip
+"""Memory of each step's pod in 10^9 bytes, where the configuration does not say."""
 
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -171,8 +191,9 @@ class KubeflowConfig:
     """Secrets of the registry."""
     cpu: Annotated[float, Field(gt=0.0)] | None = 2.0
     """Limit, and so the request, of CPU cores per pod. Null: none."""
-    memory_gb: Annotated[float, Field(gt=0.0)] | None = 4.0
-    """Limit, and so the request, of memory per pod, in 10^9 bytes. Null: none."""
+    memory_gb: Annotated[float, Field(gt=0.0)] | Literal["by_step"] | None = "by_step"
+    """Limit, and so the request, of memory per pod, in 10^9 bytes. `by_step`: what each step was measured to
+    need for ten million interactions, docs/kubeflow.md has the table. Null: none."""
     timeout_seconds: PositiveInt | None = 7200
     """Seconds after which a pod is ended. Null: never."""
     retries: RetryConfig = Field(default_factory=RetryConfig)
@@ -191,7 +212,9 @@ class KubeflowConfig:
     tolerations: tuple[TolerationConfig, ...] = ()
     """Taints of nodes that the pods put up with."""
     steps: dict[str, StepConfig] = Field(default_factory=dict)
-    """What single steps get, by the name of the step, such as Trainer."""
+    """What single steps get, by the name of the step, such as Trainer. StatisticsGen, ExampleValidator and
+    Transform mean each step of that kind, such as UserTransform, ItemTransform and ContextTransform; what one
+    of these is given under its own name goes before."""
 
     @field_validator("environment")
     @classmethod
@@ -202,12 +225,13 @@ class KubeflowConfig:
     @field_validator("steps")
     @classmethod
     def _check_steps(cls, value: dict[str, StepConfig]) -> dict[str, StepConfig]:
+        names = (*STEPS, *SHARED_NAMES)
         for name in value:
-            if name not in STEPS:
-                near = difflib.get_close_matches(name, STEPS, n=1)
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
                 raise ValueError(
-                    f"expected steps of the pipeline: {', '.join(STEPS)}. Received: {name!r}{hint}"
+                    f"expected steps of the pipeline: {', '.join(names)}. Received: {name!r}{hint}"
                 )
         ingest = value.get("InteractionIngest")
         if ingest is not None and ingest.cache:
@@ -226,21 +250,25 @@ class KubeflowConfig:
         Returns:
             The settings of the step.
         """
-        own = self.steps.get(name, StepConfig())
-        return StepSettings(
-            image=own.image or self.image,
-            cpu=self.cpu if own.cpu is None else own.cpu,
-            memory_gb=self.memory_gb if own.memory_gb is None else own.memory_gb,
-            gpu=own.gpu,
-            timeout_seconds=self.timeout_seconds if own.timeout_seconds is None else own.timeout_seconds,
-            retries=own.retries or self.retries,
-            cache=name != "InteractionIngest" and (self.cache if own.cache is None else own.cache),
-            environment={**self.environment, **own.environment},
-            secrets=self.secrets + own.secrets,
-            volumes=self.volumes + own.volumes,
-            node_selector={**self.node_selector, **own.node_selector},
-            tolerations=self.tolerations + own.tolerations,
+        shared = next((kind for kind, steps in SHARED_NAMES.items() if name in steps), None)
+        settings = StepSettings(
+            image=self.image,
+            cpu=self.cpu,
+            memory_gb=MEMORY_GB[name] if self.memory_gb == "by_step" else self.memory_gb,
+            gpu=None,
+            timeout_seconds=self.timeout_seconds,
+            retries=self.retries,
+            cache=self.cache,
+            environment=self.environment,
+            secrets=self.secrets,
+            volumes=self.volumes,
+            node_selector=self.node_selector,
+            tolerations=self.tolerations,
         )
+        for own in (self.steps.get(key) for key in (shared, name) if key is not None):
+            if own is not None:
+                settings = settings.with_step(own)
+        return settings if name != "InteractionIngest" else dataclasses.replace(settings, cache=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,6 +299,30 @@ class StepSettings:
     """Labels that the node must have."""
     tolerations: tuple[TolerationConfig, ...]
     """Taints that the pod puts up with."""
+
+    def with_step(self, own: StepConfig) -> "StepSettings":
+        """Put what a step is given itself in the place of, or beside, what these settings say.
+
+        Args:
+            own: What the step is given.
+
+        Returns:
+            The settings of the step.
+        """
+        return StepSettings(
+            image=own.image or self.image,
+            cpu=self.cpu if own.cpu is None else own.cpu,
+            memory_gb=self.memory_gb if own.memory_gb is None else own.memory_gb,
+            gpu=own.gpu or self.gpu,
+            timeout_seconds=self.timeout_seconds if own.timeout_seconds is None else own.timeout_seconds,
+            retries=own.retries or self.retries,
+            cache=self.cache if own.cache is None else own.cache,
+            environment={**self.environment, **own.environment},
+            secrets=self.secrets + own.secrets,
+            volumes=self.volumes + own.volumes,
+            node_selector={**self.node_selector, **own.node_selector},
+            tolerations=self.tolerations + own.tolerations,
+        )
 
 
 def _check_environment(environment: Environment) -> None:

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from google.protobuf import json_format
 from ml_metadata.proto import metadata_store_pb2
-from tfx.orchestration.kubeflow.v2 import compiler_utils
 from tfx.types import standard_artifacts
 from tfx.types.artifact import CUSTOM_PROPERTIES_PREFIX, Artifact
 from tfx.utils import import_utils
@@ -24,6 +23,7 @@ PROPERTY_TYPES_KEY: Final = "dssm_property_types"
 MAY_BE_EMPTY: Final = (standard_artifacts.ModelRun, standard_artifacts.PushedModel)
 """Types that TFX's own executors leave empty where there is no training log and where nothing is pushed."""
 
+_TFX_TYPES: Final = "tfx.types.standard_artifacts"
 _LARGEST_EXACT_INT: Final = 2**53
 # KFP adds them to an output that has none; an executor that copies an input's properties must not set them.
 _ADDED_BY_KFP: Final = ("display_name", "store_session_info")
@@ -85,7 +85,9 @@ def to_metadata(artifact: Artifact, output: str) -> dict[str, Any]:
 
 
 def _import_artifact_class(title: str) -> type[Artifact]:
-    path = compiler_utils.TITLE_TO_CLASS_PATH.get(title, title)
+    # The title of TFX's own, tfx.Examples, names no module.
+    name = title.removeprefix("tfx.")
+    path = f"{_TFX_TYPES}.{name}" if name.isidentifier() and name != title else title
     try:
         artifact_class = import_utils.import_class_by_path(path)
     except (ImportError, AttributeError, ValueError) as error:

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +61,18 @@ class Invocation:
     """Outputs whose value is asked for as a parameter too."""
     output_file: Path
     """Where the executor output is expected."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an executor made."""
+
+    metadata: Mapping[str, list[dict[str, Any]]]
+    """For each output, the JSON properties of each of its artifacts."""
+    values: Mapping[str, Any]
+    """Values of the output parameters."""
+    may_be_empty: Collection[str]
+    """Outputs that need no file."""
 
 
 def container_root() -> Path:

@@ -1,26 +1,28 @@
 """The command of every container on Kubeflow Pipelines: runs one TFX executor.
 
 It takes the arguments of TFX's own entrypoint (tfx.orchestration.kubeflow.v2.container), which cannot
-read what open-source Kubeflow Pipelines sends. Executors run unchanged. Exit status: 0 done, 1 failed,
-2 wrong arguments.
+read what open-source Kubeflow Pipelines sends. Executors run unchanged, and nothing is imported but what they
+need. Exit status: 0 done, 1 failed, 2 wrong arguments.
 """
 
 import argparse
+import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
+from components.execution import PlainExecutor
 from pipeline.kubeflow.container_io import (
     ContainerError,
     Invocation,
     container_root,
     has_content,
     parse_invocation,
-    prepare_outputs,
     write_executor_output,
 )
+from pipeline.kubeflow.plain_executors import run_plain_executor
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import DssmError
 
@@ -67,44 +69,26 @@ def run_executor(class_path: str, invocation: Invocation, beam_pipeline_args: li
         ContainerError: An artifact type is unknown, an output was not written, or a property cannot be kept.
         DssmError: The executor refused its input.
     """
-    # Seconds to import, so that wrong arguments are told at once.
-    from tfx.orchestration.portable import outputs_utils
-    from tfx.types.value_artifact import ValueArtifact
+    executor_class = _import_executor(class_path)
+    if issubclass(executor_class, PlainExecutor):
+        made = run_plain_executor(executor_class, invocation)
+    else:
+        # TFX is ten seconds of imports, which no other executor is to wait for.
+        from pipeline.kubeflow.tfx_executors import run_tfx_executor
 
-    from pipeline.kubeflow.container_artifacts import MAY_BE_EMPTY, to_metadata, to_tfx_artifact
-
-    # TFX's logger, which its import has left at warnings.
-    logging.getLogger("absl").setLevel(logging.INFO)
-    inputs = {key: [to_tfx_artifact(one) for one in value] for key, value in invocation.inputs.items()}
-    outputs = {key: [to_tfx_artifact(one) for one in value] for key, value in invocation.outputs.items()}
-    executor = _make_executor(class_path, invocation, beam_pipeline_args)
-
-    prepare_outputs(invocation)
-    outputs_utils.make_output_dirs(outputs)
-    executor.Do(inputs, outputs, dict(invocation.parameters))
-
-    outputs_utils.tag_output_artifacts_with_version(outputs)
+        made = run_tfx_executor(executor_class, invocation, beam_pipeline_args)
     missing = [
         key
         for key, artifacts in invocation.outputs.items()
-        for artifact, made in zip(artifacts, outputs[key], strict=True)
-        if not isinstance(made, MAY_BE_EMPTY) and not has_content(artifact.path)
+        for artifact in artifacts
+        if key not in made.may_be_empty and not has_content(artifact.path)
     ]
     if missing:
         raise ContainerError(
             f"Expected a file in every declared output. Received: none in {', '.join(missing)}. "
             "The next step would find nothing; write the output, or do not declare it."
         )
-    values: dict[str, Any] = {}
-    for key in invocation.output_parameters:
-        [artifact] = outputs.get(key) or [None]
-        if not isinstance(artifact, ValueArtifact):
-            raise ContainerError(
-                f"Output parameter {key!r}: expected an output of this name that holds a value."
-            )
-        values[key] = artifact.read()
-    metadata = {key: [to_metadata(one, key) for one in value] for key, value in outputs.items()}
-    write_executor_output(invocation, metadata, values)
+    write_executor_output(invocation, made.metadata, made.values)
 
 
 def _parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -133,25 +117,16 @@ def _prepare_process() -> None:
     logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
 
 
-def _make_executor(class_path: str, invocation: Invocation, beam_pipeline_args: list[str]) -> Any:
-    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
-    from tfx.dsl.components.base.base_executor import BaseExecutor
-    from tfx.utils import import_utils
-
+def _import_executor(class_path: str) -> type:
+    module, _, name = class_path.rpartition(".")
     try:
-        executor_class = import_utils.import_class_by_path(class_path)
+        executor_class: type = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ContainerError(
             f"--executor_class_path {class_path}: expected a class in this image. Received: {error}. "
             "Compile the pipeline and build the image from the same version."
         ) from error
-    task_directory = invocation.output_file.parent
-    common = {"tmp_dir": str(task_directory / ".temp"), "unique_id": task_directory.name}
-    if issubclass(executor_class, BaseBeamExecutor):
-        context = BaseBeamExecutor.Context(beam_pipeline_args=beam_pipeline_args, **common)
-    else:
-        context = BaseExecutor.Context(extra_flags=beam_pipeline_args, **common)
-    return executor_class(context)
+    return executor_class
 
 
 def _fail(message: str) -> int:

@@ -5,7 +5,7 @@ import re
 from typing import Final, Literal
 
 from pipeline.config import PipelineConfig
-from pipeline.kubeflow.config import STEPS, KubeflowConfig, StepConfig
+from pipeline.kubeflow.config import SHARED_NAMES, STEPS, KubeflowConfig, StepConfig
 from schemas.errors import ConfigError
 
 Target = Literal["kubeflow", "vertex"]
@@ -114,7 +114,7 @@ def left_out_for_vertex(config: PipelineConfig) -> list[str]:
     sections: list[tuple[str, KubeflowConfig | StepConfig]] = [("kubeflow", config.kubeflow)]
     sections += [
         (f"kubeflow.steps.{step}", config.kubeflow.steps[step])
-        for step in STEPS
+        for step in (*STEPS, *SHARED_NAMES)
         if step in config.kubeflow.steps
     ]
     keys = [

@@ -12,7 +12,11 @@ SHIPPED = "pipeline/configs/movielens_100k.yaml"
 
 def make_parameters(*overrides: str) -> RunParameters:
     return RunParameters.from_config(
-        load_config(SHIPPED, overrides), run_id="r", input_fingerprint="f", code_fingerprint="c"
+        load_config(SHIPPED, overrides),
+        run_id="r",
+        input_fingerprint="f",
+        code_fingerprint="c",
+        training_fingerprint="t",
     )
 
 
@@ -22,7 +26,7 @@ def test_local_run_takes_the_values_of_the_configuration(
     config = load_config(SHIPPED, ("training.epochs=3", "data.directory=tables", "serving.directory=/srv/x"))
     monkeypatch.chdir(tmp_path)
     assert RunParameters.from_config(
-        config, run_id="r", input_fingerprint="f", code_fingerprint="c"
+        config, run_id="r", input_fingerprint="f", code_fingerprint="c", training_fingerprint="t"
     ) == RunParameters(
         data_directory=str(tmp_path / "tables"),
         window_from="",
@@ -34,6 +38,7 @@ def test_local_run_takes_the_values_of_the_configuration(
         run_id="r",
         input_fingerprint="f",
         code_fingerprint="c",
+        training_fingerprint="t",
     )
 
 

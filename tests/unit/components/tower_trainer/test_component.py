@@ -1,27 +1,33 @@
 import json
+import sys
+from types import ModuleType
 
 import pytest
-from tfx.components.trainer.executor import GenericExecutor
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts
-from tfx.types.artifact_utils import encode_split_names
 from tfx.types.channel import Channel
 
-from components.artifacts import Catalogue
-from components.tower_trainer.component import TowerTrainer, TowerTrainerExecutor
+from components.artifacts import Catalogue, Sequences
+from components.tower_trainer.component import TowerTrainer
+from components.tower_trainer.executor import TowerTrainerExecutor
+from schemas.errors import ConfigError
 from schemas.features import load_feature_spec
 from trainer.config import CheckpointConfig, TrainerConfig, TrainingConfig
 
 pytestmark = pytest.mark.unit
 
+GRAPH = standard_artifacts.TransformGraph
 
-def make_trainer(epochs: object = 4, checkpoint_directory: object = "/checkpoints") -> TowerTrainer:
+
+def make_trainer(
+    epochs: object = 4, checkpoint_directory: object = "/checkpoints", **graphs: Channel
+) -> TowerTrainer:
     return TowerTrainer(
-        examples=Channel(type=standard_artifacts.Examples),
-        transform_graph=Channel(type=standard_artifacts.TransformGraph),
-        schema=Channel(type=standard_artifacts.Schema),
+        sequences=Channel(type=Sequences),
         catalogue=Channel(type=Catalogue),
-        run_fn="trainer.run_fn.run_fn",
+        user_transform_graph=Channel(type=GRAPH),
+        item_transform_graph=Channel(type=GRAPH),
+        run_fn="own_training.run_fn",
         feature_spec=load_feature_spec("schemas/movielens_100k.yaml"),
         trainer_config=TrainerConfig(
             training=TrainingConfig(epochs=99, seed=5, checkpoint=CheckpointConfig(directory="/elsewhere"))
@@ -29,22 +35,28 @@ def make_trainer(epochs: object = 4, checkpoint_directory: object = "/checkpoint
         epochs=epochs,
         checkpoint_directory=checkpoint_directory,
         serving_directory="/serving",
+        code_fingerprint="c0de",
+        **graphs,
     )
 
 
-def run_executor(monkeypatch: pytest.MonkeyPatch, splits: list[str]) -> dict[str, str]:
-    """Give the properties that TFX's executor gets, for examples with these splits."""
+def run_executor(
+    monkeypatch: pytest.MonkeyPatch, trainer: TowerTrainer, **properties: object
+) -> dict[str, str]:
+    """Give what the run_fn is called with."""
     seen = {}
-    monkeypatch.setattr(
-        GenericExecutor, "Do", lambda self, inputs, outputs, properties: seen.update(properties)
+    module = ModuleType("own_training")
+    module.run_fn = seen.update
+    monkeypatch.setitem(sys.modules, "own_training", module)
+    artifacts = {}
+    for key, channel in {**trainer.inputs, **trainer.outputs}.items():
+        artifacts[key] = channel.type()
+        artifacts[key].uri = f"/{key}"
+    TowerTrainerExecutor().Do(
+        {key: [artifacts[key]] for key in trainer.inputs},
+        {key: [artifacts[key]] for key in trainer.outputs},
+        {**trainer.exec_properties, **properties},
     )
-    examples = standard_artifacts.Examples()
-    examples.uri = "/examples"
-    examples.split_names = encode_split_names(splits)
-    catalogue = Catalogue()
-    catalogue.uri = "/catalogue"
-    inputs = {"examples": [examples], "catalogue": [catalogue]}
-    TowerTrainerExecutor().Do(inputs, {}, dict(make_trainer().exec_properties))
     return seen
 
 
@@ -57,40 +69,54 @@ def test_node_keeps_the_name_and_the_outputs_of_tfx() -> None:
     }
 
 
+def test_contexts_have_a_graph_only_where_one_is_given() -> None:
+    graphs = {"user_transform_graph", "item_transform_graph"}
+    assert set(make_trainer().inputs) == {"sequences", "catalogue", *graphs}
+    with_contexts = make_trainer(context_transform_graph=Channel(type=GRAPH))
+    assert set(with_contexts.inputs) == {"sequences", "catalogue", "context_transform_graph", *graphs}
+
+
 def test_run_parameters_are_execution_properties_of_their_own() -> None:
     epochs = RuntimeParameter(name="epochs", ptype=int, default=4)
     checkpoints = RuntimeParameter(name="checkpoint_directory", ptype=str, default="")
     properties = make_trainer(epochs, checkpoints).exec_properties
     assert properties["epochs"] is epochs
     assert properties["checkpoint_directory"] is checkpoints
+    assert properties["code_fingerprint"] == "c0de"
     assert "epochs" not in json.loads(properties["trainer_config"])["training"]
     assert "99" not in properties["trainer_config"]
     assert "/elsewhere" not in properties["trainer_config"]
 
 
-def test_tfx_executor_gets_one_custom_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = run_executor(monkeypatch, ["train", "eval"])
-    custom_config = json.loads(seen["custom_config"])
-    assert json.loads(custom_config["trainer_config"])["training"]["epochs"] == 4
-    assert json.loads(custom_config["trainer_config"])["training"]["seed"] == 5
-    assert json.loads(custom_config["feature_spec"])["name"] == "movielens_100k"
-    assert {
-        key: custom_config[key]
-        for key in ("checkpoint_directory", "serving_directory", "catalogue", "validation_files")
-    } == {
+def test_run_fn_gets_plain_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = run_executor(monkeypatch, make_trainer())
+    training = json.loads(seen.pop("trainer_config"))["training"]
+    assert (training["epochs"], training["seed"]) == (4, 5)
+    assert json.loads(seen.pop("feature_spec"))["name"] == "movielens_100k"
+    assert seen == {
+        "sequences": "/sequences",
+        "catalogue": "/catalogue",
+        "user_transform_graph": "/user_transform_graph",
+        "item_transform_graph": "/item_transform_graph",
+        "context_transform_graph": "",
         "checkpoint_directory": "/checkpoints",
         "serving_directory": "/serving",
-        "catalogue": "/catalogue",
-        "validation_files": [],
+        "model": "/model/Format-Serving",
+        "logs": "/model_run",
     }
-    assert (seen["run_fn"], seen["train_args"]) == ("trainer.run_fn.run_fn", "{}")
 
 
-def test_the_validation_split_is_handed_over_and_the_eval_split_never(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    seen = run_executor(monkeypatch, ["train", "eval", "validation"])
-    assert json.loads(seen["custom_config"])["validation_files"] == ["/examples/Split-validation/*"]
-    # TFX would take the eval split where nothing is said.
-    assert json.loads(seen["eval_args"]) == {"splits": ["train"]}
-    assert "eval" not in seen["custom_config"]
+def test_run_fn_gets_the_graph_of_the_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = run_executor(monkeypatch, make_trainer(context_transform_graph=Channel(type=GRAPH)))
+    assert seen["context_transform_graph"] == "/context_transform_graph"
+
+
+def test_an_empty_text_may_arrive_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = run_executor(monkeypatch, make_trainer(), checkpoint_directory=None, serving_directory=None)
+    assert (seen["checkpoint_directory"], seen["serving_directory"]) == ("", "")
+
+
+@pytest.mark.parametrize("epochs", [0, 2.5, -1])
+def test_epochs_are_a_whole_number_from_one_on(monkeypatch: pytest.MonkeyPatch, epochs: float) -> None:
+    with pytest.raises(ConfigError, match=rf"epochs: expected a whole number from 1 on\. Received: {epochs}"):
+        run_executor(monkeypatch, make_trainer(), epochs=epochs)

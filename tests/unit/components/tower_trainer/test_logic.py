@@ -2,31 +2,14 @@ import json
 
 import pytest
 
-from components.tower_trainer.logic import compose_custom_config, drop_run_parameters
+from components.tower_trainer.logic import drop_run_parameters, import_run_fn, restore_epochs
 from schemas.errors import ConfigError
 
 pytestmark = pytest.mark.unit
 
 SETTINGS = json.dumps(
-    {
-        "model": {"dim": 8},
-        "training": {"epochs": 15, "seed": 1, "checkpoint": {"directory": "/somewhere", "keep": 2}},
-    }
+    {"model": {"dim": 8}, "training": {"epochs": 99, "seed": 1, "checkpoint": {"directory": "/a", "keep": 2}}}
 )
-
-
-def compose(epochs: float = 3) -> dict[str, object]:
-    return json.loads(
-        compose_custom_config(
-            "{}",
-            drop_run_parameters(SETTINGS),
-            epochs=epochs,
-            checkpoint_directory="s3://bucket/checkpoints",
-            serving_directory="/srv",
-            catalogue="/artifacts/catalogue",
-            validation_files=["/artifacts/Split-validation/*"],
-        )
-    )
 
 
 def test_run_parameters_stand_in_one_place_only() -> None:
@@ -36,26 +19,17 @@ def test_run_parameters_stand_in_one_place_only() -> None:
     }
 
 
-def test_the_run_fn_gets_the_run_parameters() -> None:
-    composed = compose()
-    assert json.loads(composed.pop("trainer_config")) == {
-        "model": {"dim": 8},
-        "training": {"epochs": 3, "seed": 1, "checkpoint": {"keep": 2}},
-    }
-    assert composed == {
-        "feature_spec": "{}",
-        "checkpoint_directory": "s3://bucket/checkpoints",
-        "serving_directory": "/srv",
-        "catalogue": "/artifacts/catalogue",
-        "validation_files": ["/artifacts/Split-validation/*"],
-    }
+def test_the_epochs_of_the_run_are_put_back() -> None:
+    restored = restore_epochs(drop_run_parameters(SETTINGS), 4.0)
+    assert json.loads(restored)["training"] == {"epochs": 4, "seed": 1, "checkpoint": {"keep": 2}}
+    assert '"epochs": 4,' in restored
 
 
-def test_an_orchestrator_may_send_every_number_as_a_float() -> None:
-    assert '"epochs": 3,' in compose(3.0)["trainer_config"]
+@pytest.mark.parametrize("epochs", [0, 2.5])
+def test_epochs_are_a_whole_number_from_one_on(epochs: float) -> None:
+    with pytest.raises(ConfigError, match=rf"whole number from 1 on\. Received: {epochs}"):
+        restore_epochs(drop_run_parameters(SETTINGS), epochs)
 
 
-@pytest.mark.parametrize("epochs", [0, -1, 1.5])
-def test_impossible_epochs_are_refused(epochs: float) -> None:
-    with pytest.raises(ConfigError, match=r"epochs: expected a whole number from 1 on\. Received: "):
-        compose(epochs)
+def test_a_run_fn_is_found_by_its_path() -> None:
+    assert import_run_fn("json.decoder.JSONDecoder") is json.JSONDecoder

@@ -9,7 +9,8 @@ from trainer.cluster import WorkerLostError
 pytestmark = pytest.mark.unit
 
 LOCATIONS = [
-    "--examples", "s3://bucket/examples", "--transform-graph", "s3://bucket/graph", "--output", "s3://bucket/model",
+    "--sequences", "s3://bucket/sequences", "--catalogue", "s3://bucket/catalogue", "--user-transform", "s3://bucket/user",
+    "--item-transform", "s3://bucket/item", "--output", "s3://bucket/model",
 ]  # fmt: skip
 
 
@@ -32,12 +33,20 @@ def train(monkeypatch):
 
 def test_it_hands_on_what_it_is_given(train):
     result, [(locations, spec, config, timeout)] = train(
-        "--catalogue", "s3://bucket/catalogue", "--checkpoints", "s3://bucket/checkpoints", "--serving", "gs://b/s",
-        "--timeout", "30", "--set", "training.strategy=multi_worker", "--set", "training.epochs=4",
+        "--context-transform", "s3://bucket/context", "--checkpoints", "s3://bucket/checkpoints",
+        "--serving", "gs://b/s", "--timeout", "30",
+        "--set", "training.strategy=multi_worker", "--set", "training.epochs=4",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert (locations.examples, locations.transform_graph) == ("s3://bucket/examples", "s3://bucket/graph")
-    assert (locations.output, locations.catalogue) == ("s3://bucket/model", "s3://bucket/catalogue")
+    assert (locations.sequences, locations.catalogue) == ("s3://bucket/sequences", "s3://bucket/catalogue")
+    assert (locations.user_transform_graph, locations.item_transform_graph) == (
+        "s3://bucket/user",
+        "s3://bucket/item",
+    )
+    assert (locations.output, locations.context_transform_graph) == (
+        "s3://bucket/model",
+        "s3://bucket/context",
+    )
     assert (locations.checkpoint_directory, locations.serving_directory) == (
         "s3://bucket/checkpoints",
         "gs://b/s",
@@ -51,7 +60,7 @@ def test_directories_come_from_the_configuration(train):
     _, [(locations, *_)] = train("--set", "serving.directory=/srv/releases")
     assert locations.serving_directory == "/srv/releases"
     assert locations.checkpoint_directory is None
-    assert locations.catalogue is None
+    assert locations.context_transform_graph is None
     _, [_, (locations, *_)] = train("--set", "training.checkpoint.directory=gs://bucket/checkpoints")
     assert locations.checkpoint_directory == "gs://bucket/checkpoints"
 

@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.config import load_config
-from pipeline.kubeflow.config import KubeflowConfig
+from pipeline.kubeflow.config import MEMORY_GB, STEPS, KubeflowConfig
 from schemas.errors import ConfigError
 
 pytestmark = pytest.mark.unit
@@ -26,8 +26,8 @@ def test_a_step_replaces_single_values_and_adds_to_lists_and_mappings() -> None:
         " volumes: [{claim: scratch, mount_path: /scratch}], tolerations: [{key: nvidia.com/gpu}],"
         " secrets: [{name: tracker, environment: {URL: url}}], retries: {count: 0}, cache: false}",
     )
-    trainer, transform = config.step("Trainer"), config.step("Transform")
-    assert (trainer.image, trainer.cpu, trainer.memory_gb) == ("gpu:1", 8.0, config.memory_gb)
+    trainer, transform = config.step("Trainer"), config.step("UserTransform")
+    assert (trainer.image, trainer.cpu, trainer.memory_gb) == ("gpu:1", 8.0, MEMORY_GB["Trainer"])
     assert trainer.environment == {"A": "a", "B": "c"}
     assert trainer.node_selector == {"pool": "gpu", "zone": "x"}
     assert [volume.claim for volume in trainer.volumes] == ["data", "scratch"]
@@ -40,15 +40,45 @@ def test_a_step_replaces_single_values_and_adds_to_lists_and_mappings() -> None:
 
 def test_ingest_is_never_reused() -> None:
     assert load().step("InteractionIngest").cache is False
-    assert load().step("StatisticsGen").cache is True
-    assert load("kubeflow.cache=false").step("StatisticsGen").cache is False
+    assert load().step("UserStatisticsGen").cache is True
+    assert load("kubeflow.cache=false").step("UserStatisticsGen").cache is False
     with pytest.raises(ConfigError, match=r"InteractionIngest\.cache: .* is never reused"):
         load("kubeflow.steps.InteractionIngest.cache=true")
+
+
+def test_a_kind_of_steps_may_be_named_at_once_and_one_of_them_alone() -> None:
+    config = load(
+        "kubeflow.steps={Transform: {cpu: 8, environment: {A: a, B: b}, gpu: {count: 1}}, "
+        "UserTransform: {cpu: 4, environment: {B: c}}, ExampleValidator: {cache: false}}"
+    )
+    user, item, context = (config.step(f"{table}Transform") for table in ("User", "Item", "Context"))
+    assert (user.cpu, item.cpu, context.cpu) == (4.0, 8.0, 8.0)
+    assert (user.environment, item.environment) == ({"A": "a", "B": "c"}, {"A": "a", "B": "b"})
+    assert user.gpu == item.gpu
+    assert user.gpu is not None
+    assert [config.step(step).cache for step in ("UserExampleValidator", "UserStatisticsGen")] == [
+        False,
+        True,
+    ]
+
+
+def test_memory_is_the_steps_own_unless_the_configuration_says() -> None:
+    default = load()
+    assert {step: default.step(step).memory_gb for step in STEPS} == MEMORY_GB
+    said = load(
+        "kubeflow.memory_gb=5", "kubeflow.steps={Trainer: {memory_gb: 28}, Transform: {memory_gb: 7}}"
+    )
+    assert [said.step(step).memory_gb for step in ("FeatureSchema", "Trainer", "ItemTransform")] == [5, 28, 7]
+    one = load("kubeflow.steps={Transform: {memory_gb: 9}, UserTransform: {memory_gb: 3}}")
+    assert [one.step(f"{table}Transform").memory_gb for table in ("User", "Item")] == [3, 9]
+    assert load("kubeflow.memory_gb=null").step("Trainer").memory_gb is None
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("kubeflow.memory_gb=by_node", r"kubeflow\.memory_gb.*Received: 'by_node'"),
+        ("kubeflow.steps={Transfrm: {cpu: 1}}", r"'Transfrm' \(did you mean 'Transform'\?\)"),
         ("kubeflow.steps={Trainr: {cpu: 1}}", r"kubeflow\.steps: .*'Trainr' \(did you mean 'Trainer'\?\)"),
         ("kubeflow.steps.Trainer.gpus=1", r"'kubeflow\.steps\.Trainer\.gpus'; did you mean .*\.gpu'"),
         ("kubeflow.steps.Trainer.gpu.count=0", r"gpu\.count: expected at least 1\. Received: 0"),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -11,6 +12,7 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.types import standard_artifacts
 
+from components.execution import PlainExecutor, get_optional_path, get_path, get_split_paths
 from pipeline.kubeflow import entrypoint
 from pipeline.kubeflow.container_artifacts import to_metadata, to_tfx_artifact
 from pipeline.kubeflow.container_io import ContainerError, RuntimeArtifact, parse_invocation, to_local_path
@@ -457,6 +459,78 @@ def test_beam_executor_gets_the_other_arguments(task):
         write_report(self, inputs, outputs, properties)
 
     assert task.run(check, base=BaseBeamExecutor, extra=options) == 0, task.stderr
+
+
+def test_a_plain_executor_is_given_plain_artifacts(task):
+    examples = {"name": "3", "type": {"instanceSchema": ""}, "uri": "s3://bucket/examples"}
+    metadata = {"split_names": '["train", "eval"]', "display_name": "examples"}
+    task.message["inputs"] = {
+        "artifacts": {"examples": {"artifacts": [{**examples, "metadata": metadata}]}},
+        "parameterValues": {"epochs": 3.0},
+    }
+    task.spec = {
+        "artifacts": {"examples": {"artifactType": EXAMPLES}},
+        "parameters": {"epochs": {"parameterType": "NUMBER_INTEGER"}},
+    }
+
+    def check(self, inputs, outputs, properties):
+        folder = task.root / "s3/bucket/examples"
+        assert get_path(inputs, "examples") == folder
+        assert get_split_paths(inputs, "examples") == {
+            "train": folder / "Split-train",
+            "eval": folder / "Split-eval",
+        }
+        assert get_optional_path(inputs, "contexts") is None
+        assert properties == {"epochs": 3}
+        write_report(self, inputs, outputs, properties)
+        [report] = outputs["report"]
+        report.set_int_custom_property("pushed", 1)
+        report.set_string_custom_property("release", "s3://bucket/releases/1")
+
+    assert task.run(check, base=PlainExecutor) == 0, task.stderr
+    assert task.read_output() == {
+        "name": "report",
+        "uri": "s3://bucket/run/Step/1/report",
+        "metadata": {"tfx_version": "1.21.0", "pushed": 1, "release": "s3://bucket/releases/1"},
+    }
+
+
+def test_plain_and_tfx_artifacts_say_the_same(task):
+    def note(self, inputs, outputs, properties):
+        write_report(self, inputs, outputs, properties)
+        outputs["report"][0].set_int_custom_property("version", 12)
+        outputs["report"][0].set_string_custom_property("empty", "")
+
+    outputs = []
+    for base in (PlainExecutor, BaseExecutor):
+        assert task.run(note, base=base) == 0, task.stderr
+        outputs.append(json.loads(task.output_file.read_text()))
+    assert outputs[0] == outputs[1]
+
+
+def test_plain_output_that_was_not_written_fails_the_task_unless_it_may_be_empty(task):
+    assert task.run(lambda *_: None, base=PlainExecutor) == 1
+    assert "Received: none in report." in task.stderr
+    outputs = task.message["outputs"]["artifacts"]
+    outputs["report"]["artifacts"][0]["type"] = {"instanceSchema": "title: tfx.PushedModel\n"}
+    assert task.run(lambda *_: None, base=PlainExecutor) == 0, task.stderr
+
+
+def test_a_plain_executor_has_no_output_parameters(task):
+    task.message["outputs"]["parameters"] = {"report": {"outputFile": "/tmp/kfp/outputs/report"}}
+    assert task.run(write_report, base=PlainExecutor) == 1
+    assert "Output parameters report: expected outputs that hold a value" in task.stderr
+
+
+PLAIN = ("components.tower_trainer.executor",)
+
+
+@pytest.mark.parametrize("module", PLAIN)
+def test_a_pod_of_a_small_step_imports_nothing_of_tfx(module):
+    heavy = "tfx", "tensorflow", "apache_beam", "kfp", "ml_metadata", "tensorflow_data_validation"
+    code = f"import sys, pipeline.kubeflow.entrypoint, {module}; print(*sys.modules.keys() & {set(heavy)})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
 
 
 def test_progress_is_visible(task, caplog):

@@ -81,10 +81,12 @@ def test_what_vertex_does_not_know_is_listed() -> None:
     config = load(
         "kubeflow.secrets=[{name: store, environment: {A: b}}]",
         "kubeflow.steps.Trainer.tolerations=[{key: gpu}]",
+        "kubeflow.steps.Transform.volumes=[{claim: c, mount_path: /c}]",
         "kubeflow.image_pull_secrets=[registry]",
     )
     assert left_out_for_vertex(config) == [
         "kubeflow.secrets",
         "kubeflow.steps.Trainer.tolerations",
+        "kubeflow.steps.Transform.volumes",
         "kubeflow.image_pull_secrets",
     ]

@@ -1,0 +1,105 @@
+"""What an executor needs of TFX, without importing it.
+
+TFX's own helpers load TensorFlow, ten seconds in a pod that may only write a small file. TFX asks no more
+of an executor than a class with `Do`; in a container, where TFX itself does not run, a `PlainExecutor` is
+given light artifacts (pipeline.kubeflow.plain_executors).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+MODEL_FOLDER: Final = "Format-Serving"
+"""Where TFX has a trained model in its artifact."""
+
+_SPLIT_FOLDER: Final = "Split-{}"
+
+
+class ExecutorArtifact(Protocol):
+    """An artifact as an executor sees it: TFX's own, or that of a container."""
+
+    uri: str
+    """Folder of its files."""
+
+    def set_int_custom_property(self, key: str, value: int) -> None:
+        """Note a number."""
+
+    def set_string_custom_property(self, key: str, value: str) -> None:
+        """Note a text."""
+
+
+class SplitArtifact(ExecutorArtifact, Protocol):
+    """An artifact with a folder for each split."""
+
+    split_names: str
+    """The names, as JSON."""
+
+
+Artifacts = Mapping[str, Sequence[Any]]
+"""Artifacts by the key of the input or output: one each, but for an optional one that is not there."""
+
+
+class PlainExecutor:
+    """Base of the executors that need nothing of TFX."""
+
+    def __init__(self, context: object = None) -> None:
+        """Make one.
+
+        Args:
+            context: What TFX knows about the task; not used.
+        """
+
+    def Do(  # noqa: N802 (TFX's name)
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: Mapping[str, Any]
+    ) -> None:
+        """Do the step's work.
+
+        Args:
+            input_dict: The inputs.
+            output_dict: The outputs, whose folders are there.
+            exec_properties: The parameters by name.
+        """
+        raise NotImplementedError
+
+
+def get_path(artifacts: Artifacts, key: str) -> Path:
+    """Find the folder of an artifact.
+
+    Args:
+        artifacts: The inputs or the outputs.
+        key: One that holds one artifact.
+
+    Returns:
+        Its folder.
+    """
+    [artifact] = artifacts[key]
+    return Path(artifact.uri)
+
+
+def get_optional_path(artifacts: Artifacts, key: str) -> Path | None:
+    """Find the folder of an artifact that may be missing.
+
+    Args:
+        artifacts: The inputs or the outputs.
+        key: One that holds one artifact or none.
+
+    Returns:
+        Its folder, or None.
+    """
+    return get_path(artifacts, key) if artifacts.get(key) else None
+
+
+def get_split_paths(artifacts: Artifacts, key: str) -> dict[str, Path]:
+    """Find the folders of the splits of an artifact.
+
+    Args:
+        artifacts: The inputs.
+        key: One that holds one artifact.
+
+    Returns:
+        The folder of each split.
+    """
+    [artifact] = artifacts[key]
+    names = json.loads(artifact.split_names)
+    return {name: Path(artifact.uri) / _SPLIT_FOLDER.format(name) for name in names}
