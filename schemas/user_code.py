@@ -50,7 +50,7 @@ def _list_files(module: str) -> dict[str, Path]:
     if found.submodule_search_locations is None:
         file = Path(found.origin or "")
         return {file.name: file} if file.is_file() and not inner else {}
-    files = {}
+    files: dict[str, Path] = {}
     for folder in map(Path, found.submodule_search_locations):
         files |= {file.relative_to(folder).as_posix(): file for file in folder.rglob("*.py")}
     place = "/".join(inner)

@@ -19,7 +19,7 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
     (folder / EVALUATION_REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def describe_users(report: dict[str, Any]) -> str:
+def describe_users(report: Mapping[str, Any]) -> str:
     """Say how many users were evaluated, and of how many where they are a sample.
 
     Args:
