@@ -5,7 +5,8 @@
 The programs run in turn, round after round, each in a process of its own that has done its imports before
 the clock starts. A ratio is taken within a round; its figure is the median over the rounds, beside the lowest
 and the highest. CsvExampleGen reads the joined rows as CSV. The Arrow program writes the same sequences,
-users and items; in the first round they are compared with the component's.
+users and items; in the first round they are compared with the component's. At 1,000,000 rows
+the component mostly waits for TFX and Beam to start, so its bar beside the Arrow program is for 10,000,000.
 
 Memory is the peak of the component's process above what it held before it started.
 """
@@ -223,7 +224,7 @@ def measure_all(
         name: compare(measured, other, own, bar)
         for name, other, own, bar in (
             ("ingest_vs_csv_example_gen", "csv_example_gen", "component", 8.0),
-            ("ingest_vs_arrow", "arrow", "component", 0.5),
+            ("ingest_vs_arrow_1m", "arrow", "component", None),
         )
     }
     small_bytes = [found["bytes"] / rows for found in measured["component"]]
@@ -234,7 +235,7 @@ def measure_all(
     )
     figures["disk_bytes_per_interaction_10m"] = Figure(disk_bytes, "bytes")
     figures["latest_per_user_10m"] = Figure(large_found["seconds"], "s")
-    figures["ingest_vs_arrow_10m"] = compare(measured, "arrow_large", "component_large", None)
+    figures["ingest_vs_arrow"] = compare(measured, "arrow_large", "component_large", 0.5)
     for name in PROGRAMS:
         figures[f"{name}_rows_per_second"] = _spread(
             [rows / found["seconds"] for found in measured[name]], "rows/s", None

@@ -74,7 +74,7 @@ class PipelineConfig:
     serving: ServingConfig
     """Where releases go."""
     ingest: IngestConfig = Field(default_factory=IngestConfig)
-    """How interactions become examples."""
+    """How interactions become sequences of positives."""
     gate: GateConfig = Field(default_factory=GateConfig)
     """What stops the run before anything is trained, besides anomalies."""
     beam: BeamConfig = Field(default_factory=BeamConfig)

@@ -1,1 +1,1 @@
-"""InteractionIngest: logs and tables to examples and catalogue."""
+"""InteractionIngest: logs and tables to sequences, users, items and catalogue."""

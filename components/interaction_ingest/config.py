@@ -150,17 +150,19 @@ class WindowConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class IngestConfig:
-    """How interactions become examples."""
+    """How interactions become sequences of positives."""
 
     positives: PositiveRule | None = None
     """Which interactions are positives; null: all."""
     weight: WeightRule | None = None
     """How much each row counts in the loss; null: all the same."""
     repeated: Literal["keep_all", "keep_last", "keep_first"] = "keep_all"
-    """Which positives of the same user and item are kept, in time order; the others are counted."""
+    """Which positives of the same user and item are kept within each split, in time order; the others are
+    counted."""
     max_positives_per_user: Annotated[int, Field(ge=2)] | None = None
     """Each user's newest positives that are kept, so that one who is a robot neither fills a bucket nor
-    outweighs the others; older ones are dropped and counted, after those repeated. Null: all."""
+    outweighs the others; older ones are dropped and counted, after those repeated, and the user's splits are
+    made of what is left. Null: all."""
     split: Split = Field(default_factory=lambda: LatestPerUserSplit(kind="latest_per_user"))
     """What is held out for evaluation."""
     validation: bool = False
@@ -181,8 +183,7 @@ class IngestConfig:
     """What happens to an interaction whose user or item is in no table: the run stops, or the row is
     dropped, or it is kept with the features' defaults. Counted in each case."""
     join: Literal["auto", "broadcast", "shuffle"] = "auto"
-    """How users and items meet their interactions. `broadcast`: every worker holds the whole table;
-    `shuffle`: each bucket is sent the rows it needs; `auto`: by the table's size. The examples are the
-    same."""
+    """How users' features and item ids meet their interactions. `broadcast`: every worker holds all of them;
+    `shuffle`: each bucket is sent what it needs; `auto`: by their size. The sequences are the same."""
     broadcast_limit_mib: Annotated[float, Field(gt=0)] = 256.0
-    """Size in memory, in MiB, up to which `auto` broadcasts a table."""
+    """Size in memory, in MiB, up to which `auto` broadcasts the user table, or the ids of the item table."""

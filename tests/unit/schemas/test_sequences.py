@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -121,3 +123,27 @@ def test_errors_say_what_is_missing(tmp_path):
         read(tmp_path)
     with pytest.raises(DataError, match=r"Received: no price, size"):
         read(tmp_path, position_columns=["size"], user_columns=["price"])
+
+
+def test_texts_have_a_dictionary_and_times_their_gaps(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "user": ["u", "v"],
+            "item": [["a", "b"], ["a"]],
+            "tags": pa.array([[["x"], []], [["y", "x"]]]),
+            "timestamp": pa.array([[5, 9], [7]]),
+            "weight": pa.array([[0.5, 1.0], [2.0]], pa.list_(pa.float32())),
+            "train_end": pa.array([1, 1], pa.int32()),
+        }
+    )
+    path = tmp_path / "one.parquet"
+    write_sequences(table, path)
+    group = pq.read_metadata(path).row_group(0)
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    encodings = {chunk.path_in_schema.split(".")[0]: set(chunk.encodings) for chunk in chunks}
+    for name in ("user", "item", "tags"):
+        assert "RLE_DICTIONARY" in encodings[name]
+    for name in ("timestamp", "train_end"):
+        assert encodings[name] == {"RLE", "DELTA_BINARY_PACKED"}
+    assert encodings["weight"] == {"RLE", "PLAIN"}
+    assert pq.read_table(path).equals(table)
