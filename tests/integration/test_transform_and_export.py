@@ -1,4 +1,4 @@
-"""The real Transform of each table, a training's batches, export, and the towers where TensorFlow is alone."""
+"""The real Transform of each table, a training's batches, export, and towers where TensorFlow is alone."""
 
 import functools
 import json
