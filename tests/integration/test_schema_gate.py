@@ -1,4 +1,4 @@
-"""The schema that the schema file gives, against real TFDV statistics of good and of bad examples."""
+"""The schemas that the schema file gives, against real TFDV statistics of good and of bad examples."""
 
 import pyarrow as pa
 import pytest
@@ -21,32 +21,41 @@ features:
   - {name: kind, dtype: string, tower: context, values: [a, b]}
   - {name: price, dtype: float, tower: context, minimum: 0.0, default: 0.0}
   - {name: tags, dtype: string, tower: context, multi_valued: true, values: [x, y], default: x}
-  - {name: vector, dtype: float, length: 2, tower: item, encoding: {kind: vector}, minimum: -1.0}
+  - {name: vector, dtype: float, length: 2, tower: context, encoding: {kind: vector}, minimum: -1.0}
+  - {name: shelf, dtype: int, tower: item, minimum: 1}
+  - {name: brand, dtype: string, tower: item, values: [a, b]}
+  - {name: look, dtype: float, length: 2, tower: item, encoding: {kind: vector}}
 """
 GOOD = {
-    "user": (pa.binary(), ["u"]),
-    "item": (pa.binary(), ["i"]),
-    "timestamp": (pa.int64(), [1]),
     "stars": (pa.int64(), [3]),
     "kind": (pa.binary(), ["a"]),
     "price": (pa.float32(), [1.0]),
     "tags": (pa.binary(), ["x", "y"]),
     "vector": (pa.float32(), [0.5, 0.25]),
 }
+GOOD_ITEM = {
+    "item": (pa.binary(), ["i"]),
+    "shelf": (pa.int64(), [3]),
+    "brand": (pa.binary(), ["a"]),
+    "look": (pa.float32(), [0.5, 0.25]),
+    "train_rows": (pa.int64(), [5]),
+    "validation_rows": (pa.int64(), [0]),
+}
 
 
-def find_anomalies(**third_row):
+def find_anomalies(tower="context", **third_row):
     """Validate four rows, of which the third is different; a column whose value is () is left out."""
     columns = {}
-    for name, (kind, value) in GOOD.items():
+    for name, (kind, value) in (GOOD if tower == "context" else GOOD_ITEM).items():
         rows = [value] * 4
         if name in third_row:
             rows[2] = third_row[name]
         if third_row.get(name) != ():
             columns[name] = pa.array(rows, pa.list_(kind))
-    schema = build_schema(parse(FeatureSpec, parse_yaml(SPEC), source="test"))
+    schema = build_schema(parse(FeatureSpec, parse_yaml(SPEC), source="test"), tower)
+    weight = None if tower == "context" else "train_rows"
     found = stats_impl.generate_statistics_in_memory(
-        pa.record_batch(columns), tfdv.StatsOptions(schema=schema)
+        pa.record_batch(columns), tfdv.StatsOptions(schema=schema, weight_feature=weight)
     )
     anomalies = tfdv.validate_statistics(found, schema)
     return {
@@ -57,6 +66,8 @@ def find_anomalies(**third_row):
 
 def test_good_rows_pass():
     assert find_anomalies() == {}
+    assert find_anomalies("item") == {}
+    assert find_anomalies("item", train_rows=[0]) == {}
 
 
 @pytest.mark.parametrize(
@@ -77,3 +88,24 @@ def test_one_bad_row_is_an_anomaly_of_its_column(name, value, reason):
     anomalies = find_anomalies(**{name: value})
     assert anomalies.keys() == {name}
     assert reason in anomalies[name]
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("shelf", [0], "Out-of-range values"),
+        ("look", [0.0], "Feature shape dropped"),
+        ("validation_rows", [-1], "Out-of-range values"),
+    ],
+)
+def test_a_wrong_number_or_shape_is_an_anomaly_whatever_the_train_rows(rows, name, value, reason):
+    anomalies = find_anomalies("item", **{name: value, "train_rows": [rows]})
+    assert anomalies.keys() == {name}
+    assert reason in anomalies[name]
+
+
+def test_tfdv_sees_unexpected_strings_of_train_rows_alone():
+    """Which is why the gate looks for those of the other rows itself."""
+    assert find_anomalies("item", brand=["z"]) == {"brand": {"Unexpected string values"}}
+    assert find_anomalies("item", brand=["z"], train_rows=[0]) == {}

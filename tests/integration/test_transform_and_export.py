@@ -1,4 +1,4 @@
-"""The real Transform step on Beam, training, export, and the towers in a process that has TensorFlow only."""
+"""The real Transform of each table, a training's batches, export, and towers where TensorFlow is alone."""
 
 import functools
 import json
@@ -10,24 +10,31 @@ from types import SimpleNamespace
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 import tf_keras
 import yaml
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 
+from schemas.errors import DataError
+from schemas.feature_parts import model_part
 from schemas.features import FeatureSpec
 from schemas.metadata import build_schema
-from schemas.strict_config import parse, to_json
+from schemas.sequences import sequences_schema, value_type, write_sequences
+from schemas.strict_config import parse, to_short_json
 from trainer.config import ModelConfig, TrainerConfig
+from trainer.data.batches import FEATURES, BatchMaker
+from trainer.data.entities import transform_table
+from trainer.data.load import InputFolders, load_training_data
+from trainer.data.transform_graphs import TransformGraphs
 from trainer.export import export_towers
-from trainer.input import read_columns
+from trainer.job import TrainingJob, train_and_export
 from trainer.preprocessing import preprocessing_fn
-from trainer.run_fn import run_fn
 from trainer.towers import build_towers
-from trainer.vocabularies import EncodedSize, encoded_sizes, item_log_q, table_rows
+from trainer.vocabularies import EncodedSize, encoded_sizes, table_rows
 
 pytestmark = pytest.mark.integration
 
@@ -37,9 +44,10 @@ name: shop
 history: {name: history, length: 3}
 features:
   - {name: user_id, dtype: string, tower: user, role: user_id, encoding: {kind: vocabulary}}
-  - {name: age, dtype: int, tower: user, encoding: {kind: bucketize, buckets: 4}}
+  - {name: age, dtype: int, tower: user, encoding: {kind: bucketize, buckets: 2}}
   - {name: income, dtype: float, tower: user, encoding: {kind: z_score}}
   - {name: flat, dtype: float, tower: user, encoding: {kind: z_score}}
+  - {name: born, dtype: int, tower: user, encoding: {kind: z_score}}
   - {name: job, dtype: string, tower: user, encoding: {kind: vocabulary}, default: none}
   - {name: item_id, dtype: string, tower: item, role: item_id, encoding: {kind: vocabulary, oov_buckets: 2}}
   - {name: year, dtype: int, tower: item, encoding: {kind: vocabulary}}
@@ -64,15 +72,14 @@ features:
   - {name: year, dtype: int, tower: item, encoding: {kind: hashed, buckets: 1000}}
   - {name: genres, dtype: string, tower: item, multi_valued: true, encoding: {kind: hashed, buckets: 1000}}
   - {name: title, dtype: string, tower: item, encoding: {kind: text, ngrams: 2, buckets: 1000}, default: ''}
-  - {name: job, dtype: string, tower: item, encoding: {kind: vocabulary, minimum_count: 3, oov_buckets: 2}}
-  - {name: zip_code, dtype: string, tower: item, encoding: {kind: vocabulary, minimum_count: 9}}
+  - {name: maker, dtype: string, tower: item, encoding: {kind: vocabulary, minimum_count: 3, oov_buckets: 2}}
+  - {name: seller, dtype: string, tower: item, encoding: {kind: vocabulary, minimum_count: 9}}
 """
 CUT_OFF = """
 name: cut_off
 history: {name: history, length: 3}
 features:
-  - {name: user_id, dtype: string, tower: user, role: user_id, encoding: {kind: vocabulary, minimum_count: 2}}
-  - {name: income, dtype: float, tower: user, encoding: {kind: z_score}}
+  - {name: user_id, dtype: string, tower: user, role: user_id}
   - {name: item_id, dtype: string, tower: item, role: item_id,
      encoding: {kind: vocabulary, top_k: 1, oov_buckets: 2}}
 """
@@ -99,67 +106,96 @@ features:
   - {name: title, dtype: string, tower: item, encoding: {kind: text, ngrams: 2, buckets: 1000}, default: ''}
 """
 
-# user, item, job, year, genres, history, zip code, device
-LOG = [
-    ("1", "a b", "clerk", 1990, [], ["", "", ""], "123", "phone"),
-    ("2", "🎬", "clerk", 2000, ["drama"], ["", "", ""], "123", "tv"),
-    ("1", "a b", "clerk", 1990, [], ["", "", "a b"], "123", "phone"),
-    ("3", 'x, "y"', "cook", -5, ["", "sci fi", "drama"], ["", "", ""], "9 9", "tv"),
-    ("2", "🎬", "clerk", 2000, ["drama"], ["", "", "🎬"], "123", "tv"),
-    ("1", "a b", "clerk", 1990, [], ["", "a b", "a b"], "123", "phone"),
-    ("4 x", " lead", "cook", 2000, ["drama"], ["", "", ""], "9 9", "phone"),
-    ("1", "a b", "clerk", 1990, [], ["🎬", 'x, "y"', "not seen"], "123", "phone"),
-]
-NAMES = ("user_id", "item_id", "job", "year", "genres", "history", "zip_code", "device")
-ROWS = [
-    dict(zip(NAMES, row, strict=True))
-    | {"age": 10 * (i + 1), "income": float(i + 1), "flat": 0.1, "note": "n", "timestamp": i}
-    for i, row in enumerate(LOG)
-]
-TITLES = ["Red, WOOL socks", "red wool socks!", "", " -- ", "Élan 2", "socks", "SOCKS", "red"]
-WORDS = ["Hello", "TensorFlow", "2.x", "Hello", "Hello", "TensorFlow", "2.x", "2.x"]
-for i, row in enumerate(ROWS):
-    row |= {"title": TITLES[i], "word": WORDS[i], "taste": [i / 2, -1.0, 0.25], "weight": 0.5 * i}
-# What the item table says of each item.
-CATALOGUE = {
-    "a b": {"genres": [], "year": 1990, "brand": "b", "price": 1.0, "look": [1.0, 0.5], "title": "Red socks"},
+# What the tables say. 1 has 4 train rows, 2 has 2, the next two have one each, and the last none.
+USERS = {
+    "1": {"age": 10, "income": 1.0, "job": "clerk", "zip_code": "123", "taste": [0.5, -1.0, 0.25]},
+    "2": {"age": 20, "income": 2.0, "job": "clerk", "zip_code": "123", "taste": [1.5, -1.0, 0.25]},
+    "3": {"age": 30, "income": 3.0, "job": "cook", "zip_code": "9 9", "taste": [2.5, -1.0, 0.25]},
+    "4 x": {"age": 40, "income": 4.0, "job": "cook", "zip_code": "9 9", "taste": [3.5, -1.0, 0.25]},
+    "idle": {"age": 99, "income": 1e6, "job": "pilot", "zip_code": "0", "taste": [4.5, -1.0, 0.25]},
+}
+for number, (name, user) in enumerate(USERS.items()):
+    # Seconds since 1970: of a mean a billion times as large as their deviation.
+    user |= {"user_id": name, "flat": 0.1, "born": 1_700_000_000 + number}
+# Train rows: a b 4, the film 2, the next two one each, and the last none.
+ITEMS = {
+    "a b": {
+        "genres": [], "year": 1990, "brand": "b", "price": 1.0, "look": [1.0, 0.5], "title": "Red, WOOL socks"
+    },
     "🎬": {"genres": ["drama"], "year": 2000, "brand": "b2", "price": 3.0, "look": [0.0, 2.0], "title": ""},
     'x, "y"': {
-        "genres": ["sci fi", "drama"], "year": -5, "brand": "", "price": 5.0, "look": [3.0, 3.0], "title": "A"
+        "genres": ["", "sci fi", "drama", "crime"], "year": -5, "brand": "", "price": 5.0, "look": [3.0, 3.0],
+        "title": "A -- ",
     },
     " lead": {
-        "genres": ["drama"], "year": 2000, "brand": "b2", "price": 2.0, "look": [0.0, 0.0], "title": "one two"
+        "genres": ["drama"], "year": 2000, "brand": "b2", "price": 2.0, "look": [0.0, 0.0],
+        "title": "red wool socks!",
     },
     "not seen": {
-        "genres": ["opera"], "year": 1, "brand": "b9", "price": 9.0, "look": [9.0, 9.0], "title": "Élan"
+        "genres": ["opera"], "year": 1, "brand": "b9", "price": 9.0, "look": [9.0, 9.0], "title": "Élan 2"
     },
 }  # fmt: skip
-NO_ITEM = {"genres": [], "year": 0, "brand": "", "price": 0.0, "look": [0.0, 0.0], "title": ""}
-for i, row in enumerate(ROWS):
-    past = [CATALOGUE.get(item, NO_ITEM) for item in row["history"]]
-    item = CATALOGUE[row["item_id"]]
-    row |= {"era": item["year"] // 10, **{name: item[name] for name in ("brand", "price", "look")}}
-    row |= {
-        f"history_{name}": [each[name] for each in past]
-        for name in ("year", "brand", "price", "look", "title")
-    }
-    row["history_era"] = [each["year"] // 10 for each in past]
-    row["history_genres"] = [(each["genres"] + ["", ""])[:2] for each in past]
-    # Seconds since each: position p of row i is 100 i + p ago.
-    row["history_gap_seconds"] = [100 * i + p if name else -1 for p, name in enumerate(row["history"])]
+for name, item in ITEMS.items():
+    item |= {"item_id": name, "era": item["year"] // 10, "note": "n", "seller": "s"}
+    item["maker"] = "acme" if name in ("a b", "not seen") else "other " + name
+# By user: items and words in their order, then how many of them are train rows. The rest is validation.
+LOG = {
+    "1": (
+        ["a b", "🎬", "a b", "a b", "not seen", 'x, "y"'],
+        ["Hello", "TensorFlow", "2.x", "Hello", "new", "Hello"],
+        4,
+    ),
+    "2": (["🎬", "a b"], ["Hello", "TensorFlow"], 2),
+    "3": (['x, "y"'], ["2.x"], 1),
+    "4 x": ([" lead"], ["2.x"], 1),
+    "idle": (["not seen"], ["Hello"], 0),
+}
+LENGTH = 3
+TRAIN_ROWS = [0, 1, 2, 3, 6, 7, 8, 9]
+"""Those of ROWS that are train rows."""
+
+
+def make_rows():
+    """What is asked for at each position: the user, the context, the history before it, and the item."""
+    rows = []
+    for user, (items, words, _) in LOG.items():
+        for position, (item, word) in enumerate(zip(items, words, strict=True)):
+            first = max(0, position - LENGTH)
+            empty = LENGTH - (position - first)
+            past = [ITEMS[name] for name in items[first:position]]
+            row = USERS[user] | ITEMS[item] | {"word": word, "device": "tv" if word == "Hello" else "phone"}
+            row["history"] = [""] * empty + items[first:position]
+            for name, nothing in (("year", 0), ("era", 0), ("brand", ""), ("price", 0.0), ("title", "")):
+                row[f"history_{name}"] = [nothing] * empty + [each[name] for each in past]
+            row["history_look"] = [[0.0, 0.0]] * empty + [each["look"] for each in past]
+            # Two places for each item, its first values that are not empty.
+            genres = [[name for name in each["genres"] if name] for each in past]
+            row["history_genres"] = [["", ""]] * empty + [[*each, "", ""][:2] for each in genres]
+            seconds = to_seconds(user, len(items))
+            gaps = [seconds[position] - each for each in seconds[first:position]]
+            row["history_gap_seconds"] = [-1] * empty + gaps
+            rows.append(row)
+    return rows
+
+
+def to_seconds(user, count):
+    """Each interaction comes later after the one before it: gaps of 1, 2, 3 and so on, times ten."""
+    return [1_700_000_000 + 5 * n * (n + 1) for n in range(count)]
+
+
+ROWS = make_rows()
 # Neither the ids nor the words were seen in training.
 NEW_ROW = {
     "user_id": "stranger",
     "age": 33,
     "income": 2.5,
     "flat": 0.1,
+    "born": 1_700_000_000,
     "job": "pilot",
     "history": ["", "", ""],
     "item_id": "new",
     "year": 2031,
     "genres": ["opera"],
-    "zip_code": "0",
-    "device": "watch",
 }
 
 MODEL_DIM = 4
@@ -167,7 +203,6 @@ TRAINER_CONFIG = {
     "model": {"dim": MODEL_DIM, "user_layers": [3], "item_layers": [3]},
     "training": {"per_replica_batch": 4, "epochs": 2, "replicas": 1},
 }
-
 # Run with -I, away from the repository, nothing but TensorFlow importable: what a server has.
 EMBED_WITH_TENSORFLOW_ALONE = """
 import json, sys
@@ -191,33 +226,74 @@ json.dump(answers, open(answer_file, "w"))
 """
 
 
-def transform(schema_text, directory, has_weights=False):
-    """Run the real Transform over ROWS; only what the schema names is given to it."""
-    spec = parse(FeatureSpec, yaml.safe_load(schema_text), "test")
-    schema = build_schema(spec, has_weights)
-    rows = [{feature.name: row[feature.name] for feature in schema.feature} for row in ROWS]
-    function = functools.partial(preprocessing_fn, custom_config={"feature_spec": to_json(spec)})
-    with beam.Pipeline(runner="FnApiRunner") as pipeline, tft_beam.Context(temp_dir=str(directory / "beam")):
+def count_rows():
+    """How many train and other rows hold each user and each item."""
+    users, items = ({name: [0, 0] for name in names} for names in (USERS, ITEMS))
+    for user, (names, _, train) in LOG.items():
+        for position, item in enumerate(names):
+            for counts, name in ((users, user), (items, item)):
+                counts[name][position >= train] += 1
+    return {"user": users, "item": items}
+
+
+def learn(spec, tower, rows, folder):
+    """Run the real Transform over a table."""
+    schema = build_schema(spec, tower)
+    rows = [{feature.name: row[feature.name] for feature in schema.feature} for row in rows]
+    function = functools.partial(
+        preprocessing_fn,
+        custom_config={
+            "feature_spec": to_short_json(model_part(spec)), "tower": tower, "counted_splits": ["train"],
+        },
+    )  # fmt: skip
+    with beam.Pipeline(runner="FnApiRunner") as pipeline, tft_beam.Context(temp_dir=str(folder / "beam")):
         raw = (pipeline | beam.Create(rows, reshuffle=False), DatasetMetadata(schema))
-        (data, metadata), transform_fn = raw | tft_beam.AnalyzeAndTransformDataset(function)
-        _ = (
-            data
-            | beam.Map(tft.coders.ExampleProtoCoder(metadata.schema).encode)
-            | beam.io.WriteToTFRecord(str(directory / "train"), file_name_suffix=".gz", num_shards=1)
-        )
-        _ = transform_fn | tft_beam.WriteTransformFn(str(directory / "graph"))
-    output = tft.TFTransformOutput(str(directory / "graph"))
-    files = [str(directory / "train*.gz")]
-    columns = read_columns(files, output.transformed_feature_spec())
-    # In the order of ROWS: age is 10, 20, ... and income grows with it.
-    order = np.argsort(columns["income"])
+        _ = raw | tft_beam.AnalyzeDataset(function) | tft_beam.WriteTransformFn(str(folder / tower))
+    return str(folder / tower)
+
+
+def transform(schema_text, folder):
+    """Make what the steps before a training give it, and the batch of all rows as it sees them."""
+    spec = parse(FeatureSpec, yaml.safe_load(schema_text), "test")
+    graphs = {}
+    for tower, table in (("user", USERS), ("item", ITEMS)):
+        counts = count_rows()[tower]
+        rows = [
+            row | dict(zip(("train_rows", "validation_rows"), counts[name], strict=True))
+            for name, row in table.items()
+        ]
+        graphs[tower] = learn(spec, tower, rows, folder)
+    if spec.table_features("context"):
+        graphs["context"] = learn(spec, "context", [ROWS[number] for number in TRAIN_ROWS], folder)
+    write_tables(spec, folder)
+    inputs = InputFolders(str(folder / "sequences"), str(folder / "catalogue"), TransformGraphs(**graphs))
+    data = load_training_data(inputs, model_part(spec), read_validation=True, fits_validation=False)
+    batch = BatchMaker(data, spec).of_rows(data.fitted)(tf.range(len(ROWS), dtype=tf.int64))
     return SimpleNamespace(
         spec=spec,
-        output=output,
-        files=files,
-        graph=str(directory / "graph"),
-        columns={name: column[order] for name, column in columns.items()},
+        graphs=inputs.graphs,
+        inputs=inputs,
+        gap_boundaries=data.gap_boundaries,
+        columns={name: values.numpy() for name, values in batch[FEATURES].items()},
     )
+
+
+def write_tables(spec, folder):
+    (folder / "catalogue").mkdir()
+    items = pa.schema({feature.name: value_type(feature) for feature in spec.table_features("item")})
+    table = pa.Table.from_pylist([{name: row[name] for name in items.names} for row in ITEMS.values()], items)
+    pq.write_table(table, folder / "catalogue" / "catalogue.parquet")
+    users = []
+    for user, (names, _, train) in LOG.items():
+        rows = [row for row in ROWS if row["user_id"] == user]
+        context = {f.name: [row[f.name] for row in rows] for f in spec.table_features("context")}
+        ends = {"train_end": train, "validation_end": len(names), "eval_end": len(names)}
+        lists = {spec.item_id.name: names, spec.timestamp: to_seconds(user, len(names))}
+        users.append(USERS[user] | lists | context | ends)
+    schema = sequences_schema(spec, has_weights=False)
+    table = pa.Table.from_pylist([{name: row[name] for name in schema.names} for row in users], schema)
+    (folder / "sequences").mkdir()
+    write_sequences(table, folder / "sequences" / "sequences-00000-of-00001.parquet")
 
 
 def to_example(row, names):
@@ -250,22 +326,45 @@ def files_in(directory):
     return sorted(path.name for path in directory.iterdir())
 
 
-def make_fn_args(data, directory):
-    """What TFX gives to run_fn."""
-    return SimpleNamespace(
-        custom_config={
-            "feature_spec": to_json(data.spec),
-            "trainer_config": to_json(parse(TrainerConfig, TRAINER_CONFIG, "test")),
-            "catalogue": "",
-            "validation_files": [],
-            "checkpoint_directory": "",
-            "serving_directory": "",
-        },
-        train_files=data.files,
-        transform_graph_path=data.graph,
-        serving_model_dir=str(directory / "serving"),
-        model_run_dir=str(directory / "run"),
-    )
+def fast_hash(texts, buckets):
+    return tf.strings.to_hash_bucket_fast(tf.constant(texts), buckets).numpy()
+
+
+def serve_in_a_fresh_process(shop, directory, tmp_path):
+    request = {
+        side: {
+            "directory": str(directory / f"{side}_tower"),
+            "raw": to_columns(ROWS),
+            "examples": [to_example(row, served_names(shop.spec, side)).hex() for row in ROWS],
+        }
+        for side in ("user", "item")
+    }
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    files = [str(tmp_path / "request.json"), str(tmp_path / "answer.json")]
+    command = [sys.executable, "-I", "-c", EMBED_WITH_TENSORFLOW_ALONE, *files]
+    # TFT sets it, and TensorFlow then asks for tf_keras.
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads((tmp_path / "answer.json").read_text())
+
+
+def build_and_export(data, config, folder, model_id="m", seed=3):
+    towers = build_towers(data.spec, config, encoded_sizes(data.spec, data.graphs), seed=seed)
+    export_towers(towers, data.graphs, model_part(data.spec), data.gap_boundaries, str(folder), model_id)
+    return towers
+
+
+def check_served(data, towers, directory, tmp_path, tolerance=1e-6):
+    """The embeddings of a fresh process are those of the batches that a training is made of."""
+    answer = serve_in_a_fresh_process(data, directory, tmp_path)
+    columns = {name: tf.constant(column) for name, column in data.columns.items()}
+    for side, tower in (("user", towers.user), ("item", towers.item)):
+        expected = tower(columns, training=False).numpy()
+        assert expected.shape == (len(ROWS), MODEL_DIM)
+        assert np.ptp(expected, axis=0).max() > 1e-2
+        for signature in ("serving_default", "serving_examples"):
+            np.testing.assert_allclose(answer[side][signature], expected, atol=tolerance)
 
 
 @pytest.fixture(scope="module")
@@ -275,9 +374,11 @@ def shop(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(shop, tmp_path_factory):
-    """run_fn on the transformed examples, as TFX calls it."""
+    """A whole training on the files."""
     directory = tmp_path_factory.mktemp("model")
-    run_fn(make_fn_args(shop, directory))
+    job = TrainingJob(shop.inputs, "", "", str(directory), str(directory / "logs"))
+    config = parse(TrainerConfig, TRAINER_CONFIG, "test")
+    train_and_export(job, model_part(shop.spec), config, tf.distribute.get_strategy())
     return directory
 
 
@@ -286,70 +387,79 @@ def exported(shop, tmp_path_factory):
     """Towers that are also at hand in this process, to compare with what is served."""
     directory = tmp_path_factory.mktemp("exported")
     config = parse(TrainerConfig, TRAINER_CONFIG, "test").model
-    towers = build_towers(shop.spec, config, encoded_sizes(shop.spec, shop.output), seed=3)
-    export_towers(towers, shop.output, shop.spec, str(directory), "model-7")
-    return SimpleNamespace(directory=directory, towers=towers)
+    return SimpleNamespace(directory=directory, towers=build_and_export(shop, config, directory, "model-7"))
 
 
-def test_outputs_are_the_encoded_features_and_the_ids(shop):
+def test_columns_are_the_encoded_features_the_ids_and_the_history(shop):
     assert set(shop.columns) == {
-        "user_id", "age", "income", "flat", "job", "item_id", "year", "genres", "history"
+        "user_id", "age", "income", "flat", "born", "job", "item_id", "year", "genres", "history"
     }  # fmt: skip
 
 
 def test_ids_are_indices_by_falling_frequency_whatever_their_characters(shop):
-    # Rows per item: a b 4, 🎬 2, then 'x, "y"' before ' lead', since ties are in reverse byte order.
-    np.testing.assert_array_equal(shop.columns["item_id"], [0, 1, 0, 2, 1, 0, 3, 0])
-    # Rows per user: 1 4, 2 2, then "4 x" before "3".
-    np.testing.assert_array_equal(shop.columns["user_id"], [0, 1, 0, 3, 1, 0, 2, 0])
+    # Train rows per item: a b 4, 🎬 2, then 'x, "y"' before ' lead', since ties are in reverse byte order.
+    # One that is not in the train split shares one of two rows behind them.
+    unseen = 4 + fast_hash(["not seen"], 2)[0]
+    np.testing.assert_array_equal(shop.columns["item_id"], [0, 1, 0, 0, unseen, 2, 1, 0, 2, 3, unseen])
+    # Train rows per user: 1 4, 2 2, then "4 x" before "3"; idle has none.
+    np.testing.assert_array_equal(shop.columns["user_id"], [0, 0, 0, 0, 0, 0, 1, 1, 3, 2, 4])
 
 
-def test_history_shares_the_item_vocabulary_and_tells_padding_from_unseen_items(shop):
-    history = shop.columns["history"]
+def test_history_is_rows_of_the_items_and_tells_padding_from_unseen_items(shop):
+    unseen = 4 + fast_hash(["not seen"], 2)[0]
     np.testing.assert_array_equal(
-        history[:7],
-        [[-1, -1, -1], [-1, -1, -1], [-1, -1, 0], [-1, -1, -1], [-1, -1, 1], [-1, 0, 0], [-1, -1, -1]],
-    )
-    np.testing.assert_array_equal(history[7, :2], [1, 2])
-    # 4 items in the vocabulary, then a fingerprint below 2**40.
-    assert 4 <= history[7, 2] < 4 + 2**40
+        shop.columns["history"],
+        [
+            [-1, -1, -1], [-1, -1, 0], [-1, 0, 1], [0, 1, 0], [1, 0, 0], [0, 0, unseen],
+            [-1, -1, -1], [-1, -1, 1], [-1, -1, -1], [-1, -1, -1], [-1, -1, -1],
+        ],
+    )  # fmt: skip
 
 
 def test_vocabularies_of_words_and_of_integers(shop):
-    # Rows per job: clerk 6, cook 2. Per year: 1990 4, 2000 3, -5 1.
-    np.testing.assert_array_equal(shop.columns["job"], [0, 0, 0, 1, 0, 0, 1, 0])
-    np.testing.assert_array_equal(shop.columns["year"], [0, 1, 0, 2, 1, 0, 1, 0])
+    # Train rows per job: clerk 6, cook 2; none has a pilot. Per year: 1990 4, 2000 3, -5 1; none 1.
+    np.testing.assert_array_equal(shop.columns["job"], [0] * 8 + [1, 1, 2])
+    np.testing.assert_array_equal(shop.columns["year"], [0, 1, 0, 0, 3, 2, 1, 0, 2, 1, 3])
 
 
 def test_multi_valued_keeps_the_values_and_drops_the_empty_ones(shop):
-    # drama in 4 rows, sci fi in 1.
-    expected = [[-1, -1], [0, -1], [-1, -1], [1, 0], [0, -1], [-1, -1], [0, -1], [-1, -1]]
-    np.testing.assert_array_equal(shop.columns["genres"], expected)
+    # Values in train rows: drama 4, then sci fi before crime, once each; opera none.
+    nothing, drama, opera, mixed = [-1] * 3, [0, -1, -1], [3, -1, -1], [1, 0, 2]
+    expected = [nothing, drama, nothing, nothing, opera, mixed, drama, nothing, mixed, drama, opera]
+    # As wide as the longest list as it came, with an empty value in it.
+    assert (shop.columns["genres"][:, 3:] == -1).all()
+    np.testing.assert_array_equal(shop.columns["genres"][:, :3], expected)
 
 
-def test_numbers_are_quantiles_and_z_scores(shop):
-    np.testing.assert_array_equal(shop.columns["age"], [0, 0, 1, 1, 2, 2, 3, 3])
-    incomes = np.arange(1.0, 9.0)
-    np.testing.assert_allclose(shop.columns["income"], (incomes - 4.5) / math.sqrt(5.25), rtol=1e-5)
+def test_numbers_are_quantiles_and_z_scores_of_the_train_rows(shop):
+    # Ages of the 8 train rows: 10 four times, 20 twice, 30 and 40. The median is the 4th or the 5th.
+    ages = shop.columns["age"]
+    assert set(ages[6:]) == {1}
+    incomes = np.array([1.0] * 4 + [2.0] * 2 + [3.0, 4.0])
+    given = np.array([row["income"] for row in ROWS])
+    np.testing.assert_allclose(shop.columns["income"], (given - incomes.mean()) / incomes.std(), rtol=1e-5)
     assert shop.columns["income"].dtype == np.float32
+
+
+def test_a_deviation_far_below_the_mean_is_exact(shop):
+    born = np.array([0.0] * 4 + [1.0] * 2 + [2.0, 3.0])
+    given = np.array([row["born"] - 1_700_000_000 for row in ROWS])
+    np.testing.assert_allclose(shop.columns["born"], (given - born.mean()) / born.std(), atol=1e-5)
 
 
 def test_constant_number_stays_small(shop):
     np.testing.assert_allclose(shop.columns["flat"], 0.0, atol=1e-6)
 
 
-def test_sizes_and_item_probabilities(shop):
-    sizes = encoded_sizes(shop.spec, shop.output)
-    assert sizes == {
+def test_sizes(shop):
+    assert encoded_sizes(shop.spec, shop.graphs) == {
         "user_id": EncodedSize(4, 1),
-        "age": EncodedSize(4, 0),
+        "age": EncodedSize(2, 0),
         "job": EncodedSize(2, 1),
         "item_id": EncodedSize(4, 2),
         "year": EncodedSize(3, 1),
-        "genres": EncodedSize(2, 1),
+        "genres": EncodedSize(3, 1),
     }
-    expected = np.log(np.array([4, 2, 1, 1, 1, 1]) / 8)
-    np.testing.assert_allclose(item_log_q(shop.spec, shop.output), expected, rtol=1e-6)
 
 
 def test_each_tower_carries_only_the_vocabularies_it_reads(exported):
@@ -367,113 +477,106 @@ def test_each_part_names_its_training(exported):
         assert json.loads(text) == {"model_id": "model-7", "part": part}
 
 
+def test_a_fresh_process_gives_the_embeddings_of_training(shop, exported, tmp_path):
+    check_served(shop, exported.towers, exported.directory, tmp_path)
+
+
+@pytest.mark.parametrize(("side", "may_lack"), [("user", ["history", "job"]), ("item", ["genres"])])
+def test_what_was_never_seen_and_what_is_missing_still_embeds(trained, shop, side, may_lack):
+    signatures = tf.saved_model.load(str(trained / f"{side}_tower")).signatures
+    # A missing job is the schema's default, a missing history or genre is none.
+    bare = NEW_ROW | {"job": "none", "genres": []}
+    inputs = signatures["serving_default"].structured_input_signature[1]
+    columns = to_columns([NEW_ROW, bare])
+    raw = {name: tf.constant(columns[name], spec.dtype) for name, spec in inputs.items()}
+    vectors = signatures["serving_default"](**raw)["embedding"].numpy()
+    assert vectors.shape == (2, MODEL_DIM)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+
+    example = to_example(bare, [name for name in served_names(shop.spec, side) if name not in may_lack])
+    parsed = signatures["serving_examples"](examples=tf.constant([example]))["embedding"].numpy()
+    np.testing.assert_allclose(parsed, vectors[1:], atol=1e-6)
+
+
+def test_training_describes_the_model_and_logs_for_tensorboard(trained):
+    info = json.loads((trained / "model.json").read_text())
+    part = json.loads((trained / "user_tower" / "assets.extra" / "dssm_part.json").read_text())
+    assert info["model_id"] == part["model_id"]
+    # 8 rows, 4 in a batch, 2 epochs.
+    expected = {"dim": 4, "temperature": 0.1, "steps": 4, "epochs": 2, "train_rows": 8, "global_batch": 4}
+    assert {name: info[name] for name in expected} == expected
+    assert info["rows_left_out_per_epoch"] == 0
+    assert math.isfinite(info["final_loss"])
+    assert info["examples_per_second"] > 0
+    assert list((trained / "logs").rglob("events.out.tfevents.*"))
+
+
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory):
-    return transform(KINDS, tmp_path_factory.mktemp("kinds"), has_weights=True)
+    return transform(KINDS, tmp_path_factory.mktemp("kinds"))
 
 
-def fast_hash(texts, buckets):
-    return tf.strings.to_hash_bucket_fast(tf.constant(texts), buckets).numpy()
-
-
-def test_hashed_values_are_buckets_and_hashed_ids_keep_their_identity(kinds):
+def test_hashed_values_and_ids_are_buckets(kinds):
     # The example of TensorFlow's documentation: Hello, TensorFlow and 2.x in 3 buckets are 0, 2 and 2.
-    np.testing.assert_array_equal(kinds.columns["word"], [0, 2, 2, 0, 0, 2, 2, 2])
+    np.testing.assert_array_equal(kinds.columns["word"][[0, 1, 2, 3, 6, 7, 8, 9]], [0, 2, 2, 0, 0, 2, 2, 2])
+    years = fast_hash([str(row["year"]) for row in ROWS], 1000)
+    np.testing.assert_array_equal(kinds.columns["year"], years)
+    drama, sci_fi, crime = fast_hash(["drama", "sci fi", "crime"], 1000)
     np.testing.assert_array_equal(
-        kinds.columns["year"], fast_hash(["1990", "2000", "1990", "-5", "2000", "1990", "2000", "1990"], 1000)
+        kinds.columns["genres"][[0, 1, 8], :3], [[-1] * 3, [drama, -1, -1], [sci_fi, drama, crime]]
     )
-    drama, sci_fi = fast_hash(["drama", "sci fi"], 1000)
-    np.testing.assert_array_equal(
-        kinds.columns["genres"][:4], [[-1, -1], [drama, -1], [-1, -1], [sci_fi, drama]]
-    )
-    # 4 items in 3 buckets, and still as many keys as items.
-    keys = kinds.columns["item_id"]
-    np.testing.assert_array_equal(keys, fast_hash([row[1] for row in LOG], 2**40))
-    assert len(set(keys)) == 4
-    assert len(set(kinds.columns["user_id"])) == 4
-    history = kinds.columns["history"]
-    np.testing.assert_array_equal(history[0], [-1, -1, -1])
-    np.testing.assert_array_equal(history[5], [-1, keys[0], keys[0]])
-    np.testing.assert_array_equal(history[7], [keys[1], keys[3], *fast_hash(["not seen"], 2**40)])
+    # Ids by way of 2**40 fingerprints, as in releases before.
+    items = fast_hash([row["item_id"] for row in ROWS], 2**40) % 3
+    np.testing.assert_array_equal(kinds.columns["item_id"], items)
+    users = fast_hash([row["user_id"] for row in ROWS], 2**40) % 5
+    np.testing.assert_array_equal(kinds.columns["user_id"], users)
+    np.testing.assert_array_equal(kinds.columns["history"][5], items[[2, 3, 4]])
+    np.testing.assert_array_equal(kinds.columns["history"][7], [-1, -1, items[1]])
 
 
 def test_text_is_its_lower_cased_words_and_pairs(kinds):
     red, wool, socks, first, second = fast_hash(["red", "wool", "socks", "red wool", "wool socks"], 1000)
     title = kinds.columns["title"]
-    for row in title[:2]:
-        np.testing.assert_array_equal(row, [red, wool, socks, first, second])
-    np.testing.assert_array_equal(title[2:4], np.full((2, 5), -1))
+    for row in (0, 9):
+        np.testing.assert_array_equal(title[row], [red, wool, socks, first, second])
+    np.testing.assert_array_equal(title[1], [-1] * 5)
     np.testing.assert_array_equal(title[4], [*fast_hash(["élan", "2", "élan 2"], 1000), -1, -1])
-    np.testing.assert_array_equal(title[5:, 0], [socks, socks, red])
+    np.testing.assert_array_equal(title[8], [fast_hash(["a"], 1000)[0], -1, -1, -1, -1])
 
 
-def test_vectors_and_weights_come_through_as_they_are(kinds):
-    np.testing.assert_array_equal(kinds.columns["taste"], [[i / 2, -1.0, 0.25] for i in range(8)])
+def test_vectors_come_through_as_they_are(kinds):
+    np.testing.assert_array_equal(kinds.columns["taste"], [row["taste"] for row in ROWS])
     assert kinds.columns["taste"].dtype == np.float32
-    np.testing.assert_array_equal(kinds.columns["weight"], [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5])
 
 
 def test_rare_words_fall_out_of_a_vocabulary(kinds):
-    # clerk in 6 rows, cook in 2: below 3, so in one of the two rows that follow clerk's.
-    job = kinds.columns["job"]
-    cook = job[3]
-    assert cook in (1, 2)
-    np.testing.assert_array_equal(job, [0, 0, 0, cook, 0, 0, cook, 0])
-    # No zip code is in 9 rows. What TFT then puts in the vocabulary is no zip code.
-    assert set(kinds.columns["zip_code"]) == {1}
+    # acme in 4 train rows; the others in less than 3, so in one of the two rows that follow.
+    maker = kinds.columns["maker"]
+    np.testing.assert_array_equal(maker[[0, 2, 3, 4, 7, 10]], [0] * 6)
+    assert set(maker[[1, 5, 6, 8, 9]]) <= {1, 2}
+    # No seller is in 9 rows. What TFT then puts in the vocabulary is no seller.
+    assert set(kinds.columns["seller"]) == {1}
 
 
-def test_sizes_and_probabilities_without_a_vocabulary(kinds):
-    assert encoded_sizes(kinds.spec, kinds.output) == {
+def test_sizes_without_a_vocabulary(kinds):
+    assert encoded_sizes(kinds.spec, kinds.graphs) == {
         "user_id": EncodedSize(0, 5),
         "word": EncodedSize(3, 0),
         "item_id": EncodedSize(0, 3),
         "year": EncodedSize(1000, 0),
         "genres": EncodedSize(1000, 0),
         "title": EncodedSize(1000, 0),
-        "job": EncodedSize(1, 2),
-        "zip_code": EncodedSize(1, 1),
+        "maker": EncodedSize(1, 2),
+        "seller": EncodedSize(1, 1),
     }
-    # Rows per bucket: that of each item's key.
-    rows = np.zeros(3)
-    for key in fast_hash([row[1] for row in LOG], 2**40):
-        rows[key % 3] += 1
-    assert rows.sum() == 8
-    expected = np.log(np.maximum(rows, 1) / 8)
-    np.testing.assert_allclose(item_log_q(kinds.spec, kinds.output), expected, rtol=1e-6)
 
 
-def test_ids_beyond_a_cut_off_keep_their_identity_and_share_their_mean_probability(tmp_path):
-    cut = transform(CUT_OFF, tmp_path)
-    items = cut.columns["item_id"]
-    # Only a b, in 4 rows, is in the vocabulary; 🎬 2, 'x, "y"' and ' lead' 1 each are outside.
-    np.testing.assert_array_equal(items == 0, [True, False, True, False, False, True, False, True])
-    np.testing.assert_array_equal(items[[1, 3, 6]], 1 + fast_hash(["🎬", 'x, "y"', " lead"], 2**40))
-    np.testing.assert_array_equal(
-        cut.columns["history"][7], [items[1], items[3], 1 + fast_hash(["not seen"], 2**40)[0]]
-    )
-    assert encoded_sizes(cut.spec, cut.output) == {"user_id": EncodedSize(2, 1), "item_id": EncodedSize(1, 2)}
-    # (2 + 1 + 1) / 3 rows stand for an item outside.
-    expected = np.log(np.array([4, 4 / 3, 4 / 3]) / 8)
-    np.testing.assert_allclose(item_log_q(cut.spec, cut.output), expected, rtol=1e-6)
-
-
-def test_the_kinds_without_a_vocabulary_train_and_serve_in_a_fresh_process(kinds, tmp_path):
-    run_fn(make_fn_args(kinds, tmp_path))
-    info = json.loads((tmp_path / "serving" / "model.json").read_text())
-    assert math.isfinite(info["final_loss"])
-
+def test_the_kinds_without_a_vocabulary_serve_in_a_fresh_process(kinds, tmp_path):
     config = parse(TrainerConfig, TRAINER_CONFIG, "test").model
-    towers = build_towers(kinds.spec, config, encoded_sizes(kinds.spec, kinds.output), seed=3)
-    export_towers(towers, kinds.output, kinds.spec, str(tmp_path), "model-8")
+    towers = build_and_export(kinds, config, tmp_path)
     assert files_in(tmp_path / "user_tower" / "assets") == []
-    assert files_in(tmp_path / "item_tower" / "assets") == ["job_vocabulary", "zip_code_vocabulary"]
-    answer = serve_in_a_fresh_process(kinds, tmp_path, tmp_path)
-    columns = {name: tf.constant(column) for name, column in kinds.columns.items()}
-    for side, tower in (("user", towers.user), ("item", towers.item)):
-        expected = tower(columns, training=False).numpy()
-        np.testing.assert_allclose(answer[side]["serving_default"], expected, atol=1e-6)
-        np.testing.assert_allclose(answer[side]["serving_examples"], expected, atol=1e-6)
+    assert files_in(tmp_path / "item_tower" / "assets") == ["maker_vocabulary", "seller_vocabulary"]
+    check_served(kinds, towers, tmp_path, tmp_path)
 
     served = tf.saved_model.load(str(tmp_path / "user_tower")).signatures
     assert served["serving_default"].structured_input_signature[1]["taste"].shape.as_list() == [None, 3]
@@ -485,39 +588,54 @@ def test_the_kinds_without_a_vocabulary_train_and_serve_in_a_fresh_process(kinds
     np.testing.assert_allclose(left, right, atol=1e-6)
 
 
+def test_a_user_side_without_any_encoded_feature_and_ids_beyond_a_cut_off(tmp_path):
+    cut = transform(CUT_OFF, tmp_path)
+    assert set(cut.columns) == {"item_id", "history"}
+    # Only a b, in 4 train rows, is in the vocabulary. The others share two rows.
+    others = ["🎬", "not seen", 'x, "y"', " lead"]
+    film, unseen, x, lead = 1 + fast_hash(others, 2)
+    np.testing.assert_array_equal(
+        cut.columns["item_id"], [0, film, 0, 0, unseen, x, film, 0, x, lead, unseen]
+    )
+    assert encoded_sizes(cut.spec, cut.graphs)["item_id"] == EncodedSize(1, 2)
+    config = parse(TrainerConfig, TRAINER_CONFIG, "test").model
+    towers = build_and_export(cut, config, tmp_path / "model")
+    check_served(cut, towers, tmp_path / "model", tmp_path)
+
+
 @pytest.fixture(scope="module")
 def past(tmp_path_factory):
     return transform(HISTORY, tmp_path_factory.mktemp("past"))
 
 
-def test_features_of_the_history_are_encoded_as_the_items_own(past):
+def test_features_of_the_history_are_the_items_own(past):
     columns = past.columns
-    # Rows per era: 199 4, 200 3, -1 1; that of the item not seen, 0, is the one behind them.
-    np.testing.assert_array_equal(columns["history_era"][5], [-1, 0, 0])
-    np.testing.assert_array_equal(columns["history_era"][7], [1, 2, 3])
+    # Train rows per era: 199 4, 200 3, -1 1; that of the item not seen, 0, is the one behind them.
+    np.testing.assert_array_equal(columns["history_era"][5], [0, 0, 3])
+    np.testing.assert_array_equal(columns["history_era"][2], [-1, 0, 1])
     prices = np.array([1.0] * 4 + [3.0] * 2 + [5.0, 2.0])
-    expected = (np.array([3.0, 5.0, 9.0]) - prices.mean()) / prices.std()
-    np.testing.assert_allclose(columns["history_price"][7], expected, rtol=1e-5)
-    np.testing.assert_array_equal(columns["history_brand"][7], fast_hash(["b2", "", "b9"], 1000))
+    expected = (np.array([1.0, 1.0, 9.0]) - prices.mean()) / prices.std()
+    np.testing.assert_allclose(columns["history_price"][5], expected, rtol=1e-5)
+    np.testing.assert_array_equal(columns["history_brand"][5], fast_hash(["b", "b", "b9"], 1000))
     # What an item has in a row of its own, it has in a history.
     for name in ("year", "era", "brand", "price", "look"):
-        own = dict(zip([row[1] for row in LOG], columns[name], strict=True))
-        for row, history in enumerate(row[5] for row in LOG):
-            for position, item in enumerate(history):
-                if item in own:
-                    np.testing.assert_array_equal(columns[f"history_{name}"][row, position], own[item])
+        own = {row["item_id"]: columns[name][number] for number, row in enumerate(ROWS)}
+        for number, row in enumerate(ROWS):
+            for position, item in enumerate(row["history"]):
+                if item:
+                    np.testing.assert_array_equal(columns[f"history_{name}"][number, position], own[item])
 
 
 def test_lists_in_the_history_have_places_for_each_item(past):
     columns = past.columns
-    # drama in 4 rows, sci fi in 1, opera in none.
-    np.testing.assert_array_equal(columns["history_genres"][7], [[0, -1], [1, 0], [2, -1]])
-    np.testing.assert_array_equal(columns["history_genres"][5], [[-1, -1], [-1, -1], [-1, -1]])
-    red, socks, a, elan = fast_hash(["red", "socks", "a", "élan"], 1000)
-    # The pair "red socks" has no place left.
-    np.testing.assert_array_equal(columns["history_title"][5], [[-1, -1], [red, socks], [red, socks]])
-    np.testing.assert_array_equal(columns["history_title"][7], [[-1, -1], [a, -1], [elan, -1]])
-    np.testing.assert_array_equal(columns["history_look"][7], [[0.0, 2.0], [3.0, 3.0], [9.0, 9.0]])
+    # Values in train rows: drama 4, then sci fi before crime, once each; opera none.
+    np.testing.assert_array_equal(columns["history_genres"][5], [[-1, -1], [-1, -1], [3, -1]])
+    np.testing.assert_array_equal(columns["history_genres"][3], [[-1, -1], [0, -1], [-1, -1]])
+    red, wool, elan, two = fast_hash(["red", "wool", "élan", "2"], 1000)
+    # What follows the first two n-grams has no place left.
+    np.testing.assert_array_equal(columns["history_title"][5], [[red, wool], [red, wool], [elan, two]])
+    np.testing.assert_array_equal(columns["history_title"][2], [[-1, -1], [red, wool], [-1, -1]])
+    np.testing.assert_array_equal(columns["history_look"][5], [[1.0, 0.5], [1.0, 0.5], [9.0, 9.0]])
 
 
 def test_the_history_has_padding_where_there_is_no_item(past):
@@ -528,30 +646,17 @@ def test_the_history_has_padding_where_there_is_no_item(past):
 
 
 def test_gaps_are_quantiles_of_those_that_are_there(past):
+    # Gaps of train rows: of user 1 10, 20 and 30, 30, 50 and 60, of user 2 10.
+    [boundary] = past.gap_boundaries
+    assert 20 <= boundary <= 30
     gaps = past.columns["history_gap_seconds"]
-    # 202, 402, 501, 502, 700, 701 and 702 seconds in two buckets. With the padding all were in the upper one.
-    np.testing.assert_array_equal(gaps[[0, 2, 4, 7]], [[-1, -1, -1], [-1, -1, 0], [-1, -1, 0], [1, 1, 1]])
-    np.testing.assert_array_equal(gaps[5, :2], [-1, 0])
-
-
-def test_history_columns_are_parsed_with_a_fixed_shape(past):
-    parsed = past.output.transformed_feature_spec()
-    shapes = {name: tuple(parsed[name].shape) for name in past.spec.history.columns}
-    assert shapes == {
-        "history": (3,),
-        "history_genres": (3, 2),
-        "history_year": (3,),
-        "history_era": (3,),
-        "history_brand": (3,),
-        "history_price": (3,),
-        "history_look": (3, 2),
-        "history_title": (3, 2),
-        "history_gap_seconds": (3,),
-    }
+    np.testing.assert_array_equal(
+        gaps[[0, 1, 2, 3]], [[-1, -1, -1], [-1, -1, 0], [-1, 1, int(boundary <= 20)], [1, 1, 1]]
+    )
 
 
 def test_rows_of_the_tables_are_named_by_what_they_stand_for(past):
-    rows = table_rows(past.spec, encoded_sizes(past.spec, past.output), past.output)
+    rows = table_rows(past.spec, encoded_sizes(past.spec, past.graphs), past.graphs)
     assert [value.decode() for kind, value in rows["item_id"] if kind == "token"] == [
         "a b", "🎬", 'x, "y"', " lead"
     ]  # fmt: skip
@@ -567,28 +672,22 @@ def test_every_history_encoder_serves_in_a_fresh_process(past, policy, tmp_path)
         item_layers=(3,),
         history_encoders=("mean", "position_weighted", "last", "attention", "gru"),
     )
-    sizes = encoded_sizes(past.spec, past.output)
+    sizes = encoded_sizes(past.spec, past.graphs)
     tf_keras.mixed_precision.set_global_policy(policy)
     try:
         towers = build_towers(past.spec, config, sizes, seed=3)
     finally:
         tf_keras.mixed_precision.set_global_policy("float32")
-    rows = table_rows(past.spec, sizes, past.output)
+    rows = table_rows(past.spec, sizes, past.graphs)
     assert {name: table.shape[0] for name, table in towers.tables.items()} == {
         name: len(rows[name]) for name in towers.tables
     }
-    export_towers(towers, past.output, past.spec, str(tmp_path), "model-9")
+    export_towers(towers, past.graphs, model_part(past.spec), past.gap_boundaries, str(tmp_path), "model-9")
     assert files_in(tmp_path / "user_tower" / "assets") == [
         "era_vocabulary", "genres_vocabulary", "item_id_vocabulary"
     ]  # fmt: skip
-    answer = serve_in_a_fresh_process(past, tmp_path, tmp_path)
-    columns = {name: tf.constant(column) for name, column in past.columns.items()}
     tolerance = 1e-6 if policy == "float32" else 1e-2
-    for side, tower in (("user", towers.user), ("item", towers.item)):
-        expected = tower(columns, training=False)
-        assert expected.dtype == tf.float32
-        for signature in ("serving_default", "serving_examples"):
-            np.testing.assert_allclose(answer[side][signature], expected, atol=tolerance)
+    check_served(past, towers, tmp_path, tmp_path, tolerance)
 
     signatures = tf.saved_model.load(str(tmp_path / "user_tower")).signatures
     names = served_names(past.spec, "user")
@@ -599,13 +698,31 @@ def test_every_history_encoder_serves_in_a_fresh_process(past, policy, tmp_path)
     np.testing.assert_allclose(given, bare, atol=tolerance)
     # Every column of the history reaches the embedding.
     inputs = signatures["serving_default"].structured_input_signature[1]
-    row = to_columns([ROWS[7]])
+    row = to_columns([ROWS[5]])
     raw = {name: tf.constant(row[name], spec.dtype) for name, spec in inputs.items()}
     plain = signatures["serving_default"](**raw)["embedding"].numpy()
-    other = to_columns([ROWS[5]])
+    other = to_columns([ROWS[2]])
     for name in past.spec.history.columns:
         changed = raw | {name: tf.constant(other[name], inputs[name].dtype)}
         assert np.abs(signatures["serving_default"](**changed)["embedding"] - plain).max() > 1e-5, name
+
+
+def test_a_gap_at_a_boundary_is_in_the_bucket_above(past, tmp_path):
+    config = parse(TrainerConfig, TRAINER_CONFIG, "test").model
+    build_and_export(past, config, tmp_path)
+    embed = tf.saved_model.load(str(tmp_path / "user_tower")).signatures["serving_default"]
+    inputs = embed.structured_input_signature[1]
+    row = to_columns([ROWS[3]])
+    raw = {name: tf.constant(row[name], spec.dtype) for name, spec in inputs.items()}
+    boundary = int(past.gap_boundaries[0])
+
+    def embed_gap(seconds):
+        return embed(**raw | {"history_gap_seconds": tf.constant([[seconds] * 3], tf.int64)})[
+            "embedding"
+        ].numpy()
+
+    np.testing.assert_array_equal(embed_gap(boundary), embed_gap(boundary + 1))
+    assert np.abs(embed_gap(boundary) - embed_gap(boundary - 1)).max() > 1e-5
 
 
 OWN_TOWER = """
@@ -635,86 +752,21 @@ def test_own_user_tower_serves_in_a_fresh_process(past, tmp_path, monkeypatch):
     (tmp_path / "an_own_tower.py").write_text(OWN_TOWER)
     monkeypatch.syspath_prepend(tmp_path)
     config = ModelConfig(dim=4, item_layers=(3,), history_encoders=("gru",), user_tower="an_own_tower.build")
-    towers = build_towers(past.spec, config, encoded_sizes(past.spec, past.output), seed=3)
-    export_towers(towers, past.output, past.spec, str(tmp_path), "model-10")
+    towers = build_and_export(past, config, tmp_path)
     # Not where the fresh process could import it from.
     (tmp_path / "an_own_tower.py").unlink()
-    answer = serve_in_a_fresh_process(past, tmp_path, tmp_path)
-    columns = {name: tf.constant(column) for name, column in past.columns.items()}
-    expected = towers.user(columns, training=False)
-    assert np.ptp(expected, axis=0).max() > 1e-2
-    for signature in ("serving_default", "serving_examples"):
-        np.testing.assert_allclose(answer["user"][signature], expected, atol=1e-6)
-
-
-def serve_in_a_fresh_process(shop, directory, tmp_path):
-    request = {
-        side: {
-            "directory": str(directory / f"{side}_tower"),
-            "raw": to_columns(ROWS),
-            "examples": [to_example(row, served_names(shop.spec, side)).hex() for row in ROWS],
-        }
-        for side in ("user", "item")
-    }
-    (tmp_path / "request.json").write_text(json.dumps(request))
-    files = [str(tmp_path / "request.json"), str(tmp_path / "answer.json")]
-    command = [sys.executable, "-I", "-c", EMBED_WITH_TENSORFLOW_ALONE, *files]
-    # TFT sets it, and TensorFlow then asks for tf_keras.
-    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads((tmp_path / "answer.json").read_text())
-
-
-def test_a_fresh_process_gives_the_embeddings_of_training(shop, exported, tmp_path):
-    answer = serve_in_a_fresh_process(shop, exported.directory, tmp_path)
-    columns = {name: tf.constant(column) for name, column in shop.columns.items()}
-    for side, tower in (("user", exported.towers.user), ("item", exported.towers.item)):
-        expected = tower(columns, training=False).numpy()
-        assert expected.shape == (8, MODEL_DIM)
-        np.testing.assert_allclose(answer[side]["serving_default"], expected, atol=1e-6)
-        np.testing.assert_allclose(answer[side]["serving_examples"], expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(("side", "may_lack"), [("user", ["history", "job"]), ("item", ["genres"])])
-def test_what_was_never_seen_and_what_is_missing_still_embeds(trained, shop, side, may_lack):
-    signatures = tf.saved_model.load(str(trained / "serving" / f"{side}_tower")).signatures
-    # A missing job is the schema's default, a missing history or genre is none.
-    bare = NEW_ROW | {"job": "none", "genres": []}
-    inputs = signatures["serving_default"].structured_input_signature[1]
-    columns = to_columns([NEW_ROW, bare])
-    raw = {name: tf.constant(columns[name], spec.dtype) for name, spec in inputs.items()}
-    vectors = signatures["serving_default"](**raw)["embedding"].numpy()
-    assert vectors.shape == (2, MODEL_DIM)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
-
-    example = to_example(bare, [name for name in served_names(shop.spec, side) if name not in may_lack])
-    parsed = signatures["serving_examples"](examples=tf.constant([example]))["embedding"].numpy()
-    np.testing.assert_allclose(parsed, vectors[1:], atol=1e-6)
-
-
-def test_run_fn_describes_the_model_and_logs_for_tensorboard(trained):
-    info = json.loads((trained / "serving" / "model.json").read_text())
-    part = json.loads((trained / "serving" / "user_tower" / "assets.extra" / "dssm_part.json").read_text())
-    assert info["model_id"] == part["model_id"]
-    # 8 rows, 4 in a batch, 2 epochs.
-    expected = {"dim": 4, "temperature": 0.1, "steps": 4, "epochs": 2, "train_rows": 8, "global_batch": 4}
-    assert {name: info[name] for name in expected} == expected
-    assert info["rows_left_out_per_epoch"] == 0
-    assert math.isfinite(info["final_loss"])
-    assert info["examples_per_second"] > 0
-    assert list((trained / "run").rglob("events.out.tfevents.*"))
+    check_served(past, towers, tmp_path, tmp_path)
 
 
 def test_a_feature_added_to_the_schema_reaches_transform_towers_and_signatures(tmp_path):
     shop = transform(SCHEMA + ADDED, tmp_path)
-    # Rows per zip code: 123 6, "9 9" 2. Per device: phone 5, tv 3.
-    np.testing.assert_array_equal(shop.columns["zip_code"], [0, 0, 0, 1, 0, 0, 1, 0])
-    np.testing.assert_array_equal(shop.columns["device"], [0, 1, 0, 1, 1, 0, 0, 0])
+    # Train rows per zip code: 123 6, "9 9" 2, 0 none. Per device: phone 5, tv 3.
+    np.testing.assert_array_equal(shop.columns["zip_code"], [0] * 8 + [1, 1, 2])
+    np.testing.assert_array_equal(shop.columns["device"], [1, 0, 0, 1, 0, 1, 1, 0, 0, 0, 1])
 
     config = parse(TrainerConfig, TRAINER_CONFIG, "test").model
-    towers = build_towers(shop.spec, config, encoded_sizes(shop.spec, shop.output), seed=1)
-    export_towers(towers, shop.output, shop.spec, str(tmp_path / "model"), "m")
+    towers = build_and_export(shop, config, tmp_path / "model", seed=1)
+    check_served(shop, towers, tmp_path / "model", tmp_path)
     user_tower = tf.saved_model.load(str(tmp_path / "model" / "user_tower"))
     embed = user_tower.signatures["serving_default"]
     inputs = embed.structured_input_signature[1]
@@ -724,7 +776,7 @@ def test_a_feature_added_to_the_schema_reaches_transform_towers_and_signatures(t
         embed(**{name: tf.constant(value, inputs[name].dtype) for name, value in (raw | change).items()})[
             "embedding"
         ]
-        for change in ({}, {"zip_code": ["9 9"]}, {"device": ["tv"]})
+        for change in ({}, {"zip_code": ["9 9"]}, {"device": ["phone"]})
     ]
     assert np.abs(vectors[0] - vectors[1]).max() > 1e-4
     assert np.abs(vectors[0] - vectors[2]).max() > 1e-4
@@ -733,3 +785,61 @@ def test_a_feature_added_to_the_schema_reaches_transform_towers_and_signatures(t
     assert set(item_tower.signatures["serving_default"].structured_input_signature[1]) == {
         "item_id", "year", "genres"
     }  # fmt: skip
+
+
+def make_batch(past, rows):
+    features = past.spec.tower_features("item")
+    schema = pa.schema({feature.name: value_type(feature) for feature in features})
+    return pa.RecordBatch.from_pylist([{name: row[name] for name in schema.names} for row in rows], schema)
+
+
+@pytest.mark.parametrize("batch_rows", [1, 3, 100])
+def test_a_table_is_encoded_alike_in_batches_of_any_size(past, batch_rows):
+    rows = list(ITEMS.values())
+    features = past.spec.table_features("item")
+    batches = [make_batch(past, rows[:2]), make_batch(past, []), make_batch(past, rows[2:])]
+    columns = transform_table(batches, features, past.graphs.item, batch_rows)
+    assert {name: column.dtype.name for name, column in columns.items()} == {
+        "item_id": "int64", "genres": "int64", "year": "int64", "era": "int64", "brand": "int64",
+        "price": "float32", "look": "float32", "title": "int64",
+    }  # fmt: skip
+    first_rows = [next(n for n, row in enumerate(ROWS) if row["item_id"] == name) for name in ITEMS]
+    for name, column in columns.items():
+        np.testing.assert_array_equal(column, past.columns[name][first_rows])
+
+
+def test_a_table_without_rows_has_its_columns(past):
+    columns = transform_table([], past.spec.table_features("item"), past.graphs.item)
+    assert columns["price"].shape == (0,)
+    assert columns["look"].shape == (0, 2)
+    assert columns["genres"].ndim == 2
+
+
+def test_dictionaries_are_read_as_their_values(past):
+    batch = make_batch(past, [ITEMS["a b"]])
+    place = batch.schema.get_field_index("brand")
+    encoded = batch.set_column(place, "brand", batch.column("brand").dictionary_encode())
+    features = past.spec.table_features("item")
+    [brand] = transform_table([encoded], features, past.graphs.item)["brand"]
+    assert brand == fast_hash(["b"], 1000)[0]
+
+
+def test_a_missing_column_is_named(past):
+    batch = make_batch(past, [ITEMS["a b"]]).drop_columns(["look"])
+    with pytest.raises(DataError, match=r"Received: no look"):
+        transform_table([batch], past.spec.table_features("item"), past.graphs.item)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"year": None}, r"'year': expected no missing value\. Received: 1"),
+        ({"look": [1.0]}, r"'look': expected lists of 2 values\. Received: a list of 1"),
+        ({"genres": [None]}, r"'genres': expected no missing value\. Received: 1"),
+    ],
+)
+def test_values_that_cannot_be_used_are_named(past, change, match):
+    with pytest.raises(DataError, match=match):
+        transform_table(
+            [make_batch(past, [ITEMS["a b"] | change])], past.spec.table_features("item"), past.graphs.item
+        )

@@ -113,7 +113,7 @@ def _to_tensor(column: pa.Array, feature: Feature) -> tf.Tensor | tf.SparseTenso
             f"Column {feature.name!r}: expected lists of {feature.length} values. Received: a list of "
             f"{wrong}."
         )
-    return tf.constant(values.reshape(len(column), -1))
+    return tf.constant(values.reshape(len(column), feature.length or 1))
 
 
 def _to_numpy(values: pa.Array, feature: Feature) -> np.ndarray:

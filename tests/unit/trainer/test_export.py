@@ -1,72 +1,41 @@
-"""Cutting a part out of a transform graph, here one made by hand with the shape of TFT's."""
+"""How the served user tower makes histories of what the items' graph gives."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.export import TransformPart
+from schemas.features import History
+from trainer.export import _to_gap_buckets, _to_history
 
 pytestmark = pytest.mark.unit
 
-
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory):
-    """Looks up colour and size in a vocabulary each; `both` depends on the two."""
-    directory = tmp_path_factory.mktemp("graph")
-    module = tf.Module()
-    module.resources = []
-    tables = {}
-    for name, lines in (("colour", "red\nblue\n"), ("size", "s\nm\nl\n")):
-        path = directory / f"{name}_vocabulary"
-        path.write_text(lines)
-        initializer = tf.lookup.TextFileInitializer(
-            str(path),
-            tf.string,
-            tf.lookup.TextFileIndex.WHOLE_LINE,
-            tf.int64,
-            tf.lookup.TextFileIndex.LINE_NUMBER,
-        )
-        tables[name] = tf.lookup.StaticHashTable(initializer, -1)
-        module.resources.append(tables[name])
-
-    def transform(inputs):
-        colour = tables["colour"].lookup(inputs["colour"])
-        sizes = tf.SparseTensor(
-            inputs["size"].indices, tables["size"].lookup(inputs["size"].values), inputs["size"].dense_shape
-        )
-        count = tf.sparse.reduce_sum(sizes, axis=1)
-        return {"colour": colour, "size": sizes, "both": colour + count}
-
-    specs = {"colour": tf.TensorSpec([None], tf.string), "size": tf.SparseTensorSpec([None, None], tf.string)}
-    module.transform_fn = tf.function(transform).get_concrete_function(specs)
-    tf.saved_model.save(module, str(directory / "saved"))
-    return tf.saved_model.load(str(directory / "saved"))
+HISTORY = History(length=2, values_per_item=2)
+# Two histories; the first has one item.
+IS_ITEM = tf.constant([[False, True], [True, True]])
 
 
-def save_and_load(part, specs, directory):
-    module = tf.Module()
-    module.tables = part.tables
-    signature = tf.function(lambda **raw: part(raw)).get_concrete_function(**specs)
-    tf.saved_model.save(module, str(directory), signatures={"serving_default": signature})
-    assets = sorted(path.name for path in (directory / "assets").iterdir())
-    return tf.saved_model.load(str(directory)).signatures["serving_default"], assets
+def test_single_values_are_padded_where_there_is_no_item() -> None:
+    rows = _to_history(tf.constant([9, 1, 2, 3], tf.int64), IS_ITEM, HISTORY)
+    np.testing.assert_array_equal(rows, [[-1, 1], [2, 3]])
+    numbers = _to_history(tf.constant([9.0, 1.5, 2.5, 3.5]), IS_ITEM, HISTORY)
+    np.testing.assert_array_equal(numbers, [[0.0, 1.5], [2.5, 3.5]])
+    vectors = _to_history(tf.constant([[9.0, 9.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), IS_ITEM, HISTORY)
+    np.testing.assert_array_equal(vectors, [[[0.0, 0.0], [1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]])
 
 
-def test_part_computes_its_outputs_and_keeps_only_its_vocabulary(graph, tmp_path):
-    part = TransformPart(graph, ["colour"], ["colour"])
-    signature, assets = save_and_load(part, {"colour": tf.TensorSpec([None], tf.string, "colour")}, tmp_path)
-    assert assets == ["colour_vocabulary"]
-    assert signature(colour=tf.constant(["blue", "red", "green"]))["colour"].numpy().tolist() == [1, 0, -1]
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_lists_have_so_many_places(width) -> None:
+    values = np.array([[9, -1, -1], [1, -1, -1], [2, 3, 4], [-1, -1, -1]])[:, :width]
+    dense = np.where(values < 0, 0, values + 1)
+    sparse = tf.sparse.from_dense(tf.constant(dense, tf.int64))
+    lists = _to_history(sparse.with_values(sparse.values - 1), IS_ITEM, HISTORY)
+    assert lists.shape == (2, 2, 2)
+    second = 3 if width > 1 else -1
+    np.testing.assert_array_equal(lists, [[[-1, -1], [1, -1]], [[2, second], [-1, -1]]])
 
 
-def test_part_takes_sparse_inputs(graph):
-    part = TransformPart(graph, ["size"], ["size"])
-    look_up = tf.function(lambda dense: part({"size": tf.sparse.from_dense(dense)})["size"])
-    sparse = look_up(tf.constant([["l", ""], ["s", "m"]]))
-    assert tf.sparse.to_dense(sparse, -7).numpy().tolist() == [[2, -7], [0, 1]]
-
-
-def test_refuses_an_output_that_needs_another_input(graph):
-    with pytest.raises(
-        ValueError, match=r"\['both'\] to follow from \['colour'\]. They also need \['size'\]"
-    ):
-        TransformPart(graph, ["colour"], ["both"])
+def test_a_gap_is_in_the_bucket_of_the_boundaries_not_above_it() -> None:
+    gaps = tf.constant([[-1, 0, 9], [10, 19, 20], [2**40, 21, -1]], tf.int64)
+    expected = [[-1, 0, 0], [1, 1, 2], [2, 2, -1]]
+    np.testing.assert_array_equal(_to_gap_buckets(gaps, np.array([10, 20])), expected)
+    np.testing.assert_array_equal(_to_gap_buckets(gaps, np.array([9.5, 19.5])), expected)
