@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import tensorflow_data_validation as tfdv
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata
@@ -28,6 +29,7 @@ from schemas.strict_config import to_short_json
 from trainer.preprocessing import preprocessing_fn
 from trainer.run_fn import run_fn
 
+_RUNNERS_IN_PROCESS: Final = ("FnApiRunner", "DirectRunner")
 _TABLES: Final[tuple[Tower, ...]] = ("user", "item", "context")
 
 
@@ -144,11 +146,20 @@ def build_pipeline(
         pipeline_root=str(directory / "artifacts"),
         components=components,
         enable_cache=enable_cache,
-        beam_pipeline_args=list(config.beam.options),
+        beam_pipeline_args=_beam_options(config.beam.options),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(
             str(directory / "metadata.sqlite")
         ),
     )
+
+
+def _beam_options(options: Sequence[str]) -> list[str]:
+    """Keep TFX from building a Python package of itself in every Beam step, where no worker installs one."""
+    runner = PipelineOptions(list(options)).view_as(StandardOptions).runner
+    if runner not in _RUNNERS_IN_PROCESS or any("sdk_container_image" in option for option in options):
+        return list(options)
+    # TFX asks only whether workers bring their packages along; this runner starts no container.
+    return [*options, "--sdk_container_image=none"]
 
 
 def _build_statistics(table: Tower, examples: BaseChannel, schema: BaseChannel) -> StatisticsGen:
