@@ -54,8 +54,8 @@ class TableStatistics:
             feature: A feature of numbers.
 
         Returns:
-            The histogram in ten equal shares of the rows' weights; None where no row that counts has a number.
-            A row of weight 0 changes nothing in it, while TFDV's histogram of equal widths spans such rows
+            The histogram in ten equal shares of the rows' weights; None where no row that counts has one. A
+            row of weight 0 changes nothing in it, while TFDV's histogram of equal widths spans such rows
             too.
         """
         numbers = self._find(feature).num_stats

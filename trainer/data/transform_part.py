@@ -1,4 +1,4 @@
-"""A part of a transform graph, cut out so that it needs the inputs and vocabularies of its own outputs alone."""
+"""A part of a transform graph, cut out: it needs the inputs and vocabularies of its own outputs alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
