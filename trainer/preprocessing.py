@@ -94,8 +94,8 @@ def _count(column: Any, weights: Any) -> _Counted:
         return _Counted(values, None)
     if isinstance(column, tf.SparseTensor):
         weights = tf.gather(weights, column.indices[:, 0])
-    is_counted = weights > 0
-    return _Counted(tf.boolean_mask(values, is_counted), tf.boolean_mask(weights, is_counted))
+    counted = tf.where(weights > 0)[:, 0]
+    return _Counted(tf.gather(values, counted), tf.gather(weights, counted))
 
 
 def _encode(column: Any, feature: Feature, weights: Any) -> Any:
