@@ -1,17 +1,16 @@
-"""What the statistics of Parquet row groups tell without reading them, and the newest interaction."""
+"""What the statistics of files tell without reading them, and the newest interaction."""
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_ingest.columns import cast_timestamp
 from components.interaction_ingest.reading.table_files import TableFiles
-from components.interaction_ingest.sources.parquet import open_table
 from components.interaction_ingest.sources.parts import LAST_SECOND, Column, Piece
 from components.interaction_ingest.sources.reading import is_possible_time, read_piece
+from components.interaction_ingest.sources.registry import FORMATS
 from schemas.features import TableSource
 
 
@@ -33,10 +32,7 @@ def find_newest_second(looked: TableFiles, source: TableSource, columns: Sequenc
     ids = [column for column in columns if column.feature is not None and column.feature.role is not None]
     # What the statistics of a row group say is a bound: its newest row may be malformed. So the row groups
     # are read from the highest bound down, of a log in order only the last one.
-    bounds = [
-        (_newest_of_statistics(piece, column.source) if piece.format == "parquet" else None, piece)
-        for piece in looked.pieces
-    ]
+    bounds = [(_newest_of_statistics(piece, column.source), piece) for piece in looked.pieces]
     newest: int | None = None
     for bound, piece in sorted(
         bounds, key=lambda pair: LAST_SECOND if pair[0] is None else pair[0], reverse=True
@@ -61,41 +57,21 @@ def can_hold(piece: Piece, column: Column, text: str) -> bool:
     Returns:
         False if it stands in no row; True otherwise, also where that is not known.
     """
-    bounds = _read_bounds(piece, column.source)
+    bounds = FORMATS[piece.format].find_bounds(piece, column.source)
     if bounds is None:
         return True
-    low, high, _ = bounds
+    low, high = bounds.low, bounds.high
     if isinstance(low, int) and isinstance(high, int):
         return bool(re.fullmatch(r"0|-?[1-9][0-9]{0,18}", text)) and low <= int(text) <= high
     return not (isinstance(low, str) and isinstance(high, str)) or low <= text <= high
 
 
-def _read_bounds(piece: Piece, column: str) -> tuple[Any, Any, pa.DataType] | None:
-    """Give the smallest and the largest value of a row group's column, and its type, where they are known."""
-    if piece.format != "parquet":
-        return None
-    try:
-        table = open_table(piece.path)
-        kind = table.schema_arrow.field(column).type
-        chunk = table.metadata.row_group(piece.index).column(table.schema_arrow.get_field_index(column))
-        # The columns of the file are counted by leaves, those of the table are not.
-        if chunk.path_in_schema != column or pa.types.is_dictionary(kind):
-            return None
-        statistics = chunk.statistics
-        if statistics is None or not statistics.has_min_max:
-            return None
-        return statistics.min, statistics.max, kind
-    except (OSError, KeyError, UnicodeDecodeError, OverflowError, pa.ArrowException):
-        return None
-
-
 def _newest_of_statistics(piece: Piece, column: str) -> int | None:
-    bounds = _read_bounds(piece, column)
+    bounds = FORMATS[piece.format].find_bounds(piece, column)
     if bounds is None:
         return None
-    _, latest, kind = bounds
     try:
-        second = cast_timestamp(pa.array([latest], kind))[0].as_py()
+        second = cast_timestamp(pa.array([bounds.high], bounds.type))[0].as_py()
     except (OverflowError, pa.ArrowException):
         return None
     # With an impossible time in it, the row group has to be read.
