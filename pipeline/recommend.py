@@ -4,7 +4,6 @@ import csv
 import datetime
 import difflib
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -14,25 +13,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from tabulate import tabulate
 
 from components.candidate_indexer.logic import read_index
-from components.interaction_ingest.config import IngestConfig
-from components.interaction_ingest.ordering import order_rows
-from components.interaction_ingest.reading.cleaning import clean_batch
-from components.interaction_ingest.reading.inputs import open_interactions
-from components.interaction_ingest.reading.newest import can_hold
-from components.interaction_ingest.reading.table_files import look_into_files
-from components.interaction_ingest.sources.files import find_files
-from components.interaction_ingest.sources.reading import list_columns, list_entity_columns, read_piece
+from components.interaction_ingest.user_lookup import (
+    UserRecord,
+    find_log_end,
+    read_user,
+    read_user_numbers,
+)
 from components.towers import load_tower
 from pipeline.config import PipelineConfig
-from pipeline.history_inputs import feature_inputs, gap_inputs, newest_second
-from schemas import storage
-from schemas.contract import HISTORY_PADDING, USER_TOWER
+from pipeline.history_inputs import history_inputs
+from schemas.contract import USER_TOWER
 from schemas.errors import ConfigError, DataError, ReleaseError
-from schemas.features import Feature, FeatureSpec, History
+from schemas.features import Feature, FeatureSpec
 from schemas.release import read_latest_release
 
 # What a string feature is when nobody said: no vocabulary holds it, so the tower reads an unseen value.
@@ -73,20 +68,6 @@ class Recommendations:
     """What was assumed or left out."""
 
 
-@dataclass(frozen=True)
-class UserRecord:
-    """What the tables say about a user."""
-
-    features: dict[str, Any] | None
-    """The row of the user table with missing values as None; None if there is no such row."""
-    positives: list[str]
-    """Item ids of the positives, oldest first."""
-    seconds: list[int]
-    """The positives' times in seconds since 1970."""
-    interacted: list[str]
-    """Item ids of all interactions."""
-
-
 def recommend_items(
     config: PipelineConfig, user: str | None, features: Sequence[str], history: Sequence[str], k: int
 ) -> str:
@@ -121,11 +102,12 @@ def recommend(
 ) -> Recommendations:
     """Recommend the items whose embeddings are nearest to the user's.
 
-    For a known user, the features are the row of the user table, the history is the user's last
-    positives under the ingest's rule in (timestamp, file order), and items of any interaction are left
-    out. A feature or a history that is given takes the place of the known one; items of a given history
-    are left out too. The features of the history's items are those of the release's catalogue. The time
-    since each is counted up to the newest interaction of the log; a given item counts as just now.
+    For a known user, the features are the row of the user table, the history is every positive that the
+    ingest keeps of the user, those held out and skipped among them, whose item the release has, and items of
+    any interaction are left out. A feature or a history that is given takes the place of the known one;
+    items of a given history are left out too. The features of the history's items are those of the release's
+    catalogue. The time since each is counted up to the newest interaction of the log; a given item counts as
+    just now.
 
     A feature that is neither known nor given is, in this order: its default; for a string, a
     value that no vocabulary holds; for a bucketised or z-scored number of the user table, that table's
@@ -158,16 +140,14 @@ def recommend(
     given = {name: _parse_feature(spec, name, text) for name, text in features.items()}
     cache = Path(config.run.directory) / _RELEASE_CACHE
     release = read_latest_release(config.serving.directory, cache_directory=cache)
-    record = _read_known_user(config, spec, user, has_context=bool(features or history))
 
     notes: list[str] = []
     shown = list(dict.fromkeys([spec.item_id.name, *spec.tables.items.display]))
     index = read_index(release.index)
     index_ids = index.catalogue[spec.item_id.name].combine_chunks()
+    record = _read_known_user(config, spec, user, index_ids, has_context=bool(features or history))
     known_history = _known_items(history, index_ids, notes)
-    # An item that the release does not hold was in no training history either.
-    listed = _are_known(record.positives, index_ids)
-    recent = known_history if history else list(compress(record.positives, listed))
+    recent = known_history if history else record.positives
 
     tower = load_tower(release.user_tower, USER_TOWER)
     history_columns = spec.history.columns if spec.history is not None else ()
@@ -175,11 +155,15 @@ def recommend(
     inputs = _fill_features(config, spec, names, user, record.features, given, notes)
     columns: dict[str, Any] = {name: [value] for name, value in inputs.items()}
     if spec.history is not None and any(name in tower.inputs for name in history_columns):
-        columns[spec.history.name] = [_pad(recent, spec.history.length, notes if history else None)]
-        columns |= feature_inputs(spec, spec.history, recent, index.catalogue)
+        if history and len(recent) > spec.history.length:
+            notes.append(
+                f"The model reads the newest {spec.history.length} of the {len(recent)} items of the history."
+            )
+        seconds, now = None if history else record.seconds, 0
         if spec.history.gap_column in tower.inputs:
-            seconds = None if history else list(compress(record.seconds, listed))
-            columns |= _gaps(config, spec, spec.history, len(recent), seconds, notes)
+            now = _find_now(config, spec, seconds, notes)
+        seconds = seconds or [0] * len(recent)
+        columns |= history_inputs(spec, spec.history, recent, seconds, now, index.catalogue)
     elif history:
         notes.append("The model reads no history: the given one only leaves its items out.")
     embedding = tower.embed(pa.table(columns))[0]
@@ -239,66 +223,12 @@ def render(answer: Recommendations) -> str:
     return "\n".join(lines)
 
 
-def read_user(config: PipelineConfig, spec: FeatureSpec, user: str) -> UserRecord:
-    """Read what the tables say about a user; ids are compared as text, whatever type they have there.
-
-    Args:
-        config: The configuration: the data directory and the rule for positives.
-        spec: The features.
-        user: The user's id.
-
-    Returns:
-        The features, the positives in (timestamp, file order), and all items of the user. Rows that the
-        ingest rejects are in neither.
-
-    Raises:
-        ConfigError: A name under `columns` of a table is none of its columns.
-        DataError: A table is missing or unreadable, or lacks a column.
-    """
-    tables, user_id, item_id = spec.tables, spec.user_id.name, spec.item_id.name
-    users = _open_users(config, spec, user)
-    columns = _require_columns(users, [f.name for f in spec.table_features("user")], tables.users.file)
-    rows = users.to_table(columns=columns, filter=_equals(users.schema, user_id, user)).to_pylist()
-
-    kept, interacted = _read_interactions(config, spec, user)
-    items = _as_text(kept[item_id])
-    positions = _limit_positives(items, config.ingest)
-    return UserRecord(
-        features=rows[0] if rows else None,
-        positives=[items[position] for position in positions],
-        seconds=kept[spec.timestamp].take(pa.array(positions, pa.int64())).to_pylist(),
-        interacted=interacted,
-    )
-
-
-def _read_interactions(config: PipelineConfig, spec: FeatureSpec, user: str) -> tuple[pa.Table, list[str]]:
-    """Read a user's positives in the order of the ingest, by its own rules, and all their items."""
-    opened = open_interactions(spec, config.ingest, config.data.directory, config.ingest.window)
-    log, columns = spec.tables.interactions, list_columns(spec, config.ingest)
-    user_id, item_id = spec.user_id.name, spec.item_id.name
-    [id_column] = [column for column in columns if column.name == user_id]
-    parts: list[pa.Table] = []
-    interacted: list[str] = []
-    for piece in opened.looked.pieces:
-        # One is read in any case, for the types of the columns.
-        if parts and not can_hold(piece, id_column, user):
-            continue
-        for batch, _ in read_piece(piece, log, "interactions", columns, [user_id, item_id]):
-            of_user = batch.filter(pc.equal(batch.column(user_id), user))
-            interacted += of_user.column(item_id).to_pylist()
-            kept, _ = clean_batch(of_user, piece.file_index, spec, config.ingest, opened.window)
-            parts.append(pa.Table.from_batches([kept]))
-    rows = pa.concat_tables(parts)
-    order, _ = order_rows(rows, np.zeros(len(rows), np.int64), np.ones(len(rows), bool), spec.timestamp)
-    return rows.take(pa.array(order)), interacted
-
-
 def _read_known_user(
-    config: PipelineConfig, spec: FeatureSpec, user: str | None, has_context: bool
+    config: PipelineConfig, spec: FeatureSpec, user: str | None, index_ids: pa.Array, has_context: bool
 ) -> UserRecord:
     if user is None:
         return UserRecord(features=None, positives=[], seconds=[], interacted=[])
-    record = read_user(config, spec, user)
+    record = read_user(spec, config.ingest, config.data.directory, user, index_ids)
     if record.features is None and not record.interacted:
         instead = (
             "leave --user out" if has_context else "give --history ITEM_ID and --feature NAME=VALUE instead"
@@ -309,66 +239,6 @@ def _read_known_user(
             f"For a user never seen, {instead}."
         )
     return record
-
-
-def _open_users(config: PipelineConfig, spec: FeatureSpec, user: str | None = None) -> ds.Dataset:
-    """Open the user table; what cannot be filtered where it lies is read here, of one user or of all."""
-    source = spec.tables.users
-    columns = list_entity_columns(source, spec.table_features("user"), ())
-    files = find_files(source, config.data.directory)
-    if files[0].format == "parquet" and not source.columns:
-        filesystem, _ = storage.resolve(files[0].path)
-        paths = [storage.resolve(file.path)[1] for file in files]
-        try:
-            return ds.dataset(paths, format="parquet", filesystem=filesystem)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(
-                f"Cannot read the table {files[0].path}: {error}. "
-                "Expected Parquet; data.directory in the configuration says where."
-            ) from error
-    user_id = spec.user_id.name
-    tables = []
-    for piece in look_into_files(source, "users", files, columns).pieces:
-        for batch, _ in read_piece(piece, source, "users", columns, [user_id]):
-            table = pa.Table.from_batches([batch])
-            tables.append(table if user is None else table.filter(pc.field(user_id) == user))
-    if not tables:
-        raise DataError(f"{source.file} is empty: expected at least one row, found 0. Write the table again.")
-    return ds.dataset(pa.concat_tables(tables, promote_options="permissive"))
-
-
-def _require_columns(table: ds.Dataset, names: list[str], file: str) -> list[str]:
-    missing = sorted(set(names) - set(table.schema.names))
-    if missing:
-        raise DataError(
-            f"{file}: expected the columns {names}. Received: {table.schema.names}, without {missing}."
-        )
-    return names
-
-
-def _equals(schema: pa.Schema, name: str, text: str) -> pc.Expression:
-    kind = schema.field(name).type
-    if not pa.types.is_integer(kind):
-        return pc.field(name).cast(pa.string()) == text
-    # Numbers are compared as numbers, so that a file's statistics can skip its other parts.
-    if not re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text):
-        return pc.scalar(False)
-    return pc.field(name) == pc.scalar(int(text))
-
-
-def _limit_positives(items: list[str], config: IngestConfig) -> list[int]:
-    """Give the positions of the positives that the ingest keeps, oldest first."""
-    # What the ingest leaves out of a training row's history is not in this one either.
-    positions = list(range(len(items)))
-    if config.repeated == "keep_first":
-        positions = sorted({items[position]: position for position in reversed(positions)}.values())
-    elif config.repeated == "keep_last":
-        positions = sorted({items[position]: position for position in positions}.values())
-    return positions[-config.max_positives_per_user :] if config.max_positives_per_user else positions
-
-
-def _as_text(column: pa.ChunkedArray) -> list[str]:
-    return column.cast(pa.string()).to_pylist()
 
 
 def _parse_feature(spec: FeatureSpec, name: str, text: str) -> Any:
@@ -491,17 +361,16 @@ def _median(config: PipelineConfig, spec: FeatureSpec, feature: Feature) -> int 
     # The middle of labels means nothing, and the interactions can be too many to read for one value.
     if feature.tower != "user" or feature.is_categorical or feature.is_list:
         return None
-    table = _open_users(config, spec)
-    column = table.to_table(columns=[feature.name])[feature.name].cast(pa.float64()).drop_null().to_numpy()
-    column = column[np.isfinite(column)]
-    if not len(column):
+    numbers = read_user_numbers(spec, config.data.directory, feature)
+    if not len(numbers):
         return None
-    median = float(np.median(column))
+    median = float(np.median(numbers))
     return round(median) if feature.dtype == "int" else median
 
 
 def _known_items(history: list[str], index_ids: pa.Array, notes: list[str]) -> list[str]:
-    known = list(compress(history, _are_known(history, index_ids)))
+    is_known = pc.is_in(pa.array(history, index_ids.type), value_set=index_ids).to_pylist()
+    known = list(compress(history, is_known))
     if len(known) < len(history):
         unknown = sorted(set(history) - set(known))
         notes.append(
@@ -511,35 +380,17 @@ def _known_items(history: list[str], index_ids: pa.Array, notes: list[str]) -> l
     return known
 
 
-def _are_known(items: list[str], index_ids: pa.Array) -> list[bool]:
-    return pc.is_in(pa.array(items, index_ids.type), value_set=index_ids).to_pylist()
-
-
-def _pad(history: list[str], length: int, notes: list[str] | None) -> list[str]:
-    if notes is not None and len(history) > length:
-        notes.append(f"The model reads the newest {length} of the {len(history)} items of the history.")
-    newest = history[-length:]
-    return [HISTORY_PADDING] * (length - len(newest)) + newest
-
-
-def _gaps(
-    config: PipelineConfig,
-    spec: FeatureSpec,
-    history: History,
-    items: int,
-    seconds: list[int] | None,
-    notes: list[str],
-) -> dict[str, pa.Array]:
-    """Give the column of the gaps; `seconds` is None of a history that was given without times."""
+def _find_now(config: PipelineConfig, spec: FeatureSpec, seconds: list[int] | None, notes: list[str]) -> int:
+    """Find the time that gaps count up to; `seconds` is None of a history that was given without times."""
     if seconds is None:
         notes.append("How long ago the given items were is not known: they count as just now.")
-        return gap_inputs(history, [0] * items, now=0)
+        return 0
     if not seconds:
-        return gap_inputs(history, [], now=0)
-    now = newest_second(config, spec)
+        return 0
+    now = find_log_end(spec, config.ingest, config.data.directory)
     moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
     notes.append(f"How long ago the items of the history were counts from the log's end, {moment:%F %T} UTC.")
-    return gap_inputs(history, seconds, now)
+    return now
 
 
 def _describe(items: list[str], catalogue: pa.Table, item_id: str) -> list[str]:

@@ -276,7 +276,7 @@ class History:
         return (self.name, *map(self.feature_column, self.item_features), *gaps)
 
 
-Format = Literal["parquet", "csv", "jsonl", "tfrecord"]
+Format = Literal["parquet", "csv", "jsonl", "tfrecord", "avro"]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -284,8 +284,8 @@ class TableSource:
     """How a table's files are read."""
 
     format: Format | None = None
-    """`parquet`, `csv` (with a header), `jsonl` (an object per line) or `tfrecord` (tf.Example). Null: what
-    the names of the files end in, before .gz or .zst."""
+    """`parquet`, `csv` (with a header), `jsonl` (an object per line), `tfrecord` (tf.Example) or `avro`.
+    Null: what the names of the files end in, before .gz or .zst."""
     columns: dict[str, str] = Field(default_factory=dict)
     """What the files call a column, by its name here: {item: product_id}. Others have the same name."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","

@@ -17,8 +17,8 @@ from components.interaction_ingest.counts import (
 from components.interaction_ingest.dead_letters import Rejections, refuse_too_many
 from components.interaction_ingest.missing import fill_missing
 from components.interaction_ingest.reading.table_files import look_into_files, name_of
-from components.interaction_ingest.sources.files import DataFile, find_files
-from components.interaction_ingest.sources.parts import to_text_column
+from components.interaction_ingest.sources.files import find_files
+from components.interaction_ingest.sources.parts import DataFile, to_text_column
 from components.interaction_ingest.sources.reading import list_entity_columns, read_piece
 from schemas.errors import DataError
 from schemas.features import Feature, ItemTable, UserTable

@@ -14,8 +14,8 @@ from components.interaction_ingest.reading.table_files import (
     name_of,
     needs_numbers,
 )
-from components.interaction_ingest.sources.files import DailyLogs, DataFile, choose_days, find_files
-from components.interaction_ingest.sources.parts import Piece
+from components.interaction_ingest.sources.files import DailyLogs, choose_days, find_files
+from components.interaction_ingest.sources.parts import DataFile, Piece
 from components.interaction_ingest.sources.reading import list_columns
 from components.interaction_ingest.window import Window, find_latest_second, resolve_window
 from schemas.errors import ConfigError, DataError

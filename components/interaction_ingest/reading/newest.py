@@ -1,18 +1,20 @@
-"""What the statistics of Parquet row groups tell without reading them, and the newest interaction."""
+"""What the statistics of files tell without reading them, and the newest interaction."""
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_ingest.columns import cast_timestamp
+from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.reading.cleaning import clean_batch
 from components.interaction_ingest.reading.table_files import TableFiles
-from components.interaction_ingest.sources.parquet import open_table
 from components.interaction_ingest.sources.parts import LAST_SECOND, Column, Piece
-from components.interaction_ingest.sources.reading import is_possible_time, read_piece
-from schemas.features import TableSource
+from components.interaction_ingest.sources.reading import is_possible_time, list_columns, read_piece
+from components.interaction_ingest.sources.registry import FORMATS
+from components.interaction_ingest.window import Window
+from schemas.features import FeatureSpec, TableSource
 
 
 def find_newest_second(looked: TableFiles, source: TableSource, columns: Sequence[Column]) -> int | None:
@@ -29,25 +31,42 @@ def find_newest_second(looked: TableFiles, source: TableSource, columns: Sequenc
     Raises:
         StorageError: The store cannot be reached or refuses.
     """
-    [column] = [column for column in columns if column.kind == "timestamp"]
+    time = _timestamp_of(columns)
     ids = [column for column in columns if column.feature is not None and column.feature.role is not None]
-    # What the statistics of a row group say is a bound: its newest row may be malformed. So the row groups
-    # are read from the highest bound down, of a log in order only the last one.
-    bounds = [
-        (_newest_of_statistics(piece, column.source) if piece.format == "parquet" else None, piece)
-        for piece in looked.pieces
-    ]
-    newest: int | None = None
-    for bound, piece in sorted(
-        bounds, key=lambda pair: LAST_SECOND if pair[0] is None else pair[0], reverse=True
-    ):
-        if newest is not None and bound is not None and bound <= newest:
-            break
+
+    def read(piece: Piece) -> Iterator[pa.RecordBatch]:
         # What cannot be read is met again, and counted then.
-        for batch, _ in read_piece(piece, source, "interactions", [*ids, column], [c.name for c in ids]):
-            second = pc.max(batch.column(column.name)).as_py()
-            newest = second if newest is None or (second is not None and second > newest) else newest
-    return newest
+        for batch, _ in read_piece(piece, source, "interactions", [*ids, time], [c.name for c in ids]):
+            yield batch
+
+    return _find_newest(looked.pieces, time, read)
+
+
+def find_newest_positive(
+    looked: TableFiles, spec: FeatureSpec, config: IngestConfig, window: Window
+) -> int | None:
+    """Find the time of the newest positive, which a split by the last days counts back from.
+
+    Args:
+        looked: The interactions.
+        spec: The features.
+        config: The rules.
+        window: The days that are read.
+
+    Returns:
+        Seconds since 1970; None if there is no positive.
+
+    Raises:
+        StorageError: The store cannot be reached or refuses.
+    """
+    log, columns = spec.tables.interactions, list_columns(spec, config)
+    ids = [spec.user_id.name, spec.item_id.name]
+
+    def read(piece: Piece) -> Iterator[pa.RecordBatch]:
+        for batch, _ in read_piece(piece, log, "interactions", columns, ids):
+            yield clean_batch(batch, piece.file_index, spec, config, window)[0]
+
+    return _find_newest(looked.pieces, _timestamp_of(columns), read)
 
 
 def can_hold(piece: Piece, column: Column, text: str) -> bool:
@@ -61,41 +80,43 @@ def can_hold(piece: Piece, column: Column, text: str) -> bool:
     Returns:
         False if it stands in no row; True otherwise, also where that is not known.
     """
-    bounds = _read_bounds(piece, column.source)
+    bounds = FORMATS[piece.format].find_bounds(piece, column.source)
     if bounds is None:
         return True
-    low, high, _ = bounds
+    low, high = bounds.low, bounds.high
     if isinstance(low, int) and isinstance(high, int):
         return bool(re.fullmatch(r"0|-?[1-9][0-9]{0,18}", text)) and low <= int(text) <= high
     return not (isinstance(low, str) and isinstance(high, str)) or low <= text <= high
 
 
-def _read_bounds(piece: Piece, column: str) -> tuple[Any, Any, pa.DataType] | None:
-    """Give the smallest and the largest value of a row group's column, and its type, where they are known."""
-    if piece.format != "parquet":
-        return None
-    try:
-        table = open_table(piece.path)
-        kind = table.schema_arrow.field(column).type
-        chunk = table.metadata.row_group(piece.index).column(table.schema_arrow.get_field_index(column))
-        # The columns of the file are counted by leaves, those of the table are not.
-        if chunk.path_in_schema != column or pa.types.is_dictionary(kind):
-            return None
-        statistics = chunk.statistics
-        if statistics is None or not statistics.has_min_max:
-            return None
-        return statistics.min, statistics.max, kind
-    except (OSError, KeyError, UnicodeDecodeError, OverflowError, pa.ArrowException):
-        return None
+def _timestamp_of(columns: Sequence[Column]) -> Column:
+    return next(column for column in columns if column.kind == "timestamp")
+
+
+def _find_newest(
+    pieces: Sequence[Piece], column: Column, read: Callable[[Piece], Iterator[pa.RecordBatch]]
+) -> int | None:
+    # What the statistics of a row group say is a bound: its newest row may be malformed. So the row groups
+    # are read from the highest bound down, of a log in order only the last one.
+    bounds = [(_newest_of_statistics(piece, column.source), piece) for piece in pieces]
+    newest: int | None = None
+    for bound, piece in sorted(
+        bounds, key=lambda pair: LAST_SECOND if pair[0] is None else pair[0], reverse=True
+    ):
+        if newest is not None and bound is not None and bound <= newest:
+            break
+        for batch in read(piece):
+            second = pc.max(batch.column(column.name)).as_py()
+            newest = second if newest is None or (second is not None and second > newest) else newest
+    return newest
 
 
 def _newest_of_statistics(piece: Piece, column: str) -> int | None:
-    bounds = _read_bounds(piece, column)
+    bounds = FORMATS[piece.format].find_bounds(piece, column)
     if bounds is None:
         return None
-    _, latest, kind = bounds
     try:
-        second = cast_timestamp(pa.array([latest], kind))[0].as_py()
+        second = cast_timestamp(pa.array([bounds.high], bounds.type))[0].as_py()
     except (OverflowError, pa.ArrowException):
         return None
     # With an impossible time in it, the row group has to be read.

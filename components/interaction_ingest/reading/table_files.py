@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from components.interaction_ingest.dead_letters import (
     UNREADABLE_FILE,
@@ -14,10 +13,8 @@ from components.interaction_ingest.dead_letters import (
     Rejections,
     make_rejections,
 )
-from components.interaction_ingest.sources.files import DataFile
-from components.interaction_ingest.sources.parquet import open_table
-from components.interaction_ingest.sources.parts import LAST_SECOND, Column, Piece
-from components.interaction_ingest.sources.reading import look_into
+from components.interaction_ingest.sources.parts import LAST_SECOND, Column, DataFile, FileLook, Piece
+from components.interaction_ingest.sources.registry import FORMATS
 from schemas.errors import DataError
 from schemas.features import InteractionTable, ItemTable, TableSource, UserTable
 
@@ -51,7 +48,7 @@ class TableFiles:
     @property
     def is_counted(self) -> bool:
         """Whether `rows` is no estimate."""
-        return all(file.format == "parquet" for file in self.files)
+        return all(FORMATS[file.format].is_counted for file in self.files)
 
     @property
     def size_bytes(self) -> int:
@@ -90,17 +87,18 @@ def look_into_files(
     first_names: tuple[str, frozenset[str]] | None = None
     for index, file in enumerate(files):
         try:
-            found, names = _look_into_file(file, index, table, columns)
+            look = _look_into_file(file, index, table, columns)
         except DataError as error:
             problem = problem or error
             letters.append(DeadLetter(UNREADABLE_FILE, file.path, text=str(error)))
             unread_bytes += file.size_bytes
             continue
-        pieces += [dataclasses.replace(piece, latest_second=latest_second) for piece in found]
-        if names is not None:
+        pieces += [dataclasses.replace(piece, latest_second=latest_second) for piece in look.pieces]
+        if look.schema is not None:
+            names = frozenset(look.schema.names)
             first_names = first_names or (name_of(file.path), names)
             present |= names
-    if first_names is not None and files[0].format == "parquet":
+    if first_names is not None:
         # What has a default may be missing in a file of many, but where it is in none, its name is wrong.
         _check_names(*first_names, [c for c in columns if c.source not in present], every=True)
     if problem is not None and not pieces:
@@ -113,28 +111,14 @@ def look_into_files(
     return TableFiles(tuple(files), tuple(pieces), make_rejections(name, letters, unread_bytes))
 
 
-def _look_into_file(
-    file: DataFile, index: int, table: TableSource, columns: Sequence[Column]
-) -> tuple[list[Piece], frozenset[str] | None]:
-    """Check the columns of a file; gives its pieces and its columns' names, None if it has no row."""
-    if file.format != "parquet":
-        names, rows = look_into(file, table)
-        if names is not None:
-            _check_names(name_of(file.path), names, columns, every=file.format == "csv")
-        whole = Piece(file.path, file.format, index, 0, 0, rows, file.size_bytes)
-        return [whole] if file.size_bytes else [], names
-    parquet = _open_parquet(file)
-    _check_columns(name_of(file.path), parquet.schema_arrow, columns)
-    pieces: list[Piece] = []
-    first_row = 0
-    for group in range(parquet.num_row_groups):
-        metadata = parquet.metadata.row_group(group)
-        size = sum(metadata.column(i).total_compressed_size for i in range(metadata.num_columns))
-        rows = metadata.num_rows
-        if rows:
-            pieces.append(Piece(file.path, "parquet", index, group, first_row, rows, size))
-        first_row += rows
-    return pieces, frozenset(parquet.schema_arrow.names)
+def _look_into_file(file: DataFile, index: int, table: TableSource, columns: Sequence[Column]) -> FileLook:
+    """Look into a file, and check its columns."""
+    look = FORMATS[file.format].look(file, index, table)
+    if look.schema is not None:
+        _check_columns(name_of(file.path), look.schema, columns)
+    elif look.names is not None:
+        _check_names(name_of(file.path), look.names, columns, every=look.is_header)
+    return look
 
 
 def name_of(location: str) -> str:
@@ -147,18 +131,6 @@ def name_of(location: str) -> str:
         The name.
     """
     return PurePosixPath(location).name
-
-
-def _open_parquet(file: DataFile) -> pq.ParquetFile:
-    remedy = "Write the table again, as Parquet."
-    if not file.size_bytes:
-        raise DataError(f"{file.path} is empty: expected a Parquet file, found 0 bytes. {remedy}")
-    try:
-        return open_table(file.path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"{file.path}: expected a Parquet file. It cannot be read as one: {error} {remedy}"
-        ) from error
 
 
 def _check_names(file: str, names: frozenset[str], columns: Iterable[Column], every: bool) -> None:

@@ -1,6 +1,7 @@
 """Rows of CSV files."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +11,15 @@ import pyarrow.csv
 from components.interaction_ingest import dead_letters
 from components.interaction_ingest.dead_letters import DeadLetter
 from components.interaction_ingest.sources.csv_rows import read_blocks, split_header
-from components.interaction_ingest.sources.files import DataFile
 from components.interaction_ingest.sources.parts import (
     NO_NUMBERS,
     Column,
+    DataFile,
+    FileLook,
     Piece,
     RawPart,
+    SourceFormat,
+    look_of_start,
     reject_unreadable_rest,
     show_bytes,
 )
@@ -24,36 +28,37 @@ from schemas.errors import DataError
 from schemas.features import TableSource
 
 
-def look_into(stream: SourceStream, file: DataFile, source: TableSource) -> tuple[set[str], int]:
+def look(file: DataFile, index: int, source: TableSource) -> FileLook:
     """Look at the start of a file.
 
     Args:
-        stream: The file, not in whole lines.
-        file: Its name, for the messages.
+        file: The file.
+        index: Its place among the table's files.
         source: The delimiter.
 
     Returns:
-        The names in the header, none if there is no row; and the number of rows looked at.
+        The names in the header, and an estimate of the number of rows.
 
     Raises:
         DataError: The header has a name twice, or a quotation mark that is not closed.
         StorageError: The store cannot be reached or refuses.
     """
-    block = next(read_blocks(stream, source.delimiter), None)
-    if block is None:
-        return set(), 0
-    if block.unclosed and block.unclosed[0].number == 0:
-        raise DataError(
-            f"{file.path}: the header has a quotation mark that is not closed: "
-            f"{show_bytes(block.unclosed[0].text[:200])}. Close it, or write the file again."
-        )
-    fields, block = split_header(block, source.delimiter)
-    repeated = sorted({name for name in fields if fields.count(name) > 1 and name})
-    if repeated:
-        raise DataError(
-            f"{file.path}: the header has {', '.join(repeated)} twice. Expected each once: rename them."
-        )
-    return set(fields), len(block.numbers)
+    with SourceStream(file.path, whole_lines=False) as stream:
+        block = next(read_blocks(stream, source.delimiter), None)
+        if block is None:
+            return look_of_start(stream, file, index, (), 0)
+        if block.unclosed and block.unclosed[0].number == 0:
+            raise DataError(
+                f"{file.path}: the header has a quotation mark that is not closed: "
+                f"{show_bytes(block.unclosed[0].text[:200])}. Close it, or write the file again."
+            )
+        fields, block = split_header(block, source.delimiter)
+        repeated = sorted({name for name in fields if fields.count(name) > 1 and name})
+        if repeated:
+            raise DataError(
+                f"{file.path}: the header has {', '.join(repeated)} twice. Expected each once: rename them."
+            )
+        return look_of_start(stream, file, index, fields, len(block.numbers), is_header=True)
 
 
 def read(piece: Piece, source: TableSource, columns: Sequence[Column]) -> Iterator[RawPart]:
@@ -155,3 +160,7 @@ def _invalid_rows(
         )
         for row, number in zip(rows, numbers, strict=True)
     ]
+
+
+FORMAT: Final = SourceFormat("csv", "CSV", (".csv",), look, read)
+"""CSV files with a header."""

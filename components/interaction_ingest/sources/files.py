@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from components.interaction_ingest.config import WindowConfig
+from components.interaction_ingest.sources.parts import DataFile, SourceFormat
+from components.interaction_ingest.sources.registry import FORMATS, find_by_ending
 from components.interaction_ingest.window import Window, resolve_window
 from schemas import storage
 from schemas.contract import PROGRESS_LOGGER
@@ -22,35 +24,9 @@ DATE: Final = "{date}"
 SPAN: Final = "{SPAN}"
 """Stands for a day counted from 1970-01-01 in the path of a table."""
 
-_ENDINGS: Final[dict[str, Format]] = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".tfrecord": "tfrecord",
-    ".tfrecords": "tfrecord",
-}
 _COMPRESSED: Final = (".gz", ".gzip", ".zst", ".zstd")
 _EPOCH: Final = datetime.date(1970, 1, 1)
 _FILES_SHOWN: Final = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class DataFile:
-    """One file of a table."""
-
-    path: str
-    """A path or URI."""
-    name: str
-    """Its path below the data directory, or whole where it is elsewhere."""
-    format: Format
-    """How it is read."""
-    size_bytes: int
-    """Its size."""
-    day: datetime.date | None = None
-    """The day that it is the log of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +64,7 @@ def find_files(table: InteractionTable | UserTable | ItemTable, data_directory: 
         if status is not None:
             return (DataFile(path, pattern, _find_format(table, [pattern]), status.size_bytes),)
         # A path with one of the endings names a file, so that what is missing is said so.
-        if _ending(pattern) is not None:
+        if _find_format_of(pattern) is not None:
             require_file(path)
         pattern = pattern.rstrip("/") + "/**"
     folder, rest = _split_pattern(pattern)
@@ -108,7 +84,7 @@ def find_files(table: InteractionTable | UserTable | ItemTable, data_directory: 
             continue
         if len(days) > 1:
             continue
-        if table.format is None and pattern != table.file and _ending(relative) is None:
+        if table.format is None and pattern != table.file and _find_format_of(relative) is None:
             continue
         found.append((next(iter(days), _EPOCH), relative, status.size_bytes))
     if not found:
@@ -229,11 +205,10 @@ def require_file(location: str) -> storage.FileStatus:
     if not names and (storage.is_remote(folder) or not Path(folder).is_dir()):
         name = PurePosixPath(location).name
         raise DataError(f"No folder {folder}: expected it to hold {name}. Set data.directory to it.")
-    kind = _ending(location) or "parquet"
-    tables = [name for name in names if _ending(name) == kind]
-    what = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON Lines", "tfrecord": "TFRecord"}[kind]
+    kind = _find_format_of(location) or FORMATS["parquet"]
+    tables = [name for name in names if _find_format_of(name) == kind]
     raise DataError(
-        f"No file {location}. {what} files in the folder: {', '.join(tables) or 'none'}. "
+        f"No file {location}. {kind.title} files in the folder: {', '.join(tables) or 'none'}. "
         "Put the file there, or correct data.directory or the schema file's 'tables'."
     )
 
@@ -276,25 +251,26 @@ def _read_day(kind: str, text: str) -> datetime.date:
     return _EPOCH + datetime.timedelta(days=int(text))
 
 
-def _ending(name: str) -> Format | None:
+def _find_format_of(name: str) -> SourceFormat | None:
     path = PurePosixPath(name.lower())
     if path.suffix in _COMPRESSED:
         path = path.with_suffix("")
-    return _ENDINGS.get(path.suffix)
+    return find_by_ending(path.suffix)
 
 
 def _find_format(table: InteractionTable | UserTable | ItemTable, names: Sequence[str]) -> Format:
     if table.format is not None:
         return table.format
-    kinds = {_ending(name): name for name in names}
-    [kind, *others] = kinds
+    examples = {_find_format_of(name): name for name in names}
+    [kind, *others] = examples
     if kind is None or others:
+        endings = [ending for known in FORMATS.values() for ending in known.endings]
         raise ConfigError(
-            f"{table.file}: expected files of one format, told by names that end in {', '.join(_ENDINGS)}. "
-            f"Received: {', '.join(kinds.values())}. Rename them, narrow the pattern, or set the table's "
+            f"{table.file}: expected files of one format, told by names that end in {', '.join(endings)}. "
+            f"Received: {', '.join(examples.values())}. Rename them, narrow the pattern, or set the table's "
             "'format' in the schema file."
         )
-    return kind
+    return kind.name
 
 
 def _missing_days(

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Container, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,15 @@ import pyarrow.json
 
 from components.interaction_ingest import dead_letters
 from components.interaction_ingest.dead_letters import DeadLetter
-from components.interaction_ingest.sources.files import DataFile
 from components.interaction_ingest.sources.parts import (
     NO_NUMBERS,
     Column,
+    DataFile,
+    FileLook,
     Piece,
     RawPart,
+    SourceFormat,
+    look_of_start,
     reject_unreadable_rest,
     show_bytes,
     show_json,
@@ -26,22 +29,24 @@ from components.interaction_ingest.sources.streams import SourceStream
 from schemas.features import TableSource
 
 
-def look_into(stream: SourceStream, file: DataFile, source: TableSource) -> tuple[set[str], int]:
+def look(file: DataFile, index: int, source: TableSource) -> FileLook:
     """Look at the start of a file.
 
     Args:
-        stream: The file, in whole lines.
-        file: Not used; every format's `look_into` is given it.
-        source: Not used, likewise.
+        file: The file.
+        index: Its place among the table's files.
+        source: Not used; every format's `look` is given it.
 
     Returns:
-        The keys of the lines at its start, none if no line is an object; and the number of these lines.
+        The keys of the lines at its start, and an estimate of the number of lines.
 
     Raises:
         StorageError: The store cannot be reached or refuses.
     """
-    lines = next(stream.chunks(), b"").removeprefix(b"\xef\xbb\xbf").splitlines()
-    return set().union(*(_parse_object(line) or {} for line in lines)), len(lines)
+    with SourceStream(file.path, whole_lines=True) as stream:
+        lines = next(stream.chunks(), b"").removeprefix(b"\xef\xbb\xbf").splitlines()
+        names = set().union(*(_parse_object(line) or {} for line in lines))
+        return look_of_start(stream, file, index, names, len(lines))
 
 
 def read(piece: Piece, source: TableSource, columns: Sequence[Column]) -> Iterator[RawPart]:
@@ -223,3 +228,7 @@ def _parse_object(line: bytes, once: Container[str] = ()) -> dict[str, Any] | No
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
+
+
+FORMAT: Final = SourceFormat("jsonl", "JSON Lines", (".jsonl", ".ndjson", ".json"), look, read)
+"""Files with an object in each line."""

@@ -1,8 +1,9 @@
-"""What the readers of every format share: the columns, the pieces, what is read of one, and what is shown."""
+"""What the readers of every format share: what a format is, the files, columns, pieces, and what is shown."""
 
 import dataclasses
+import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -12,13 +13,29 @@ import pyarrow as pa
 from components.interaction_ingest import dead_letters
 from components.interaction_ingest.dead_letters import DeadLetter
 from components.interaction_ingest.sources.streams import SourceStream
-from schemas.features import Feature, Format
+from schemas.features import Feature, Format, TableSource
 
 LAST_SECOND: Final = 253_402_300_799
 """The last second of Python's calendar, at the end of the year 9999."""
 
 NO_NUMBERS: Final = np.zeros(0, np.int64)
 """The rows' numbers of a part without rows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFile:
+    """One file of a table."""
+
+    path: str
+    """A path or URI."""
+    name: str
+    """Its path below the data directory, or whole where it is elsewhere."""
+    format: Format
+    """How it is read."""
+    size_bytes: int
+    """Its size."""
+    day: datetime.date | None = None
+    """The day that it is the log of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +96,90 @@ class RawPart:
     records: int | None = None
     """How many rows and dead letters there must be, counted apart from the parser; None where what could not
     be read has no number of rows."""
+    row_group: int | None = None
+    """Index of the Parquet row group that the rows are of, for the dead letters."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FileLook:
+    """What a look into a file tells, before it is read."""
+
+    pieces: tuple[Piece, ...]
+    """What it is read in, none if it has no row."""
+    names: frozenset[str] | None
+    """Its columns; of a format in which each row names its own, those of the rows at its start. None if there
+    is no row to tell."""
+    schema: pa.Schema | None = None
+    """The columns with their types, where the file declares them."""
+    is_header: bool = False
+    """Whether the names are those of a header, which declares no types but has every column."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """What the statistics of a piece say about a column; malformed values count."""
+
+    low: Any
+    """The smallest value."""
+    high: Any
+    """The largest value."""
+    type: pa.DataType
+    """Of what type they are."""
+
+
+def _no_bounds(piece: Piece, column: str) -> Bounds | None:
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceFormat:
+    """A format of source files: all that the rest of the ingest knows of it."""
+
+    name: Format
+    """What `format` in the schema file calls it."""
+    title: str
+    """What messages call it."""
+    endings: tuple[str, ...]
+    """What the names of its files end in, in lower case, before .gz or .zst."""
+    look: Callable[[DataFile, int, TableSource], FileLook]
+    """Looks into a file, given its place among the table's files and how the table is read; raises DataError
+    if it is none of the format."""
+    read: Callable[[Piece, TableSource, Sequence[Column]], Iterator[RawPart]]
+    """Reads a piece in the order of its rows; what cannot be read becomes dead letters."""
+    is_counted: bool = False
+    """Whether the pieces' numbers of rows are no estimates."""
+    find_bounds: Callable[[Piece, str], Bounds | None] = _no_bounds
+    """Finds what statistics say about a column by its name in the file; None where they say nothing."""
+
+
+def look_of_start(
+    stream: SourceStream,
+    file: DataFile,
+    index: int,
+    names: Iterable[str],
+    rows: int,
+    is_header: bool = False,
+) -> FileLook:
+    """Tell what the start of a file says about the whole, which is read in one piece.
+
+    Args:
+        stream: The file, of which the start was read.
+        file: The file.
+        index: Its place among the table's files.
+        names: The columns, none if there is no row.
+        rows: Rows of the start.
+        is_header: Whether the names are those of a header.
+
+    Returns:
+        The look; the number of rows is an estimate, as if all of the file were like its start.
+    """
+    found = frozenset(names)
+    estimate = 0
+    if found:
+        share = stream.stored_position() / max(1, file.size_bytes)
+        estimate = int(max(1, rows) / min(1.0, share))
+    whole = Piece(file.path, file.format, index, 0, 0, estimate, file.size_bytes)
+    return FileLook((whole,) if file.size_bytes else (), found or None, is_header=is_header)
 
 
 def reject_unreadable_rest(

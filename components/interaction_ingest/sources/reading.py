@@ -1,4 +1,4 @@
-"""Rows of Parquet, CSV, JSON Lines and TFRecord files, as RecordBatches of one form."""
+"""Rows of files of every format, as RecordBatches of one form."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
@@ -18,7 +18,6 @@ from components.interaction_ingest.reading.cleaning import (
     bad_text_ids,
     interaction_columns,
 )
-from components.interaction_ingest.sources import csv, json_lines, parquet, tfrecord
 from components.interaction_ingest.sources.casting import (
     PLAUSIBLE,
     cast_leniently,
@@ -27,11 +26,10 @@ from components.interaction_ingest.sources.casting import (
     to_text,
     to_time,
 )
-from components.interaction_ingest.sources.files import DataFile
-from components.interaction_ingest.sources.parts import LAST_SECOND, NO_NUMBERS, Column, Piece, RawPart
-from components.interaction_ingest.sources.streams import SourceStream
+from components.interaction_ingest.sources.parts import LAST_SECOND, NO_NUMBERS, Column, Piece
+from components.interaction_ingest.sources.registry import FORMATS
 from schemas.errors import DataError
-from schemas.features import Feature, FeatureSpec, Format, TableSource
+from schemas.features import Feature, FeatureSpec, TableSource
 
 _FIRST_SECOND = -62_135_596_800
 _MICROSECONDS = 10**6
@@ -101,34 +99,6 @@ def is_possible_time(second: int, latest_second: int) -> bool:
     return _FIRST_SECOND <= second <= min(latest_second, LAST_SECOND)
 
 
-def look_into(file: DataFile, source: TableSource) -> tuple[frozenset[str] | None, int]:
-    """Look at the start of a file that is not Parquet.
-
-    Args:
-        file: The file.
-        source: The delimiter.
-
-    Returns:
-        The names of its columns, of JSON Lines and TFRecord those of the rows at its start, None if
-        there is no row; and an estimate of its number of rows.
-
-    Raises:
-        DataError: The header of a CSV file has a name twice, or a quotation mark that is not closed.
-        StorageError: The file cannot be opened.
-    """
-    look = {
-        "csv": csv.look_into,
-        "jsonl": json_lines.look_into,
-        "tfrecord": tfrecord.look_into,
-    }
-    with SourceStream(file.path, whole_lines=file.format == "jsonl") as stream:
-        names, count = look[file.format](stream, file, source)
-        share = stream.stored_position() / max(1, file.size_bytes)
-    if not names:
-        return None, 0
-    return frozenset(names), int(max(1, count) / min(1.0, share))
-
-
 def read_piece(
     piece: Piece, source: TableSource, table: str, columns: Sequence[Column], id_names: Sequence[str]
 ) -> Iterator[tuple[pa.RecordBatch, Rejections]]:
@@ -150,13 +120,7 @@ def read_piece(
         DataError: Rows have vanished between the file and its parser.
         StorageError: The store cannot be reached or refuses.
     """
-    readers: dict[Format, Callable[..., Iterator[RawPart]]] = {
-        "parquet": parquet.read,
-        "csv": csv.read,
-        "jsonl": json_lines.read,
-        "tfrecord": tfrecord.read,
-    }
-    for part in readers[piece.format](piece, source, columns):
+    for part in FORMATS[piece.format].read(piece, source, columns):
         letters = list(part.letters)
         given = len(letters) + (0 if part.batch is None else part.batch.num_rows)
         if part.records not in (None, given):
@@ -172,8 +136,7 @@ def read_piece(
         batch, reasons = _conform(part.batch, source, columns, id_names, piece.latest_second)
         numbers = part.numbers
         if any(mask.any() for mask in reasons.values()):
-            group = piece.index if piece.format == "parquet" else None
-            keep, rejected = reject_rows(part.batch, reasons, numbers, piece.path, group)
+            keep, rejected = reject_rows(part.batch, reasons, numbers, piece.path, part.row_group)
             letters += rejected
             batch, numbers = batch.filter(pa.array(keep)), numbers[keep]
         yield _number(batch, numbers), make_rejections(table, letters, part.unread_bytes)

@@ -3,6 +3,7 @@
 import dataclasses
 import struct
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +12,15 @@ import pyarrow.compute as pc
 
 from components.interaction_ingest import dead_letters
 from components.interaction_ingest.dead_letters import DeadLetter, reject_rows
-from components.interaction_ingest.sources.files import DataFile
 from components.interaction_ingest.sources.parts import (
     NO_NUMBERS,
     Column,
+    DataFile,
+    FileLook,
     Piece,
     RawPart,
+    SourceFormat,
+    look_of_start,
     reject_unreadable_rest,
     show_bytes,
     to_text_column,
@@ -29,23 +33,25 @@ _LARGEST_RECORD_BYTES = 1 << 30
 _MASK_DELTA = 0xA282EAD8
 
 
-def look_into(stream: SourceStream, file: DataFile, source: TableSource) -> tuple[set[str], int]:
+def look(file: DataFile, index: int, source: TableSource) -> FileLook:
     """Look at the start of a file.
 
     Args:
-        stream: The file, not in whole lines.
-        file: Not used; every format's `look_into` is given it.
-        source: Not used, likewise.
+        file: The file.
+        index: Its place among the table's files.
+        source: Not used; every format's `look` is given it.
 
     Returns:
-        The features of the examples at its start, none if there is no whole one; and their number.
+        The features of the examples at its start, and an estimate of the number of examples.
 
     Raises:
         StorageError: The store cannot be reached or refuses.
     """
-    records = [record for record, good in _split_records(next(stream.chunks(), b"")) if good]
-    tables = [table for _, table in _decode_examples(records) if table is not None]
-    return set().union(*(table.schema.names for table in tables)), len(records)
+    with SourceStream(file.path, whole_lines=False) as stream:
+        records = [record for record, good in _split_records(next(stream.chunks(), b"")) if good]
+        tables = [table for _, table in _decode_examples(records) if table is not None]
+        names = set().union(*(table.schema.names for table in tables))
+        return look_of_start(stream, file, index, names, len(records))
 
 
 def read(piece: Piece, source: TableSource, columns: Sequence[Column]) -> Iterator[RawPart]:
@@ -221,3 +227,7 @@ def _name_examples(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.Recor
                 values = to_text_column(values)
         named[column.name] = values
     return pa.record_batch(named)
+
+
+FORMAT: Final = SourceFormat("tfrecord", "TFRecord", (".tfrecord", ".tfrecords"), look, read)
+"""TFRecord files of tf.Example."""

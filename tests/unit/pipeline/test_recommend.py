@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from components.interaction_ingest import user_lookup
 from pipeline.config import load_config
-from pipeline.recommend import read_user, recommend, recommend_items, render
+from pipeline.recommend import recommend, recommend_items, render
 from schemas.errors import ConfigError, DataError, ReleaseError
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
@@ -177,11 +178,19 @@ def expected_scores(*newest_last):
     return VECTORS @ (user / np.linalg.norm(user))
 
 
+def read_user(config, spec, user):
+    """What the tables say, for a release that has every item of these tests."""
+    catalogue = pa.array([*ITEMS, *(f"b{n}" for n in range(6)), "kept"])
+    return user_lookup.read_user(spec, config.ingest, config.data.directory, user, catalogue)
+
+
 def test_user_in_time_then_file_order_under_the_positives_rule(make_config):
     config = make_config()
     record = read_user(config, config.load_features(), "1")
     assert record.positives == ["10", "11", "a b", "12"]
-    assert record.features == {"user_id": 1, "age": 20, "gender": "F", "tags": ["x", "y"], "taste": [0.25, 1]}
+    assert record.features == {
+        "user_id": "1", "age": 20, "gender": "F", "tags": ["x", "y"], "taste": [0.25, 1],
+    }  # fmt: skip
     config = make_config(["ingest.positives={column: rating, at_least: 4}"])
     record = read_user(config, config.load_features(), "1")
     assert record.positives == ["11", "a b"]
@@ -453,7 +462,7 @@ def test_the_history_of_a_known_user_has_the_features_and_the_time_since_each_it
         {
             "age": 20,
             "history": ["11", "a b", "12"],
-            "history_title": [b"Eleven", b"A and B", b"Twelve"],
+            "history_title": ["Eleven", "A and B", "Twelve"],
             "history_gap_seconds": [18, 18, 14],
         }
     ]
@@ -470,18 +479,18 @@ def test_the_history_of_a_known_user_has_the_features_and_the_time_since_each_it
         [],
         k=1,
     )
-    assert given_to_tower[1]["history_title"] == [b"", b"A and B", b"Twelve"]
+    assert given_to_tower[1]["history_title"] == ["", "A and B", "Twelve"]
     assert given_to_tower[1]["history_gap_seconds"] == [-1, 18, 14]
 
 
 def test_a_given_history_counts_as_just_now_and_none_as_padding(make_config, given_to_tower):
     config = make_config(history=RICH_HISTORY, features=[*schema()["features"], TITLE])
     answer = recommend(config, "1", {}, ["13", "10"], k=1)
-    assert given_to_tower[0]["history_title"] == [b"", b"Thirteen", b"Ten"]
+    assert given_to_tower[0]["history_title"] == ["", "Thirteen", "Ten"]
     assert given_to_tower[0]["history_gap_seconds"] == [-1, 0, 0]
     assert answer.notes == ["How long ago the given items were is not known: they count as just now."]
     recommend(config, None, {"age": "3"}, [], k=1)
-    assert given_to_tower[1]["history_title"] == [b"", b"", b""]
+    assert given_to_tower[1]["history_title"] == ["", "", ""]
     assert given_to_tower[1]["history_gap_seconds"] == [-1, -1, -1]
 
 
