@@ -172,7 +172,7 @@ class RowGather:
 
 
 def _pad(values: tf.Tensor, is_item: tf.Tensor) -> tf.Tensor:
-    """Put -1, among floats 0, where a history has no item: `[rows, length, ...]` and `[rows, length]` bool."""
+    """Put -1, among floats 0, where no item is: `[rows, length, ...]` and `[rows, length]` bool."""
     padding = 0.0 if values.dtype.is_floating else HISTORY_PADDING_KEY
     mask = tf.reshape(is_item, tf.concat([tf.shape(is_item), tf.ones([values.shape.rank - 2], tf.int32)], 0))
     return tf.where(mask, values, tf.constant(padding, values.dtype))

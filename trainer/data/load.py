@@ -75,8 +75,9 @@ def load_training_data(
     for name, rows in ((TRAIN_END, train), (VALIDATION_END, validation)):
         if rows is not None and not len(rows):
             raise DataError(
-                f"Expected rows of the split that {name} ends in {folders.sequences}. Received: none. Choose an "
-                "ingest.split that leaves some, and ingest.validation: true where a validation split is wanted."
+                f"Expected rows of the split that {name} ends in {folders.sequences}. Received: none. Choose "
+                "an ingest.split that leaves some, and ingest.validation: true where a validation split is "
+                "wanted."
             )
     history = spec.history
     boundaries = None

@@ -1,7 +1,7 @@
 """The interactions of a training as flat arrays, and the rows among them.
 
-A row is a position in a user's sequence: its positive is the item there, its history the window before it. So a
-row costs a few bytes whatever the length of its history.
+A row is a position in a user's sequence: its positive is the item there, its history the window before it. So
+a row costs a few bytes whatever the length of its history.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class FlatSequences:
-    """The positives of every user one after the other: user u has the positions offsets[u] to offsets[u + 1]."""
+    """The positives of every user one after the other: user u has positions offsets[u] to offsets[u + 1] - 1."""
 
     offsets: npt.NDArray[np.int64]
     """[users + 1]."""

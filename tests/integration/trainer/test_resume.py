@@ -52,7 +52,7 @@ PROGRAM = textwrap.dedent(
     data = TrainingData(
         sequences=FlatSequences(
             offsets,
-            np.where(generator.random(730) < 0.5, owners % 30, generator.integers(0, 30, 730)).astype(np.int32),
+            np.where(generator.random(730) < 0.5, owners, generator.integers(0, 30, 730)).astype(np.int32) % 30,
             seconds=np.cumsum(generator.integers(1, 100, 730)),
         ),
         users={"user_id": np.arange(40), "age": generator.normal(size=40).astype(np.float32)},
