@@ -20,7 +20,7 @@ from schemas.errors import DataError
 UNREADABLE_FILE: Final = "unreadable_file"
 """The file is none of its format, as one cut off is."""
 UNREADABLE_ROW_GROUP: Final = "unreadable_row_group"
-"""The rest of a Parquet row group is damaged."""
+"""The rest of a Parquet row group or of an Avro block is damaged."""
 UNREADABLE_REST: Final = "unreadable_rest"
 """A compressed or binary file is damaged or cut off here; what follows counts as one row."""
 TOO_MANY_FIELDS: Final = "too_many_fields"
@@ -91,7 +91,7 @@ class DeadLetter:
     """Number of the row in the file, from 1, a CSV header not counted; of JSON Lines, the line. None: it
     is the whole file."""
     row_group: int | None = None
-    """Index of the Parquet row group."""
+    """Index of the Parquet row group or the Avro block."""
     rows: int = 1
     """How many rows it stands for."""
     text: str = ""

@@ -2,12 +2,14 @@
 
 import datetime
 import gzip
+import io
 import json
 import random
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import fastavro
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -65,6 +67,12 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
         sink = pa.BufferOutputStream()
         pyarrow.csv.write_csv(pa.Table.from_pylist(flat), sink)
         content = sink.getvalue().to_pybytes()
+    elif ".avro" in path.name:
+        kinds = {int: "long", float: "double", str: "string", list: {"type": "array", "items": "string"}}
+        fields = [{"name": name, "type": ["null", kinds[type(value)]]} for name, value in rows[0].items()]
+        sink = io.BytesIO()
+        fastavro.writer(sink, {"type": "record", "name": "Row", "fields": fields}, rows, codec="deflate")
+        content = sink.getvalue()
     elif ".jsonl" in path.name:
         content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     else:
@@ -148,7 +156,7 @@ def write_tables(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "ending", ["csv", "csv.gz", "jsonl.zst", "jsonl", "tfrecord", "tfrecord.gz", "parquet"]
+    "ending", ["csv", "csv.gz", "jsonl.zst", "jsonl", "tfrecord", "tfrecord.gz", "parquet", "avro"]
 )
 def test_every_format_gives_the_sequences_of_parquet(tmp_path, from_parquet, ending):
     data = tmp_path / "data"

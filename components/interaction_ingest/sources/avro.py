@@ -265,17 +265,13 @@ class _Decoder:
         # On first use: a process that only builds the pipeline needs no fastavro.
         import fastavro
 
-        sources = {column.source for column in columns}
-        fields = header.schema["fields"]
-        wanted = [field for field in fields if field["name"] in sources]
         self._columns = columns
-        self._types = {field["name"]: _arrow_type(field["type"], header.named) for field in wanted}
+        self._types = {
+            field["name"]: _arrow_type(field["type"], header.named) for field in header.schema["fields"]
+        }
         self._decompress = _CODECS[header.codec]
         self._read_row = fastavro.schemaless_reader
-        self._written = fastavro.parse_schema(_raw_record(header, fields))
-        self._wanted = (
-            None if len(wanted) == len(fields) else fastavro.parse_schema(_raw_record(header, wanted))
-        )
+        self._schema = fastavro.parse_schema(_raw_record(header))
 
     def rows_of(self, block: _Block) -> Iterator[list[Any]]:
         """Give the rows of a block, some thousands at a time."""
@@ -288,7 +284,7 @@ class _Decoder:
                 if len(rows) == _ROWS_PER_BATCH:
                     yield rows
                     rows = []
-                rows.append(self._read_row(stream, self._written, self._wanted))
+                rows.append(self._read_row(stream, self._schema, None))
             if stream.tell() < len(content):
                 problem = f"{len(content) - stream.tell():,} bytes follow the last row of a block"
         # What damaged bytes make the decoders raise is not to be listed.
@@ -424,11 +420,10 @@ def _union_type(kinds: Sequence[pa.DataType]) -> pa.DataType:
     return pa.dense_union([pa.field(str(kind), kind) for kind in kinds])
 
 
-def _raw_record(header: _Header, fields: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Describe a record with the fields as they are stored: texts as bytes, times as numbers."""
-    defined = {header.schema["name"]}
-    raw = [{"name": field["name"], "type": _raw(field["type"], header.named, defined)} for field in fields]
-    return {"type": "record", "name": header.schema["name"], "fields": raw}
+def _raw_record(header: _Header) -> dict[str, Any]:
+    """Describe a row as it is stored: texts as bytes, times as numbers."""
+    raw: dict[str, Any] = _raw(header.schema, header.named, set())
+    return raw
 
 
 def _raw(schema: Any, named: Mapping[str, Any], defined: set[str]) -> Any:
