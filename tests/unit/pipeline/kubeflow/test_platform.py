@@ -21,7 +21,7 @@ def constant(value: str) -> dict:
 
 def executors(config: KubeflowConfig) -> dict:
     document = build_platform_document(
-        config, {"Trainer_executor": "Trainer", "Transform_executor": "Transform"}
+        config, {"Trainer_executor": "Trainer", "UserTransform_executor": "UserTransform"}
     )
     assert list(document) == ["platforms"]
     assert list(document["platforms"]) == ["kubernetes"]
@@ -73,7 +73,7 @@ def test_everything_a_step_can_ask_for() -> None:
     batch = {"key": "batch", "operator": "Exists"}
     gpu = {"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}
     assert executors(config) == {
-        "Transform_executor": {
+        "UserTransform_executor": {
             **both,
             "nodeSelector": {"labels": {"pool": "cpu"}},
             "tolerations": [batch],
