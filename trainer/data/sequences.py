@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class FlatSequences:
-    """The positives of every user one after the other: user u has positions offsets[u] to offsets[u + 1] - 1."""
+    """The positives of every user one after the other: from offsets[u] on those of user u."""
 
     offsets: npt.NDArray[np.int64]
     """[users + 1]."""

@@ -49,10 +49,11 @@ PROGRAM = textwrap.dedent(
     )
     offsets = np.concatenate([[0], np.cumsum(train_rows + validation_rows)])
     owners = np.repeat(np.arange(40), np.diff(offsets))
+    items = np.where(generator.random(730) < 0.5, owners % 30, generator.integers(0, 30, 730))
     data = TrainingData(
         sequences=FlatSequences(
             offsets,
-            np.where(generator.random(730) < 0.5, owners, generator.integers(0, 30, 730)).astype(np.int32) % 30,
+            items.astype(np.int32),
             seconds=np.cumsum(generator.integers(1, 100, 730)),
         ),
         users={"user_id": np.arange(40), "age": generator.normal(size=40).astype(np.float32)},
