@@ -103,9 +103,7 @@ def run(config: str, overrides: tuple[str, ...], no_cache: bool) -> None:
         click.echo("Loading TFX and TensorFlow", file=screen)
         from pipeline.local import run_locally
         from pipeline.report import render_run
-        from trainer.strategy import configure_devices
 
-        configure_devices(settings.training)
         result = run_locally(settings, features, enable_cache=not no_cache)
         click.echo(render_run(result, seconds=time.monotonic() - start), file=screen)
     if result.release is None:

@@ -1,6 +1,6 @@
 """The pipeline's configuration: one YAML file, checked whole before anything runs."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -25,6 +25,9 @@ class RunConfig:
     """Name of the pipeline in ML Metadata."""
     directory: str
     """Folder of the artifacts, the metadata database, the checkpoints and the logs."""
+    steps_side_by_side: Annotated[int, Field(ge=1)] = 2
+    """The most steps that `dssm run` runs at the same time, such as the Transforms of users and of items; 1:
+    one after the other, which needs less memory."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,42 +1,25 @@
-"""Runs the pipeline on this machine: TFX on Beam's in-memory runner, ML Metadata in SQLite."""
+"""Runs the pipeline on this machine, with ML Metadata in SQLite."""
 
 import datetime
 import json
-import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from apache_beam.options.pipeline_options import StandardOptions
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
-from tfx.orchestration.beam import beam_dag_runner
 from tfx.orchestration.pipeline import Pipeline
 
 from components.interaction_ingest.sources.files import fingerprint_inputs
 from pipeline.build import build_pipeline
 from pipeline.code_fingerprint import fingerprint_code
 from pipeline.config import PipelineConfig
+from pipeline.local_steps import StepRunner
 from pipeline.parameters import RunParameters
-from schemas.contract import EVALUATION_REPORT_FILE, INGEST_REPORT_FILE, PROGRESS_LOGGER
-from schemas.errors import ConfigError, DssmError
+from schemas.contract import EVALUATION_REPORT_FILE, INGEST_REPORT_FILE
+from schemas.errors import ConfigError
 from schemas.features import FeatureSpec
-
-ORCHESTRATION_RUNNER: Final = "FnApiRunner"
-
-_progress = logging.getLogger(PROGRESS_LOGGER)
-
-
-@dataclass(frozen=True)
-class StepFailure:
-    """Why a run stopped."""
-
-    step: str
-    """The component."""
-    error: BaseException
-    """What it raised."""
 
 
 @dataclass(frozen=True)
@@ -55,38 +38,8 @@ class RunResult:
     """Where each (step, output) is."""
 
 
-class StepError(DssmError):
-    """A step failed with an error that is not the user's."""
-
-
-class _ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):
-    """A TFX node that tells when it starts, ends and fails.
-
-    Beam hands an exception on as text only, so the original is kept here, in the process that
-    runs the node, for whoever started the run.
-    """
-
-    failures: list[StepFailure] = []  # noqa: RUF012 (shared on purpose, see above)
-
-    def _run_node(self) -> None:
-        steps = [node.pipeline_node.node_info.id for node in self._pipeline.nodes]
-        position = f"[{steps.index(self._node_id) + 1}/{len(steps)}]"
-        _progress.info("%s %s", position, self._node_id)
-        start = time.monotonic()
-        try:
-            super()._run_node()
-        except BaseException as error:
-            self.failures.append(StepFailure(self._node_id, error))
-            raise
-        _progress.info("%s %s took %.1f s", position, self._node_id, time.monotonic() - start)
-
-
-class _ReportingRunner(beam_dag_runner.BeamDagRunner):
-    _PIPELINE_NODE_DO_FN_CLS = _ReportingNode
-
-
 def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: bool = True) -> RunResult:
-    """Run the pipeline in this process, from the source tables to a release.
+    """Run the pipeline on this machine, from the source tables to a release.
 
     Args:
         config: The checked configuration.
@@ -118,28 +71,10 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
         ),
         enable_cache=enable_cache,
     )
-    Path(config.run.directory).mkdir(parents=True, exist_ok=True)
-    _run(pipeline)
+    directory = Path(config.run.directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    StepRunner(directory, config.run.steps_side_by_side).run(pipeline)
     return _read_result(pipeline, run_id)
-
-
-def _run(pipeline: Pipeline) -> None:
-    # TFX gives its own Beam pipeline no options, so the runner can only be named as Beam's default.
-    default_runner = StandardOptions.DEFAULT_RUNNER
-    StandardOptions.DEFAULT_RUNNER = ORCHESTRATION_RUNNER
-    _ReportingNode.failures.clear()
-    try:
-        _ReportingRunner().run(pipeline)
-    except Exception as error:
-        if not _ReportingNode.failures:
-            raise
-        failure = _ReportingNode.failures[0]
-        if isinstance(failure.error, DssmError):
-            raise type(failure.error)(f"{failure.step}: {failure.error}") from failure.error
-        last_line = str(failure.error).strip().splitlines()[-1:] or [""]
-        raise StepError(f"{failure.step} failed: {type(failure.error).__name__}: {last_line[0]}") from error
-    finally:
-        StandardOptions.DEFAULT_RUNNER = default_runner
 
 
 def _read_result(pipeline: Pipeline, run_id: str) -> RunResult:

@@ -35,10 +35,11 @@ print(json.dumps(answer))
 def test_run_shows_steps_progress_metrics_and_release(finished_run):
     screen = finished_run.screen
     for step in (
-        "InteractionIngest", "FeatureSchema", "StatisticsGen", "ExampleValidator", "AnomalyGate",
-        "Transform", "Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher",
+        "InteractionIngest", "FeatureSchema", "UserStatisticsGen", "ItemStatisticsGen", "UserExampleValidator",
+        "ItemExampleValidator", "AnomalyGate", "UserTransform", "ItemTransform", "Trainer", "CandidateIndexer",
+        "RetrievalEvaluator", "TowerPusher",
     ):  # fmt: skip
-        assert re.search(rf"\[\d+/10\] {step} took", screen), step
+        assert re.search(rf"\[\d+/13\] {step} took", screen), step
     assert re.search(r"epoch 4/4.*examples/s", screen)
     assert re.search(r"recall@10 +0\.\d+ +0\.\d+", screen)
     assert "serving/releases/1" in screen
@@ -114,6 +115,33 @@ def test_second_run_reuses_every_step_that_did_not_change(finished_run):
     assert completed.stdout.count("interactions read") == 1  # The report at the end; the ingest did not run.
     releases = finished_run.workspace.serving / "releases"
     assert [path.parent.name for path in releases.glob("*/manifest.json")] == ["1"]
+
+
+def test_a_changed_threshold_or_display_neither_transforms_nor_trains(finished_run, repository, tmp_path):
+    text = (repository / "schemas/movielens_100k.yaml").read_text()
+    changed = text.replace("display: [title, year]", "display: [year]").replace(
+        "values: [F, M]", "values: [F, M], drift_threshold: 0.5"
+    )
+    assert changed.count("drift_threshold: 0.5") == 1
+    assert "display: [year]" in changed
+    (tmp_path / "changed.yaml").write_text(changed)
+    artifacts = finished_run.workspace.directory / "runs" / "artifacts"
+
+    def count_executions() -> dict[str, int]:
+        return {step.name: len(list(step.glob("*/*/"))) for step in artifacts.iterdir()}
+
+    before = count_executions()
+    completed = finished_run.workspace.run(
+        f"data.schema={tmp_path}/changed.yaml", f"serving.directory={tmp_path}/serving"
+    )
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    after = count_executions()
+    # The gate and the pusher run anew in every run.
+    assert {step for step in after if after[step] > before[step]} == {
+        "AnomalyGate", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher",
+    }  # fmt: skip
+    catalogue = pq.read_table(tmp_path / "serving/index/1/catalogue.parquet")
+    assert "title" not in catalogue.column_names
 
 
 def test_one_changed_byte_of_the_input_executes_every_step_again(finished_run):

@@ -32,33 +32,48 @@ MAX_SECONDS = 30
 MAX_BYTES = 200_000
 
 # (producer, its output, consumer, its input); '' where one step only waits for another.
-EDGES = {
-    ("InteractionIngest", "examples", "StatisticsGen", "examples"),
-    ("FeatureSchema", "schema", "StatisticsGen", "schema"),
-    ("StatisticsGen", "statistics", "ExampleValidator", "statistics"),
-    ("FeatureSchema", "schema", "ExampleValidator", "schema"),
-    ("ExampleValidator", "anomalies", "AnomalyGate", "anomalies"),
-    ("StatisticsGen", "statistics", "AnomalyGate", "statistics"),
-    ("AnomalyGate", "", "Transform", ""),
-    ("InteractionIngest", "examples", "Transform", "examples"),
-    ("FeatureSchema", "schema", "Transform", "schema"),
-    ("Transform", "transformed_examples", "Trainer", "examples"),
-    ("Transform", "transform_graph", "Trainer", "transform_graph"),
-    ("FeatureSchema", "schema", "Trainer", "schema"),
-    ("InteractionIngest", "catalogue", "Trainer", "catalogue"),
-    ("Trainer", "model", "CandidateIndexer", "model"),
-    ("InteractionIngest", "catalogue", "CandidateIndexer", "catalogue"),
-    ("InteractionIngest", "examples", "RetrievalEvaluator", "examples"),
-    ("Trainer", "model", "RetrievalEvaluator", "model"),
-    ("CandidateIndexer", "index", "RetrievalEvaluator", "index"),
-    ("Trainer", "model", "TowerPusher", "model"),
-    ("CandidateIndexer", "index", "TowerPusher", "index"),
-    ("RetrievalEvaluator", "blessing", "TowerPusher", "blessing"),
-    ("RetrievalEvaluator", "report", "TowerPusher", "report"),
-    ("FeatureSchema", "schema", "TowerPusher", "schema"),
-    ("Transform", "transform_graph", "TowerPusher", "transform_graph"),
-    ("StatisticsGen", "statistics", "TowerPusher", "statistics"),
-}
+EDGES_OF_A_TABLE = """
+    InteractionIngest {table}s {Table}StatisticsGen examples
+    FeatureSchema {table}_schema {Table}StatisticsGen schema
+    {Table}StatisticsGen statistics {Table}ExampleValidator statistics
+    FeatureSchema {table}_schema {Table}ExampleValidator schema
+    {Table}ExampleValidator anomalies AnomalyGate {table}_anomalies
+    {Table}StatisticsGen statistics AnomalyGate {table}_statistics
+    AnomalyGate - {Table}Transform -
+    InteractionIngest {table}s {Table}Transform examples
+    FeatureSchema {table}_schema {Table}Transform schema
+    {Table}Transform transform_graph Trainer {table}_transform_graph
+    FeatureSchema {table}_schema TowerPusher {table}_schema
+    {Table}Transform transform_graph TowerPusher {table}_transform_graph
+    {Table}StatisticsGen statistics TowerPusher {table}_statistics
+"""
+OTHER_EDGES = """
+    InteractionIngest report AnomalyGate ingest_report
+    InteractionIngest sequences Trainer sequences
+    InteractionIngest catalogue Trainer catalogue
+    Trainer model CandidateIndexer model
+    InteractionIngest catalogue CandidateIndexer catalogue
+    InteractionIngest sequences RetrievalEvaluator sequences
+    Trainer model RetrievalEvaluator model
+    CandidateIndexer index RetrievalEvaluator index
+    Trainer model TowerPusher model
+    CandidateIndexer index TowerPusher index
+    RetrievalEvaluator blessing TowerPusher blessing
+    RetrievalEvaluator report TowerPusher report
+    InteractionIngest report TowerPusher ingest_report
+"""
+
+
+def list_edges(*tables: str) -> set[tuple[str, ...]]:
+    text = OTHER_EDGES + "".join(
+        EDGES_OF_A_TABLE.format(table=table, Table=table.title()) for table in tables
+    )
+    return {
+        tuple(line.replace("-", "").split(" ")) for line in textwrap.dedent(text).split("\n") if line.strip()
+    }
+
+
+EDGES = list_edges("user", "item")
 
 RICH = (
     "run.directory=/host/only/runs",
@@ -200,7 +215,7 @@ def test_a_hundred_features_fit_in_one_argument_of_the_driver(compiler) -> None:
     )
     wide = dataclasses.replace(features, features=(*features.features, *further))
     spec = next(yaml.safe_load_all(compiler.compile_pipeline(config, wide)))
-    assert len(spec["root"]["dag"]["tasks"]) == 10
+    assert len(spec["root"]["dag"]["tasks"]) == 13
     assert len(json.dumps(spec["root"], separators=(",", ":"))) < 131_072
 
 
@@ -221,7 +236,10 @@ def test_data_that_read_like_templates_are_none_in_the_file(compiler) -> None:
         for task in spec["root"]["dag"]["tasks"].values()
         if "feature_spec" in task["inputs"].get("parameters", {})
     ]
-    assert [from_json(FeatureSpec, constant) for constant in constants] == [priced] * 6
+    read = [from_json(FeatureSpec, constant) for constant in constants]
+    values = [next(f.values for f in spec.features if f.name == "price") for spec in read]
+    # FeatureSchema and AnomalyGate alone read them.
+    assert [found for found in values if found is not None] == [prices.values] * 2
 
 
 def test_only_the_output_is_written_and_the_network_is_not_used(two_compilations) -> None:
@@ -260,18 +278,65 @@ def test_both_targets_have_the_same_nodes_and_edges(compiler, rich) -> None:
     local = build.build_pipeline(
         config,
         features,
-        parameters.RunParameters.from_config(config, run_id="r", input_fingerprint="f", code_fingerprint="c"),
+        parameters.RunParameters.from_config(
+            config, run_id="r", input_fingerprint="f", code_fingerprint="c", training_fingerprint="t"
+        ),
     )
     remote = build.build_pipeline(config, features, compiler.kubeflow_parameters(config))
     assert set(edges_of_pipeline(local)) == EDGES
     assert set(edges_of_pipeline(remote)) == EDGES
     assert set(edges_of_spec(rich[1])) == EDGES
     nodes = [node.id for node in local.components]
-    assert sorted(nodes) == sorted(steps) == sorted(rich[1]["root"]["dag"]["tasks"])
+    assert sorted(nodes) == sorted(rich[1]["root"]["dag"]["tasks"])
+    assert sorted(nodes) == sorted(step for step in steps if not step.startswith("Context"))
     assert nodes == [node.id for node in remote.components]
     for ours, theirs in zip(local.components, remote.components, strict=True):
         assert ours.outputs.keys() == theirs.outputs.keys()
         assert set(ours.exec_properties) == set(theirs.exec_properties)
+
+
+def test_contexts_have_steps_where_the_schema_file_has_context_features(compiler) -> None:
+    steps = importlib.import_module("pipeline.kubeflow.config").STEPS
+    config = load_config(SHIPPED, ("kubeflow.image=example/dssm:1",))
+    features = config.load_features()
+    device = dataclasses.replace(features.item_id, name="device", role=None, tower="context")
+    with_contexts = dataclasses.replace(features, features=(*features.features, device))
+    text = compiler.compile_pipeline(config, with_contexts)
+    check_spec(text)
+    spec = next(yaml.safe_load_all(text))
+    assert set(spec["root"]["dag"]["tasks"]) == set(steps)
+    assert set(edges_of_spec(spec)) == list_edges("user", "item", "context")
+
+
+def test_splits_and_tables_that_transform_learns_from(compiler) -> None:
+    overrides = ("kubeflow.image=a:1", "ingest.validation=true", "training.early_stopping={refit: true}")
+    config = load_config(SHIPPED, overrides)
+    features = config.load_features()
+    device = dataclasses.replace(features.item_id, name="device", role=None, tower="context")
+    features = dataclasses.replace(features, features=(*features.features, device))
+    spec = next(yaml.safe_load_all(compiler.compile_pipeline(config, features)))
+
+    def constant(task: str, name: str) -> Any:
+        return spec["root"]["dag"]["tasks"][task]["inputs"]["parameters"][name]["runtimeValue"]["constant"]
+
+    learnt = {
+        table: json.loads(constant(f"{table.title()}Transform", "splits_config"))
+        for table in ("user", "item", "context")
+    }
+    assert learnt == {
+        "user": {"analyze": ["all"]},
+        "item": {"analyze": ["all"]},
+        "context": {"analyze": ["train", "validation"]},
+    }
+    for table in learnt:
+        custom = json.loads(constant(f"{table.title()}Transform", "custom_config"))
+        assert (custom["tower"], custom["counted_splits"]) == (table, ["train", "validation"])
+        parameters = spec["root"]["dag"]["tasks"][f"{table.title()}StatisticsGen"]["inputs"]["parameters"]
+        options = parameters.get("stats_options_json")
+        weight = None if options is None else json.loads(options["runtimeValue"]["constant"])
+        assert (weight or {}).get("_weight_feature", (weight or {}).get("weight_feature")) == (
+            None if table == "context" else "train_rows"
+        )
 
 
 def test_it_is_schema_2_1_and_loads_into_kfps_messages(rich) -> None:
@@ -309,6 +374,7 @@ def test_each_run_parameter_is_an_input_of_its_own_and_nowhere_a_constant(rich) 
     }
     assert readers == {
         ("InteractionIngest", "data_directory"): "data_directory",
+        ("CandidateIndexer", "data_directory"): "data_directory",
         ("InteractionIngest", "window_from"): "window_from",
         ("InteractionIngest", "window_to"): "window_to",
         ("InteractionIngest", "window_last_days"): "window_last_days",
@@ -327,9 +393,19 @@ def test_each_run_parameter_is_an_input_of_its_own_and_nowhere_a_constant(rich) 
 
 
 def test_a_step_gets_its_own_section_only(compiler) -> None:
-    def parameters_of(*overrides: str) -> dict[str, Any]:
+    def parameters_of(*overrides: str, display: Any = None, **of_item_id: Any) -> dict[str, Any]:
         config = load_config(SHIPPED, overrides)
-        text = compiler.compile_pipeline(config, config.load_features())
+        features = config.load_features()
+        items = dataclasses.replace(features.tables.items, display=display or features.tables.items.display)
+        features = dataclasses.replace(
+            features,
+            tables=dataclasses.replace(features.tables, items=items),
+            features=tuple(
+                dataclasses.replace(feature, **of_item_id) if feature.role == "item_id" else feature
+                for feature in features.features
+            ),
+        )
+        text = compiler.compile_pipeline(config, features)
         spec = next(yaml.safe_load_all(text))
         return {
             task: body.get("inputs", {}).get("parameters", {})
@@ -337,8 +413,16 @@ def test_a_step_gets_its_own_section_only(compiler) -> None:
         }
 
     before = parameters_of()
-    after = parameters_of("training.learning_rate=0.5")
-    assert {task for task in before if before[task] != after[task]} == {"Trainer"}
+
+    def changed_by(*overrides: str, **of_features: Any) -> set[str]:
+        after = parameters_of(*overrides, **of_features)
+        return {task for task in before if before[task] != after[task]}
+
+    assert changed_by("training.learning_rate=0.5") == {"Trainer"}
+    assert changed_by("gate.fatal_drift=true") == {"AnomalyGate"}
+    assert changed_by(drift_threshold=0.25) == {"AnomalyGate"}
+    assert changed_by(display=("title",)) == {"CandidateIndexer"}
+    assert changed_by(values=("i1", "i2")) == {"FeatureSchema", "AnomalyGate"}
 
 
 def test_ingest_is_never_cached_and_others_as_configured(rich) -> None:
@@ -350,7 +434,7 @@ def test_ingest_is_never_cached_and_others_as_configured(rich) -> None:
 
 def test_retries_outlast_every_attempt(rich) -> None:
     tasks = rich[1]["root"]["dag"]["tasks"]
-    policy = tasks["Transform"]["retryPolicy"]
+    policy = tasks["UserTransform"]["retryPolicy"]
     # 4 attempts of 600 s, waits of 10, 30 and 90 s, and a day for pods that wait for a node.
     assert policy == {
         "maxRetryCount": 3,
@@ -363,7 +447,7 @@ def test_retries_outlast_every_attempt(rich) -> None:
 
 def test_containers_have_image_command_environment_and_resources(rich) -> None:
     _, spec, _ = rich
-    trainer, transform = container(spec, "Trainer"), container(spec, "Transform")
+    trainer, transform = container(spec, "Trainer"), container(spec, "UserTransform")
     assert trainer["image"] == "registry.example/dssm:1-gpu"
     assert transform["image"] == "registry.example/dssm:1"
     assert trainer["resources"] == {
@@ -391,7 +475,7 @@ def test_containers_have_image_command_environment_and_resources(rich) -> None:
         gpus = [{"name": "DSSM_REQUIRED_GPUS", "value": "2"}] if step == "Trainer" else []
         assert body["env"] == [{"name": "AWS_ENDPOINT_URL_S3", "value": "http://minio:9000"}, *gpus]
         assert "lifecycle" not in body
-    assert container(spec, "Trainer")["args"][1] == "components.tower_trainer.component.TowerTrainerExecutor"
+    assert container(spec, "Trainer")["args"][1] == "components.tower_trainer.executor.TowerTrainerExecutor"
 
 
 def test_accelerators_of_the_trainer_are_its_replicas(rich) -> None:
@@ -450,7 +534,7 @@ def test_vertex_gets_the_same_pipeline_as_json(compiler, rich) -> None:
         "memoryLimit": 28.0,
         "accelerator": {"type": "NVIDIA_TESLA_T4", "count": "2"},
     }
-    assert spec["root"]["dag"]["tasks"]["Transform"]["retryPolicy"]["backoffMaxDuration"] == "3600s"
+    assert spec["root"]["dag"]["tasks"]["UserTransform"]["retryPolicy"]["backoffMaxDuration"] == "3600s"
     for word in ("platforms", "secretkey", "nvidia.com/gpu", "/host/only", str(Path.cwd())):
         assert word not in text
 

@@ -74,7 +74,7 @@ def read_model(run, kfp):
 
 
 def test_every_task_runs_alone_to_a_pushed_release(finished, kfp, module_bucket):
-    assert len(finished.records) == 10
+    assert len(finished.records) == 13
     manifest = read_manifest(module_bucket, 1)
     assert manifest["run_id"] == "run-1"
     assert manifest["model_id"] == read_model(finished, kfp)["model_id"]
@@ -86,7 +86,7 @@ def test_run_parameters_reach_the_tasks(finished, kfp):
     assert read_model(finished, kfp)["epochs"] == 4
     assert "epoch 4/4" in finished.records["Trainer"].log
     # 20 days from 2024-01-01 on, of which the last 18.
-    assert finished.artifacts["InteractionIngest", "examples"]["metadata"]["window_from"] == "2024-01-03"
+    assert finished.artifacts["InteractionIngest", "sequences"]["metadata"]["window_from"] == "2024-01-03"
 
 
 def test_checkpoints_are_written_where_the_run_says_and_go_with_the_training(finished, module_bucket):

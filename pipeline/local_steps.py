@@ -1,0 +1,234 @@
+"""Runs the steps of a pipeline on this machine: each in a process of its own, independent ones side by side.
+
+A step's process is forked from this one, which has imported everything and started nothing, so it begins at
+once; its memory is given back when it ends, and how much that was is told.
+"""
+
+import contextlib
+import ctypes
+import datetime
+import fcntl
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tensorflow.python.eager import context as tensorflow_context
+from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable.tfx_runner import IrBasedRunner
+from tfx.proto.orchestration import pipeline_pb2
+
+from schemas.contract import PROGRESS_LOGGER
+from schemas.errors import DssmError
+
+_PR_SET_PDEATHSIG: Final = 1
+
+_progress = logging.getLogger(PROGRESS_LOGGER)
+
+
+class StepError(DssmError):
+    """A step failed with an error that is not the user's."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How a step's process ended."""
+
+    peak_bytes: int
+    """The most memory that it held, what it shares with the process that forked it included."""
+    error: tuple[type[DssmError], str] | None = None
+    """Class and message of what is to be raised; None where the step succeeded."""
+
+
+@dataclass
+class _Running:
+    """A step whose process has not ended."""
+
+    process: multiprocessing.process.BaseProcess
+    receiver: multiprocessing.connection.Connection
+    start: float
+
+
+class StepRunner(IrBasedRunner):
+    """A TFX runner that tells when each step starts and ends, and raises a failed step's own error."""
+
+    def __init__(self, directory: Path, side_by_side: int) -> None:
+        """Make one.
+
+        Args:
+            directory: A folder for the file by which the steps take turns at ML Metadata.
+            side_by_side: The most steps that run at the same time.
+        """
+        self._lock_file = directory / ".metadata.lock"
+        self._side_by_side = side_by_side
+
+    def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: object = None) -> None:
+        """Run every step after those that it waits for.
+
+        Args:
+            pipeline: The pipeline as TFX compiles it, its steps in topological order.
+            run_options: Not used.
+
+        Raises:
+            DssmError: A step refused its input, or failed (StepError). Steps beside it end first.
+        """
+        run_id = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        values = {PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+        runtime_parameter_utils.substitute_runtime_parameter(pipeline, values)
+        steps = {node.pipeline_node.node_info.id: node.pipeline_node for node in pipeline.nodes}
+        if tensorflow_context.context()._initialized:
+            # Its threads would be missing in a fork.
+            for number, step in enumerate(steps, 1):
+                with _reporting(step, number, len(steps)):
+                    _raise_error(step, _try(self._launcher(pipeline, steps[step])))
+            return
+        self._run_processes(pipeline, steps)
+
+    def _run_processes(
+        self, pipeline: pipeline_pb2.Pipeline, steps: Mapping[str, pipeline_pb2.PipelineNode]
+    ) -> None:
+        numbers = {step: number for number, step in enumerate(steps, 1)}
+        waiting = {step: set(node.upstream_nodes) for step, node in steps.items()}
+        running: dict[str, _Running] = {}
+        failed: tuple[str, _Outcome] | None = None
+        try:
+            while running or (waiting and failed is None):
+                ready = [step for step, upstream in waiting.items() if not upstream] if failed is None else []
+                for step in ready[: self._side_by_side - len(running)]:
+                    del waiting[step]
+                    _progress.info("[%d/%d] %s", numbers[step], len(steps), step)
+                    running[step] = _start(self._launcher(pipeline, steps[step]))
+                for step, ended in _wait_for_any(running):
+                    del running[step]
+                    outcome = _read_outcome(ended)
+                    if outcome.error is not None:
+                        failed = failed or (step, outcome)
+                        continue
+                    seconds, peak = time.monotonic() - ended.start, outcome.peak_bytes / 1e9
+                    _progress.info(
+                        "[%d/%d] %s took %.1f s, peak memory %.2f GB",
+                        *(numbers[step], len(steps), step, seconds, peak),
+                    )
+                    for upstream in waiting.values():
+                        upstream.discard(step)
+        finally:
+            for one in running.values():
+                one.process.kill()
+                one.process.join()
+        if failed is not None:
+            _raise_error(*failed)
+
+    def _launcher(self, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) -> "_Launcher":
+        deployment = runner_utils.extract_local_deployment_config(pipeline)
+        kind = deployment.metadata_connection_config.WhichOneof("connection_config")
+        step = node.node_info.id
+        return _Launcher(
+            self._lock_file,
+            pipeline_node=node,
+            mlmd_connection=metadata.Metadata(getattr(deployment.metadata_connection_config, kind)),
+            pipeline_info=pipeline.pipeline_info,
+            pipeline_runtime_spec=pipeline.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(deployment, step),
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, step),
+        )
+
+
+class _Launcher(launcher.Launcher):
+    """TFX's launcher, which lets other steps at ML Metadata only while its executor runs."""
+
+    def __init__(self, lock_file: Path, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._lock_file = lock_file
+        self._lock = -1
+
+    def launch(self) -> Any:
+        # The kernel takes it back from a process that is killed.
+        self._lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            return super().launch()
+        finally:
+            os.close(self._lock)
+
+    def _run_executor(self, execution_info: Any) -> Any:
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        try:
+            return super()._run_executor(execution_info)
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+
+def _start(step_launcher: _Launcher) -> _Running:
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    process = fork.Process(target=_launch_and_send, args=(step_launcher, sender, os.getpid()))
+    process.start()
+    sender.close()
+    return _Running(process, receiver, time.monotonic())
+
+
+def _launch_and_send(
+    step_launcher: _Launcher, sender: multiprocessing.connection.Connection, parent: int
+) -> None:
+    # Nothing of a run goes on once it is killed.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    sender.send(_try(step_launcher))
+
+
+def _try(step_launcher: _Launcher) -> _Outcome:
+    error: tuple[type[DssmError], str] | None = None
+    try:
+        step_launcher.launch()
+    except DssmError as refused:
+        error = type(refused), str(refused)
+    except Exception as unexpected:
+        logging.getLogger(__name__).exception("A step failed")
+        lines = str(unexpected).strip().splitlines() or [""]
+        error = StepError, f"{type(unexpected).__name__}: {lines[-1]}"
+    return _Outcome(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, error)
+
+
+def _wait_for_any(running: Mapping[str, _Running]) -> list[tuple[str, _Running]]:
+    multiprocessing.connection.wait(
+        [waited for one in running.values() for waited in (one.receiver, one.process.sentinel)]
+    )
+    return [(step, one) for step, one in running.items() if one.receiver.poll() or not one.process.is_alive()]
+
+
+def _read_outcome(ended: _Running) -> _Outcome:
+    with contextlib.suppress(EOFError), ended.receiver:
+        if ended.receiver.poll():
+            outcome: _Outcome = ended.receiver.recv()
+            ended.process.join()
+            return outcome
+    ended.process.join()
+    code = ended.process.exitcode or 0
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
+    hint = " The machine may have run out of memory." if code == -signal.SIGKILL else ""
+    return _Outcome(0, (StepError, f"its process {how}.{hint}"))
+
+
+def _raise_error(step: str, outcome: _Outcome) -> None:
+    if outcome.error is not None:
+        kind, message = outcome.error
+        raise kind(f"{step} failed: {message}" if kind is StepError else f"{step}: {message}")
+
+
+@contextlib.contextmanager
+def _reporting(step: str, number: int, steps: int) -> Iterator[None]:
+    _progress.info("[%d/%d] %s", number, steps, step)
+    start = time.monotonic()
+    yield
+    _progress.info("[%d/%d] %s took %.1f s", number, steps, step, time.monotonic() - start)
