@@ -10,7 +10,7 @@ chosen is chosen on the interaction before it, the validation split:
 
 Every model is then trained on train and validation. The pipeline itself runs once per seed with the
 committed configuration, from tables to report, and the bars are checked on its reports; the variants are that
-training in a process each, on the examples that one more run has written. The script stops where
+training in a process each, on the sequences and transform graphs that one more run has written. The script stops where
 its popularity baseline disagrees with the report's. Trainings that are done are kept in --directory, and a
 second call with the same one goes on from there.
 """
@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 import scipy.stats
 from baselines import score_als, score_bpr, score_ease, score_item_knn, score_popularity
-from ranking_task import RankingTask, make_task
-from ranking_variants import VARIANTS, Examples, concatenate, extend_history, read_examples
+from ranking_task import RankingTask
+from ranking_variants import VARIANTS, read_log
 from reporting import Figure, benchmark_parser, describe_versions, write_json
 from tabulate import tabulate
 
@@ -87,20 +87,19 @@ class Ranked:
     """Median over the seeds."""
 
 
-def run_pipeline(overrides: Sequence[str], directory: Path, *, extended: bool = False) -> tuple[Any, Any]:
-    """Run the pipeline; return its configuration and its result."""
+def run_pipeline(overrides: Sequence[str], directory: Path) -> Any:
+    """Run the pipeline and return its result."""
     from pipeline.local import run_locally
 
     config = load_config(
         CONFIG,
         (*overrides, f"run.directory={directory / 'runs'}", f"serving.directory={directory / 'serving'}"),
     )
-    features = config.load_features()
-    return config, run_locally(config, extend_history(features) if extended else features)
+    return run_locally(config, config.load_features())
 
 
-def write_examples(common: Sequence[str], directory: Path) -> dict[str, str]:
-    """Run the pipeline for its examples: with a validation split, and all that a history can have."""
+def write_artifacts(common: Sequence[str], directory: Path) -> dict[str, str]:
+    """Run the pipeline with a validation split, for what its ingest and its Transform steps write."""
     outputs_file = directory / "outputs.json"
     if not outputs_file.exists():
         overrides = [
@@ -110,11 +109,12 @@ def write_examples(common: Sequence[str], directory: Path) -> dict[str, str]:
             "training.early_stopping={refit: true}",
             "evaluation.blessing_minimum=0.0",
         ]
-        _, result = run_pipeline(overrides, directory / "examples", extended=True)
+        uris = run_pipeline(overrides, directory / "artifacts").output_uris
         outputs = {
-            "examples": result.output_uris["Transform", "transformed_examples"],
-            "transform_graph": result.output_uris["Transform", "transform_graph"],
-            "catalogue": result.output_uris["InteractionIngest", "catalogue"],
+            "sequences": uris["InteractionIngest", "sequences"],
+            "catalogue": uris["InteractionIngest", "catalogue"],
+            "user_graph": uris["UserTransform", "transform_graph"],
+            "item_graph": uris["ItemTransform", "transform_graph"],
         }
         outputs_file.write_text(json.dumps(outputs))
     return json.loads(outputs_file.read_text())
@@ -127,7 +127,7 @@ class Trainings:
     common: Sequence[str]
     """Overrides of the configuration."""
     outputs: Mapping[str, str]
-    """Folders of the examples."""
+    """Folders of the artifacts."""
     directory: Path
     """Where their results are kept."""
     threads: int
@@ -166,22 +166,25 @@ class Trainings:
         )
 
 
+def score_ranked(task: RankingTask, score: Score, settings: Mapping[str, Any]) -> np.ndarray:
+    """Score all items for the ranked users of a task."""
+    return score(task.users, task.items, task.shape, **settings)[task.ranked]
+
+
 def rank_baselines(
     validation: RankingTask, final: RankingTask, grids: Mapping[str, Any], seeds: Sequence[int]
 ) -> dict[str, Ranked]:
     """Choose each baseline's hyperparameters on validation and rank the held-out interactions with them."""
 
     def rank(score: Score, runs: Sequence[dict[str, float]], chosen: str = "") -> Ranked:
-        ranks = [final.rank(score(final.users, final.items, final.shape, **run)) for run in runs]
+        ranks = [final.rank(score_ranked(final, score, run)) for run in runs]
         return Ranked(ranks=ranks, metrics=[final.metrics(each) for each in ranks], chosen=chosen)
 
     ranked = {name: rank(score, [{}]) for name, score in FIXED_BASELINES.items()}
     for name, (score, grid) in grids.items():
         points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
         found = [
-            validation.metrics(
-                validation.rank(score(validation.users, validation.items, validation.shape, **point))
-            )["ndcg_at_100"]
+            validation.metrics(validation.rank(score_ranked(validation, score, point)))["ndcg_at_100"]
             for point in points
         ]
         best = points[int(np.argmax(found))]
@@ -211,13 +214,15 @@ def measure(arguments: argparse.Namespace, directory: Path) -> tuple[dict[str, F
     seeds = range(1, (1 if arguments.quick else arguments.seeds) + 1)
     common = [f"data.directory={arguments.data}", *(QUICK if arguments.quick else ())]
     reports = [
-        run_pipeline([*common, f"training.seed={seed}"], directory / "pipeline")[1].evaluation_report
+        run_pipeline([*common, f"training.seed={seed}"], directory / "pipeline").evaluation_report
         for seed in seeds
     ]
 
-    outputs = write_examples(common, directory)
-    examples = read_examples(extend_history(load_config(CONFIG).load_features()), outputs)
-    validation, final = _make_tasks(examples)
+    outputs = write_artifacts(common, directory)
+    log = read_log(load_config(CONFIG).load_features(), outputs)
+    assert log.data.validation is not None
+    validation = log.make_task(log.data.train, log.data.validation)
+    final = log.make_task(log.final.train, log.held_out)
     baselines = rank_baselines(validation, final, QUICK_GRIDS if arguments.quick else GRIDS, seeds)
     for metric, value in baselines["popularity"].metrics[0].items():
         if metric in reports[0]["popularity"] and not np.isclose(
@@ -260,18 +265,6 @@ def measure(arguments: argparse.Namespace, directory: Path) -> tuple[dict[str, F
 def grids_of(arguments: argparse.Namespace) -> Mapping[str, Any]:
     """Give the baselines that are tuned."""
     return QUICK_GRIDS if arguments.quick else GRIDS
-
-
-def _make_tasks(examples: Examples) -> tuple[RankingTask, RankingTask]:
-    user, item = examples.spec.user_id.name, examples.spec.item_id.name
-    both = concatenate(
-        {name: examples.train[name] for name in (user, item)},
-        {name: examples.validation[name] for name in (user, item)},
-    )
-    return (
-        make_task(examples.train, examples.validation, examples.catalogue, user, item),
-        make_task(both, examples.held_out, examples.catalogue, user, item),
-    )
 
 
 def _figure(values: Sequence[float], bar: float | None = None) -> Figure:

@@ -1,4 +1,4 @@
-"""The pipeline's training with single switches turned, on the examples of one run of the pipeline.
+"""The pipeline's training with single switches turned, on what one run of the pipeline has written.
 
 A process of its own for each training, started by benchmarks/quality.py.
 """
@@ -10,15 +10,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ranking_task import Columns, RankingTask, make_task
+from ranking_task import RankingTask, make_task
 
 from pipeline.config import load_config
-from schemas.contract import EVAL_SPLIT, TRAIN_SPLIT, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
 from trainer.config import TrainerConfig
+
+if TYPE_CHECKING:
+    from trainer.data.batches import TrainingData
+    from trainer.data.load import InputFolders
+    from trainer.data.sequences import Rows
+
+Columns = Mapping[str, np.ndarray]
 
 HISTORY_FEATURES = ("genres", "year")
 TIME_GAP_BUCKETS = 16
@@ -54,6 +60,7 @@ VARIANTS: dict[str, Variant] = {
     "as configured": Variant(),
     "without logQ": Variant(loss={"logq": False}),
     "without masks": Variant(loss={"mask_same_item": False, "mask_same_user": False}),
+    "masks over the whole sequence": Variant(loss={"mask_same_user": "sequence"}),
     "rotation, 20 negatives": Variant(loss={"negatives": "rotation", "rotation_negatives": 20}),
     "mixed, 512 uniform negatives": Variant(loss={"uniform_negatives": 512}),
     "cross-batch, 2048 past items": Variant(
@@ -79,63 +86,127 @@ VARIANTS: dict[str, Variant] = {
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Transformed examples of one run of the pipeline."""
+class Log:
+    """The interactions of one run of the pipeline, with the features of a schema."""
 
     spec: FeatureSpec
-    """Their features."""
-    train: Columns
-    """The train split."""
-    validation: Columns
-    """The validation split."""
-    held_out: Columns
-    """The eval split."""
-    catalogue: Columns
-    """Every item."""
-    transform_graph: str
-    """Folder of the transform graph."""
+    """The features."""
+    folders: "InputFolders"
+    """The artifacts."""
+    data: "TrainingData"
+    """Train and validation; behind each user's sequence stand the held-out positives, which are no rows."""
+    held_out: "Rows"
+    """The positives of the eval split."""
+
+    @property
+    def final(self) -> "TrainingData":
+        """The data of the last training: on train and validation."""
+        return dataclasses.replace(self.data, train=self.data.fitted, validation=None)
+
+    def make_task(self, train: "Rows", held_out: "Rows") -> RankingTask:
+        """Make the task to rank the items of some rows, given those of others.
+
+        Args:
+            train: Rows to train on.
+            held_out: Rows after them.
+
+        Returns:
+            The task, its users those of the sequences and its items those of the catalogue.
+        """
+        sequences = self.data.sequences
+        (users, positions), (held_out_users, held_out_positions) = (
+            rows.locate(np.arange(len(rows))) for rows in (train, held_out)
+        )
+        return make_task(
+            users,
+            sequences.items[positions],
+            held_out_users,
+            sequences.items[held_out_positions],
+            (sequences.users, self.data.item_count),
+        )
+
+    def queries(self, held_out: "Rows") -> dict[str, np.ndarray]:
+        """Give what the user tower reads for each user with held-out rows, as of the first of them.
+
+        Args:
+            held_out: The held-out rows.
+
+        Returns:
+            [ranked users, ...] transformed features by name, in the order of `RankingTask.ranked`.
+        """
+        has_rows = np.diff(held_out.offsets) > 0
+        first = dataclasses.replace(held_out, offsets=np.concatenate([[0], np.cumsum(has_rows)]))
+        return self.columns(first)
+
+    def columns(self, rows: "Rows") -> dict[str, np.ndarray]:
+        """Give what the towers read for every row.
+
+        Args:
+            rows: The rows.
+
+        Returns:
+            [rows, ...] transformed features by name.
+        """
+        from trainer.data.batches import FEATURES, BatchMaker
+
+        batch = BatchMaker(self.data, self.spec).of_rows(rows)(np.arange(len(rows)))
+        return {name: values.numpy() for name, values in batch[FEATURES].items()}
 
 
-def extend_history(spec: FeatureSpec) -> FeatureSpec:
-    """Add to a schema what the variants may read of the history's items.
+def read_log(spec: FeatureSpec, outputs: Mapping[str, str]) -> Log:
+    """Read what the pipeline's ingest and Transform steps wrote.
 
     Args:
-        spec: A schema with a history.
+        spec: The features; the history may be another than the pipeline ran with.
+        outputs: Folders of `sequences`, `catalogue`, `user_graph` and `item_graph`.
 
     Returns:
-        The schema whose examples serve every variant.
+        The interactions.
     """
-    if spec.history is None:
-        raise ValueError("expected a schema with a history")
-    history = dataclasses.replace(
-        spec.history, item_features=HISTORY_FEATURES, time_gap_buckets=TIME_GAP_BUCKETS
+    import pyarrow.parquet as pq
+
+    from schemas.contract import CATALOGUE_FILE, EVAL_END, VALIDATION_END
+    from schemas.sequences import read_sequences
+    from trainer.data.load import InputFolders, load_training_data
+    from trainer.data.sequences import FlatSequences, Rows
+    from trainer.data.transform_graphs import TransformGraphs
+
+    folders = InputFolders(
+        outputs["sequences"],
+        outputs["catalogue"],
+        TransformGraphs(user=outputs["user_graph"], item=outputs["item_graph"]),
     )
-    return dataclasses.replace(spec, history=history)
-
-
-def read_examples(spec: FeatureSpec, outputs: Mapping[str, str]) -> Examples:
-    """Read what the pipeline's Transform step wrote.
-
-    Args:
-        spec: What `extend_history` gave, with which the pipeline ran.
-        outputs: Folders of `examples`, Transform's, of `transform_graph` and of `catalogue`.
-
-    Returns:
-        The examples.
-    """
-    import tensorflow_transform as tft
-
-    from trainer.catalogue import read_catalogue
-    from trainer.input import read_columns
-
-    transform_output = tft.TFTransformOutput(outputs["transform_graph"])
-    parsing = transform_output.transformed_feature_spec()
-    train, validation, held_out = (
-        read_columns([f"{outputs['examples']}/Split-{split}/*"], parsing)
-        for split in (TRAIN_SPLIT, VALIDATION_SPLIT, EVAL_SPLIT)
+    data = load_training_data(folders, spec, read_validation=True, fits_validation=True)
+    # A training reads no further than to the end of validation; what is held out is read here.
+    item = spec.item_id.name
+    ids = pq.read_table(Path(outputs["catalogue"]) / CATALOGUE_FILE, columns=[item])[item].combine_chunks()
+    parts = list(read_sequences(Path(outputs["sequences"]), spec, ids, position_columns=[spec.timestamp]))
+    starts = np.cumsum([0, *(len(part.items) for part in parts)])
+    counts = np.concatenate([np.diff(part.offsets) for part in parts])
+    ends = {
+        name: np.concatenate([start + part.ends[name] for start, part in zip(starts, parts, strict=False)])
+        for name in (VALIDATION_END, EVAL_END)
+    }
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    moved = offsets[:-1] - data.sequences.offsets[:-1]
+    seconds = np.concatenate([part.columns[spec.timestamp].to_numpy() for part in parts])
+    sequences = FlatSequences(
+        offsets=offsets,
+        items=np.concatenate([part.items for part in parts]),
+        seconds=None if data.gap_boundaries is None else seconds,
     )
-    catalogue = read_catalogue(outputs["catalogue"], spec, transform_output)
-    return Examples(spec, train, validation, held_out, catalogue, outputs["transform_graph"])
+    assert data.validation is not None
+    return Log(
+        spec,
+        folders,
+        dataclasses.replace(
+            data,
+            sequences=sequences,
+            train=dataclasses.replace(data.train, begins=data.train.begins + moved),
+            validation=dataclasses.replace(data.validation, begins=data.validation.begins + moved),
+        ),
+        Rows.between(ends[VALIDATION_END], ends[EVAL_END]),
+    )
 
 
 def choose(variant: Variant, spec: FeatureSpec, config: TrainerConfig) -> tuple[FeatureSpec, TrainerConfig]:
@@ -143,7 +214,7 @@ def choose(variant: Variant, spec: FeatureSpec, config: TrainerConfig) -> tuple[
 
     Args:
         variant: The variant.
-        spec: What `extend_history` gave.
+        spec: The committed features.
         config: The committed settings.
 
     Returns:
@@ -166,33 +237,6 @@ def choose(variant: Variant, spec: FeatureSpec, config: TrainerConfig) -> tuple[
     )
 
 
-def concatenate(first: Columns, second: Columns) -> dict[str, np.ndarray]:
-    """Put the rows of one split after those of another.
-
-    Args:
-        first: Columns by name, [rows, ...].
-        second: The same columns; multi-valued ones may be of another width.
-
-    Returns:
-        The columns of both, padded with -1 to one width.
-    """
-    return {name: np.concatenate(_widen(first[name], second[name])) for name in first}
-
-
-def _widen(*parts: np.ndarray) -> list[np.ndarray]:
-    if parts[0].ndim == 1:
-        return list(parts)
-    width = max(part.shape[1] for part in parts)
-    return [
-        np.pad(
-            part,
-            [(0, 0), (0, width - part.shape[1]), *[(0, 0)] * (part.ndim - 2)],
-            constant_values=-1,
-        )
-        for part in parts
-    ]
-
-
 def embed(tower: Any, columns: Columns) -> np.ndarray:
     """Embed every row.
 
@@ -212,30 +256,35 @@ def embed(tower: Any, columns: Columns) -> np.ndarray:
     )
 
 
-def score(towers: Any, task: RankingTask, held_out: Columns, catalogue: Columns) -> np.ndarray:
-    """Score all items for the ranked users.
+def score(towers: Any, queries: Columns, items: Columns) -> np.ndarray:
+    """Score all items for some users.
 
     Args:
         towers: The trained towers.
-        task: Whose users are ranked.
-        held_out: The columns that `task` was made of.
-        catalogue: The items.
+        queries: [users, ...] what the user tower reads.
+        items: [items, ...] what the item tower reads.
 
     Returns:
-        [ranked users, items] float32 cosine similarities.
+        [users, items] float32 cosine similarities.
     """
-    queries = {name: column[task.queries] for name, column in held_out.items()}
-    return embed(towers.user, queries) @ embed(towers.item, catalogue).T
+    return embed(towers.user, queries) @ embed(towers.item, items).T
 
 
 def measure_variant(
-    variant: Variant, examples: Examples, config: TrainerConfig, directory: Path, *, epochs: int | None
+    variant: Variant,
+    spec: FeatureSpec,
+    outputs: Mapping[str, str],
+    config: TrainerConfig,
+    directory: Path,
+    *,
+    epochs: int | None,
 ) -> dict[str, Any]:
     """Find a variant's best number of epochs, or train it for as many and rank the held-out interaction.
 
     Args:
         variant: The variant.
-        examples: The examples.
+        spec: The committed features.
+        outputs: What `read_log` takes.
         config: The committed settings, with the seed.
         directory: For TensorBoard's files.
         epochs: Passes over train and validation together, ranking the held-out interaction; None: train on
@@ -244,36 +293,28 @@ def measure_variant(
     Returns:
         `seconds_per_epoch` beside `chosen` and `recall_by_epoch`, or beside `ranks` and `metrics`.
     """
-    import tensorflow_transform as tft
-
     from trainer.config import EarlyStoppingConfig
     from trainer.strategy import create_strategy
-    from trainer.training import TrainingData, train
-    from trainer.validation import build_recall
-    from trainer.vocabularies import encoded_sizes, item_log_q
+    from trainer.training import train
+    from trainer.vocabularies import encoded_sizes
 
-    spec, settings = choose(variant, examples.spec, config)
-    transform_output = tft.TFTransformOutput(examples.transform_graph)
+    spec, settings = choose(variant, spec, config)
+    log = read_log(spec, outputs)
     if epochs is None:
         stopping = EarlyStoppingConfig(k=STOP_AT_RECALL, patience_epochs=PATIENCE_EPOCHS)
         changed = dataclasses.replace(settings.training, early_stopping=stopping)
-        data = TrainingData(examples.train, examples.validation, examples.catalogue)
-        recall = build_recall(spec, examples.validation, examples.train, examples.catalogue, STOP_AT_RECALL)
+        data = log.data
     else:
         changed = dataclasses.replace(settings.training, epochs=epochs)
-        data = TrainingData(concatenate(examples.train, examples.validation), None, examples.catalogue)
-        recall = None
+        data = log.final
     started = time.monotonic()
     result = train(
         data,
         spec,
         dataclasses.replace(settings, training=changed),
-        encoded_sizes(spec, transform_output),
-        item_log_q(spec, transform_output),
+        encoded_sizes(spec, log.folders.graphs),
         create_strategy(1),
         log_directory=str(directory),
-        checkpoint_directory=None,
-        recall=recall,
     )
     seconds_per_epoch = (time.monotonic() - started) / result.epochs_run
     if epochs is None:
@@ -282,8 +323,8 @@ def measure_variant(
             "chosen": {"epochs": result.best_epoch},
             "recall_by_epoch": list(result.recall_by_epoch),
         }
-    task = make_task(data.train, examples.held_out, examples.catalogue, spec.user_id.name, spec.item_id.name)
-    ranks = task.rank(score(result.towers, task, examples.held_out, examples.catalogue))
+    task = log.make_task(data.train, log.held_out)
+    ranks = task.rank(score(result.towers, log.queries(log.held_out), data.items))
     return {
         "seconds_per_epoch": seconds_per_epoch,
         "ranks": ranks.tolist(),
@@ -307,11 +348,10 @@ def main() -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     config = load_config(arguments.config, tuple(arguments.overrides))
-    spec = extend_history(config.load_features())
-    examples = read_examples(spec, json.loads(arguments.outputs))
     result = measure_variant(
         VARIANTS[arguments.variant],
-        examples,
+        config.load_features(),
+        json.loads(arguments.outputs),
         config.trainer,
         arguments.json.with_suffix(".log"),
         epochs=arguments.epochs,

@@ -1,4 +1,4 @@
-"""TensorFlow Recommenders' Retrieval task on the examples of benchmarks/quality.py, as its tutorials use it.
+"""TensorFlow Recommenders' Retrieval task on the rows of benchmarks/quality.py, as its tutorials use it.
 
 The same features as the configured pipeline: each through an embedding, the history as the mean of its items'
 embeddings; concatenated, then the tutorial's dense layers. `tfrs.tasks.Retrieval()` with its defaults (no
@@ -19,17 +19,8 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
-import tensorflow_transform as tft
-from ranking_task import Columns, RankingTask, make_task
-from ranking_variants import (
-    PATIENCE_EPOCHS,
-    STOP_AT_RECALL,
-    Examples,
-    concatenate,
-    extend_history,
-    read_examples,
-    score,
-)
+from ranking_task import RankingTask
+from ranking_variants import PATIENCE_EPOCHS, STOP_AT_RECALL, Columns, Log, read_log, score
 
 from pipeline.config import load_config
 from trainer.config import TrainerConfig, TrainingConfig
@@ -56,11 +47,9 @@ class Tower(tf.keras.Model):
     def call(self, features: Columns) -> tf.Tensor:
         """Embed [batch] or, padded with -1, [batch, values] int64 features; [batch, dim] float32."""
         vectors = []
-        for name, size in self.sizes.items():
-            # Row 0 is padding, and what no vocabulary holds shares the last one.
-            rows = 1 + tf.minimum(
-                tf.cast(features[name], tf.int64), size.in_vocabulary + size.oov_buckets - 1
-            )
+        for name in self.sizes:
+            # Row 0 is padding.
+            rows = 1 + tf.cast(features[name], tf.int64)
             embedded = self._tables[name](rows)
             if rows.shape.rank == 2:
                 present = tf.cast(rows > 0, tf.float32)
@@ -89,11 +78,11 @@ class TwoTowers(tfrs.Model):
         return self._task(self.user(features), self.item(features), compute_metrics=False)
 
 
-def build_model(examples: Examples, settings: TrainerConfig, learning_rate: float) -> TwoTowers:
+def build_model(log: Log, settings: TrainerConfig, learning_rate: float) -> TwoTowers:
     """Build and compile the two towers for the features of a schema.
 
     Args:
-        examples: Their features, each with a vocabulary or buckets.
+        log: Their features, each with a vocabulary or buckets.
         settings: Width of embeddings and towers, and the seed.
         learning_rate: Adagrad's.
 
@@ -101,8 +90,8 @@ def build_model(examples: Examples, settings: TrainerConfig, learning_rate: floa
         The model.
     """
     tf.keras.utils.set_random_seed(settings.training.seed)
-    spec = examples.spec
-    sizes = encoded_sizes(spec, tft.TFTransformOutput(examples.transform_graph))
+    spec = log.spec
+    sizes = encoded_sizes(spec, log.folders.graphs)
     user = {feature.name: sizes[feature.name] for feature in spec.tower_features("user")}
     item = {feature.name: sizes[feature.name] for feature in spec.tower_features("item")}
     if spec.history is not None:
@@ -138,38 +127,39 @@ def fit(
 class StopWithoutGain(tf.keras.callbacks.Callback):
     """Measures the recall on validation after each epoch, and ends training when it no longer rises."""
 
-    def __init__(self, task: RankingTask, examples: Examples, recalls: list[float]) -> None:
+    def __init__(self, task: RankingTask, queries: Columns, items: Columns, recalls: list[float]) -> None:
         super().__init__()
-        self._task, self._examples, self._recalls = task, examples, recalls
+        self._task, self._queries, self._items, self._recalls = task, queries, items, recalls
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Measure, and decide."""
-        validation, catalogue = self._examples.validation, self._examples.catalogue
-        ranks = self._task.rank(score(self.model, self._task, validation, catalogue))
+        ranks = self._task.rank(score(self.model, self._queries, self._items))
         self._recalls.append(self._task.metrics(ranks)[f"recall_at_{STOP_AT_RECALL}"])
         since_best = len(self._recalls) - 1 - int(np.argmax(self._recalls))
         self.model.stop_training = since_best >= PATIENCE_EPOCHS
 
 
-def choose(examples: Examples, settings: TrainerConfig) -> dict[str, Any]:
+def choose(log: Log, settings: TrainerConfig) -> dict[str, Any]:
     """Find the learning rate and the number of epochs with the best recall on validation.
 
     Args:
-        examples: The examples.
+        log: The interactions.
         settings: Width, batch, seed, and the most epochs.
 
     Returns:
         What `ranking_variants.measure_variant` gives.
     """
-    task = _make_task(examples, examples.train, examples.validation)
+    train, validation = log.data.train, log.data.validation
+    assert validation is not None
+    task = log.make_task(train, validation)
+    columns, queries = log.columns(train), log.queries(validation)
     recalls: dict[float, list[float]] = {}
     started = time.monotonic()
     for learning_rate in LEARNING_RATES:
-        model = build_model(examples, settings, learning_rate)
+        model = build_model(log, settings, learning_rate)
         found = recalls[learning_rate] = []
-
-        stopping = StopWithoutGain(task, examples, found)
-        fit(model, examples.train, settings.training, settings.training.epochs, [stopping])
+        stopping = StopWithoutGain(task, queries, log.data.items, found)
+        fit(model, columns, settings.training, settings.training.epochs, [stopping])
     best = max(recalls, key=lambda learning_rate: max(recalls[learning_rate]))
     return {
         "seconds_per_epoch": (time.monotonic() - started) / sum(map(len, recalls.values())),
@@ -178,13 +168,11 @@ def choose(examples: Examples, settings: TrainerConfig) -> dict[str, Any]:
     }
 
 
-def rank_held_out(
-    examples: Examples, settings: TrainerConfig, epochs: int, learning_rate: float
-) -> dict[str, Any]:
+def rank_held_out(log: Log, settings: TrainerConfig, epochs: int, learning_rate: float) -> dict[str, Any]:
     """Train on train and validation, and rank the held-out interactions.
 
     Args:
-        examples: The examples.
+        log: The interactions.
         settings: Width, batch and seed.
         epochs: Passes over the rows.
         learning_rate: Adagrad's.
@@ -192,19 +180,15 @@ def rank_held_out(
     Returns:
         What `ranking_variants.measure_variant` gives.
     """
-    rows = concatenate(examples.train, examples.validation)
-    task = _make_task(examples, rows, examples.held_out)
-    model = build_model(examples, settings, learning_rate)
+    train = log.final.train
+    columns = log.columns(train)
+    task = log.make_task(train, log.held_out)
+    model = build_model(log, settings, learning_rate)
     started = time.monotonic()
-    fit(model, rows, settings.training, epochs)
+    fit(model, columns, settings.training, epochs)
     seconds_per_epoch = (time.monotonic() - started) / epochs
-    ranks = task.rank(score(model, task, examples.held_out, examples.catalogue))
+    ranks = task.rank(score(model, log.queries(log.held_out), log.data.items))
     return {"seconds_per_epoch": seconds_per_epoch, "ranks": ranks.tolist(), "metrics": task.metrics(ranks)}
-
-
-def _make_task(examples: Examples, train: Columns, held_out: Columns) -> RankingTask:
-    spec = examples.spec
-    return make_task(train, held_out, examples.catalogue, spec.user_id.name, spec.item_id.name)
 
 
 def main() -> None:
@@ -221,11 +205,11 @@ def main() -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     config = load_config(arguments.config, tuple(arguments.overrides))
-    examples = read_examples(extend_history(config.load_features()), json.loads(arguments.outputs))
+    log = read_log(config.load_features(), json.loads(arguments.outputs))
     if arguments.epochs is None:
-        result = choose(examples, config.trainer)
+        result = choose(log, config.trainer)
     else:
-        result = rank_held_out(examples, config.trainer, arguments.epochs, arguments.learning_rate)
+        result = rank_held_out(log, config.trainer, arguments.epochs, arguments.learning_rate)
     arguments.json.write_text(json.dumps(result))
 
 
