@@ -10,9 +10,9 @@ chosen is chosen on the interaction before it, the validation split:
 
 Every model is then trained on train and validation. The pipeline itself runs once per seed with the
 committed configuration, from tables to report, and the bars are checked on its reports; the variants are that
-training in a process each, on the sequences and transform graphs that one more run has written. The script stops where
-its popularity baseline disagrees with the report's. Trainings that are done are kept in --directory, and a
-second call with the same one goes on from there.
+training in a process each, on the sequences and transform graphs that one more run has written. The script
+stops where its popularity baseline disagrees with the report's. Trainings that are done are kept in
+--directory, and a second call with the same one goes on from there.
 """
 
 import argparse

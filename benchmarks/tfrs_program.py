@@ -8,7 +8,7 @@ of the time.
 import os
 import time
 
-from training_data import ITEM_FEATURES, USER_FEATURES, VALUES, Program, answer, make_columns, use_two_cores
+from training_data import ITEM_FEATURES, USER_FEATURES, Program, answer, count_values, make_log, use_two_cores
 
 use_two_cores()
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -52,7 +52,7 @@ class TwoTowers(tfrs.Model):
 
     def __init__(self, program: Program) -> None:
         super().__init__()
-        sizes = VALUES | {"item_id": program.items - 1}
+        sizes = count_values(program)
         self.query_model = Tower({name: sizes[name] for name in USER_FEATURES}, program, program.dropout)
         self.candidate_model = Tower({name: sizes[name] for name in ITEM_FEATURES}, program, 0.0)
         self.task = tfrs.tasks.Retrieval(temperature=program.temperature)
@@ -93,7 +93,7 @@ def run(program: Program) -> dict[str, float]:
     """
     tf.keras.utils.set_random_seed(1)
     batches = (
-        tf.data.Dataset.from_tensor_slices(make_columns(program))
+        tf.data.Dataset.from_tensor_slices(make_log(program).columns())
         .shuffle(min(SHUFFLE_BUFFER_ROWS, program.rows), seed=1, reshuffle_each_iteration=False)
         .batch(program.batch, drop_remainder=True)
         .cache()

@@ -5,26 +5,42 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-from training_data import ITEM_FEATURES, USER_FEATURES, VALUES, Program, answer, make_columns, use_two_cores
+from training_data import Log, Program, answer, count_values, make_log, use_two_cores
 
 use_two_cores()
 
 import tensorflow as tf  # noqa: E402
 
-from schemas.features import load_feature_spec  # noqa: E402
+from schemas.features import FeatureSpec, load_feature_spec  # noqa: E402
 from trainer.config import LossConfig, ModelConfig, OptimizerConfig, TrainerConfig, TrainingConfig  # noqa: E402
-from trainer.input import read_columns  # noqa: E402
+from trainer.data.batches import TrainingData  # noqa: E402
+from trainer.data.load import InputFolders, load_training_data  # noqa: E402
+from trainer.data.sequences import FlatSequences, Rows  # noqa: E402
+from trainer.data.transform_graphs import TransformGraphs  # noqa: E402
 from trainer.strategy import configure_devices, create_strategy  # noqa: E402
-from trainer.training import TrainingData, train  # noqa: E402
-from trainer.vocabularies import EncodedSize  # noqa: E402
+from trainer.training import train  # noqa: E402
+from trainer.vocabularies import EncodedSize, encoded_sizes  # noqa: E402
 
 SCHEMA = "schemas/movielens_100k.yaml"
-FEATURE_SPEC = {
-    **{name: tf.io.FixedLenFeature([], tf.int64) for name in (*USER_FEATURES, *ITEM_FEATURES)},
-    "genres": tf.io.VarLenFeature(tf.int64),
-    "history": tf.io.FixedLenFeature([20], tf.int64),
-}
+
+
+def load(files: str, spec: FeatureSpec) -> tuple[TrainingData, dict[str, EncodedSize]]:
+    """Load the data as the Trainer does, from what `training_artifacts.write_artifacts` wrote."""
+    graphs = TransformGraphs(user=f"{files}/user_graph", item=f"{files}/item_graph")
+    folders = InputFolders(f"{files}/sequences", f"{files}/catalogue", graphs)
+    data = load_training_data(folders, spec, read_validation=False, fits_validation=False)
+    return data, encoded_sizes(spec, graphs)
+
+
+def to_training_data(log: Log) -> TrainingData:
+    """Give rows in memory the form in which they are trained on."""
+    return TrainingData(
+        sequences=FlatSequences(log.offsets, log.item_of_row),
+        users=log.users,
+        items=log.items,
+        item_count=len(log.items["item_id"]),
+        train=Rows.between(log.offsets[:-1], log.offsets[1:]),
+    )
 
 
 def run(program: Program) -> dict[str, float]:
@@ -34,11 +50,11 @@ def run(program: Program) -> dict[str, float]:
         program: The settings.
 
     Returns:
-        `examples_per_second` after the first steps, `read_seconds` of the input files, if any, and
+        `examples_per_second` after the first steps, `read_seconds` of the artifacts, if any, and
         `train_seconds` of everything after them.
     """
     spec = load_feature_spec(SCHEMA)
-    if not program.history:
+    if program.files is None:
         spec = dataclasses.replace(spec, history=None)
     config = TrainerConfig(
         model=ModelConfig(
@@ -58,23 +74,15 @@ def run(program: Program) -> dict[str, float]:
     )
     configure_devices(config.training)
     start = time.perf_counter()
-    columns = read_columns([program.files], FEATURE_SPEC) if program.files else make_columns(program)
+    if program.files is not None:
+        data, sizes = load(program.files, spec)
+    else:
+        data = to_training_data(make_log(program))
+        sizes = {name: EncodedSize(values, 1) for name, values in count_values(program).items()}
     read_seconds = time.perf_counter() - start
-    sizes = {name: EncodedSize(values, 1) for name, values in VALUES.items()}
-    sizes["item_id"] = EncodedSize(program.items - 1, 1)
-    counts = np.maximum(np.bincount(columns["item_id"], minlength=program.items), 1)
-    item_log_q = np.log(counts / counts.sum()).astype(np.float32)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as logs:
-        train(
-            TrainingData(columns, None, None),
-            spec,
-            config,
-            sizes,
-            item_log_q,
-            create_strategy(1),
-            log_directory=logs,
-        )
+        train(data, spec, config, sizes, create_strategy(1), log_directory=logs)
         train_seconds = time.perf_counter() - start
         points = _read_times(Path(logs))
     (first, begun), (last, ended) = points[0], points[-1]

@@ -74,15 +74,13 @@ class Vocabulary:
     """The values of a window, the most frequent first, as Transform orders them."""
 
     tokens: np.ndarray
-    rows: np.ndarray
-    """How often each of them occurs."""
 
-    def keys(self, values: np.ndarray) -> np.ndarray:
-        """Give the keys that Transform gives: the place, or a number of their own above all places."""
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Give the embedding rows that Transform gives: the place, or the one behind all places."""
         order = np.argsort(self.tokens)
         place = np.minimum(np.searchsorted(self.tokens, values, sorter=order), len(order) - 1)
         known = self.tokens[order[place]] == values
-        return np.where(known, order[place], len(self.tokens) + values)
+        return np.where(known, order[place], len(self.tokens))
 
 
 def draw_log(scale: Scale, seed: int) -> Log:
@@ -103,34 +101,39 @@ def draw_log(scale: Scale, seed: int) -> Log:
 def learn_vocabulary(values: np.ndarray) -> Vocabulary:
     """Count the values and sort them, the most frequent first."""
     tokens, rows = np.unique(values, return_counts=True)
-    order = np.lexsort((tokens, -rows))
-    return Vocabulary(tokens[order], rows[order])
+    return Vocabulary(tokens[np.lexsort((tokens, -rows))])
 
 
-def make_columns(past: Log, asked: Log, users: Vocabulary, items: Vocabulary) -> dict[str, np.ndarray]:
-    """Make transformed columns, the history of each row being the user's items before it.
+def make_data(train: Log, after: Log, catalogue: np.ndarray) -> Any:
+    """Make what a training reads, the rows after the train rows being its validation split.
 
     Args:
-        past: What is known before the first row that is asked for.
-        asked: The rows.
-        users: The users' vocabulary.
-        items: The items' vocabulary.
+        train: The rows to train on.
+        after: The rows after them.
+        catalogue: [items] the items that there are, ascending.
 
     Returns:
-        `user_id` and `item_id` [rows] and `history` [rows, length] int64.
+        The `TrainingData`.
     """
-    recent: dict[int, list[int]] = {}
-    for user, item in zip(past.user.tolist(), items.keys(past.item).tolist(), strict=True):
-        recent.setdefault(user, []).append(item)
-    keys = items.keys(asked.item)
-    history = np.full((len(keys), HISTORY_LENGTH), -1, np.int64)
-    for row, (user, key) in enumerate(zip(asked.user.tolist(), keys.tolist(), strict=True)):
-        known = recent.setdefault(user, [])
-        if known:
-            last = known[-HISTORY_LENGTH:]
-            history[row, -len(last) :] = last
-        known.append(key)
-    return {"user_id": users.keys(asked.user), "item_id": keys, "history": history}
+    from trainer.data.batches import TrainingData
+    from trainer.data.sequences import FlatSequences, Rows
+
+    user_vocabulary, item_vocabulary = learn_vocabulary(train.user), learn_vocabulary(train.item)
+    users, numbers = np.unique(np.concatenate([train.user, after.user]), return_inverse=True)
+    items = np.searchsorted(catalogue, np.concatenate([train.item, after.item]))
+    train_rows = np.bincount(numbers[: len(train.user)], minlength=len(users))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(numbers))])
+    item_rows = item_vocabulary.encode(catalogue)
+    return TrainingData(
+        # The log is in the order of time, and so are the rows of each user.
+        sequences=FlatSequences(offsets, items[np.argsort(numbers, kind="stable")].astype(np.int32)),
+        users={"user_id": user_vocabulary.encode(users)},
+        items={"item_id": item_rows},
+        item_count=len(catalogue),
+        train=Rows.between(offsets[:-1], offsets[:-1] + train_rows),
+        validation=Rows.between(offsets[:-1] + train_rows, offsets[1:]),
+        history_items={"history": item_rows},
+    )
 
 
 class Window:
@@ -143,35 +146,35 @@ class Window:
     """
 
     def __init__(self, log: Log, first: int, last: int) -> None:
-        train, after = log.between(first, last), log.between(last + 1, last + 1)
-        self.users, self.items = learn_vocabulary(train.user), learn_vocabulary(train.item)
-        self.train = make_columns(log.between(0, -1), train, self.users, self.items)
-        self.after = make_columns(train, after, self.users, self.items)
-        self.catalogue = {"item_id": self.items.keys(np.unique(log.between(0, last + 1).item))}
+        train = log.between(first, last)
+        self.data = make_data(
+            train, log.between(last + 1, last + 1), np.unique(log.between(0, last + 1).item)
+        )
+        users, items = learn_vocabulary(train.user), learn_vocabulary(train.item)
         self.rows = {
-            "user_id": [*(("token", b"u%d" % token) for token in self.users.tokens), ("oov", b"0/1")],
-            "item_id": [*(("token", b"i%d" % token) for token in self.items.tokens), ("oov", b"0/1")],
+            "user_id": [*(("token", b"u%d" % token) for token in users.tokens), ("oov", b"0/1")],
+            "item_id": [*(("token", b"i%d" % token) for token in items.tokens), ("oov", b"0/1")],
         }
 
     def ask(self, spec: Any) -> Any:
         """Prepare the recall of the interactions of the day after."""
+        from trainer.data.batches import BatchMaker
         from trainer.validation import build_recall
 
-        return build_recall(spec, self.after, self.train, self.catalogue, K)
+        return build_recall(self.data, self.data.validation, BatchMaker(self.data, spec), K)
 
     def fit(self, spec: Any, config: Any, directory: Path, **more: Any) -> Any:
         """Train on these days."""
         import tensorflow as tf
 
-        from trainer.training import TrainingData, train
+        from trainer.training import train
         from trainer.vocabularies import EncodedSize
 
         return train(
-            TrainingData(train=self.train, validation=self.after),
+            self.data,
             spec,
             config,
             {name: EncodedSize(len(rows) - 1, 1) for name, rows in self.rows.items()},
-            np.log(np.append(self.items.rows, 1) / self.items.rows.sum()).astype(np.float32),
             tf.distribute.get_strategy(),
             log_directory=str(directory),
             **more,
@@ -206,7 +209,7 @@ def measure_seed(scale: Scale, seed: int, directory: Path) -> dict[str, float]:
     log = draw_log(scale, seed)
     today = scale.days - 1
     before, now = (Window(log, last - WINDOW_DAYS + 1, last) for last in (today - 3, today - 1))
-    release = before.fit(spec, stopped, directory, recall=before.ask(spec))
+    release = before.fit(spec, stopped, directory)
     state = take_state(
         release.towers, release.optimizer, model_id="release", spec=spec, config=model, rows=before.rows
     )
