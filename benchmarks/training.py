@@ -32,6 +32,7 @@ from tabulate import tabulate
 from training_artifacts import write_artifacts
 from training_data import Program, make_log, use_two_cores
 
+from pipeline.cli import prepare_process
 from schemas.features import load_feature_spec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -201,6 +202,7 @@ def main() -> None:
     )
     parser.add_argument("--directory", type=Path, help="where the artifacts go (default: temporary)")
     arguments = parser.parse_args()
+    prepare_process()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(dir=arguments.directory) as temporary:
         figures, measured = measure_all(arguments, Path(temporary))
