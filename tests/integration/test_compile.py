@@ -22,7 +22,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from pipeline.config import PipelineConfig, load_config
 from pipeline.kubeflow.lint.spec import check_spec
 from schemas.errors import ConfigError
-from schemas.features import FeatureSpec
+from schemas.features import Feature, FeatureSpec, VocabularyEncoding
 from schemas.strict_config import from_json
 
 pytestmark = pytest.mark.integration
@@ -33,31 +33,54 @@ MAX_BYTES = 200_000
 
 # (producer, its output, consumer, its input); '' where one step only waits for another.
 EDGES = {
-    ("InteractionIngest", "examples", "StatisticsGen", "examples"),
-    ("FeatureSchema", "schema", "StatisticsGen", "schema"),
-    ("StatisticsGen", "statistics", "ExampleValidator", "statistics"),
-    ("FeatureSchema", "schema", "ExampleValidator", "schema"),
-    ("ExampleValidator", "anomalies", "AnomalyGate", "anomalies"),
-    ("StatisticsGen", "statistics", "AnomalyGate", "statistics"),
-    ("AnomalyGate", "", "Transform", ""),
-    ("InteractionIngest", "examples", "Transform", "examples"),
-    ("FeatureSchema", "schema", "Transform", "schema"),
-    ("Transform", "transformed_examples", "Trainer", "examples"),
-    ("Transform", "transform_graph", "Trainer", "transform_graph"),
-    ("FeatureSchema", "schema", "Trainer", "schema"),
+    *(
+        (producer.format(table), output.format(table.lower()), consumer.format(table), key.format(table.lower()))
+        for table in ("User", "Item")
+        for producer, output, consumer, key in (
+            ("InteractionIngest", "{}s", "{}StatisticsGen", "examples"),
+            ("FeatureSchema", "{}_schema", "{}StatisticsGen", "schema"),
+            ("{}StatisticsGen", "statistics", "{}ExampleValidator", "statistics"),
+            ("FeatureSchema", "{}_schema", "{}ExampleValidator", "schema"),
+            ("{}ExampleValidator", "anomalies", "AnomalyGate", "{}_anomalies"),
+            ("{}StatisticsGen", "statistics", "AnomalyGate", "{}_statistics"),
+            ("AnomalyGate", "", "{}Transform", ""),
+            ("InteractionIngest", "{}s", "{}Transform", "examples"),
+            ("FeatureSchema", "{}_schema", "{}Transform", "schema"),
+            ("{}Transform", "transform_graph", "Trainer", "{}_transform_graph"),
+            ("FeatureSchema", "{}_schema", "TowerPusher", "{}_schema"),
+            ("{}Transform", "transform_graph", "TowerPusher", "{}_transform_graph"),
+            ("{}StatisticsGen", "statistics", "TowerPusher", "{}_statistics"),
+        )
+    ),
+    ("InteractionIngest", "report", "AnomalyGate", "ingest_report"),
+    ("InteractionIngest", "sequences", "Trainer", "sequences"),
     ("InteractionIngest", "catalogue", "Trainer", "catalogue"),
     ("Trainer", "model", "CandidateIndexer", "model"),
     ("InteractionIngest", "catalogue", "CandidateIndexer", "catalogue"),
-    ("InteractionIngest", "examples", "RetrievalEvaluator", "examples"),
+    ("InteractionIngest", "sequences", "RetrievalEvaluator", "sequences"),
     ("Trainer", "model", "RetrievalEvaluator", "model"),
     ("CandidateIndexer", "index", "RetrievalEvaluator", "index"),
     ("Trainer", "model", "TowerPusher", "model"),
     ("CandidateIndexer", "index", "TowerPusher", "index"),
     ("RetrievalEvaluator", "blessing", "TowerPusher", "blessing"),
     ("RetrievalEvaluator", "report", "TowerPusher", "report"),
-    ("FeatureSchema", "schema", "TowerPusher", "schema"),
-    ("Transform", "transform_graph", "TowerPusher", "transform_graph"),
-    ("StatisticsGen", "statistics", "TowerPusher", "statistics"),
+    ("InteractionIngest", "report", "TowerPusher", "ingest_report"),
+}
+# Those that there are beside them with context features.
+CONTEXT_EDGES = {
+    ("InteractionIngest", "contexts", "ContextStatisticsGen", "examples"),
+    ("FeatureSchema", "context_schema", "ContextStatisticsGen", "schema"),
+    ("ContextStatisticsGen", "statistics", "ContextExampleValidator", "statistics"),
+    ("FeatureSchema", "context_schema", "ContextExampleValidator", "schema"),
+    ("ContextExampleValidator", "anomalies", "AnomalyGate", "context_anomalies"),
+    ("ContextStatisticsGen", "statistics", "AnomalyGate", "context_statistics"),
+    ("AnomalyGate", "", "ContextTransform", ""),
+    ("InteractionIngest", "contexts", "ContextTransform", "examples"),
+    ("FeatureSchema", "context_schema", "ContextTransform", "schema"),
+    ("ContextTransform", "transform_graph", "Trainer", "context_transform_graph"),
+    ("FeatureSchema", "context_schema", "TowerPusher", "context_schema"),
+    ("ContextTransform", "transform_graph", "TowerPusher", "context_transform_graph"),
+    ("ContextStatisticsGen", "statistics", "TowerPusher", "context_statistics"),
 }
 
 RICH = (
@@ -152,6 +175,13 @@ def rich(compiler: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
     return text, spec, platform
 
 
+def add_context(features: FeatureSpec) -> FeatureSpec:
+    device = Feature(
+        name="device", dtype="string", tower="context", encoding=VocabularyEncoding(kind="vocabulary")
+    )
+    return dataclasses.replace(features, features=(*features.features, device))
+
+
 def container(spec: dict[str, Any], step: str) -> dict[str, Any]:
     label = spec["components"][step]["executorLabel"]
     return spec["deploymentSpec"]["executors"][label]["container"]
@@ -200,7 +230,7 @@ def test_a_hundred_features_fit_in_one_argument_of_the_driver(compiler) -> None:
     )
     wide = dataclasses.replace(features, features=(*features.features, *further))
     spec = next(yaml.safe_load_all(compiler.compile_pipeline(config, wide)))
-    assert len(spec["root"]["dag"]["tasks"]) == 10
+    assert len(spec["root"]["dag"]["tasks"]) == 13
     assert len(json.dumps(spec["root"], separators=(",", ":"))) < 131_072
 
 
@@ -208,7 +238,11 @@ def test_data_that_read_like_templates_are_none_in_the_file(compiler) -> None:
     config = load_config(SHIPPED, ("kubeflow.image=example/dssm:1",))
     features = config.load_features()
     prices = dataclasses.replace(
-        features.item_id, name="price", role=None, values=("$", "$$", "$(HOME)", "{{$}}", "{{workflow.name}}")
+        features.item_id,
+        name="price",
+        role=None,
+        values=("$", "$$", "$(HOME)", "{{$}}", "{{workflow.name}}"),
+        default="$(HOME)",
     )
     priced = dataclasses.replace(features, features=(*features.features, prices))
     text = compiler.compile_pipeline(config, priced)
@@ -216,12 +250,29 @@ def test_data_that_read_like_templates_are_none_in_the_file(compiler) -> None:
     assert "$$" not in text
     assert "$(" not in text
     spec = next(yaml.safe_load_all(text))
-    constants = [
-        task["inputs"]["parameters"]["feature_spec"]["runtimeValue"]["constant"]
-        for task in spec["root"]["dag"]["tasks"].values()
+    constants = {
+        name: task["inputs"]["parameters"]["feature_spec"]["runtimeValue"]["constant"]
+        for name, task in spec["root"]["dag"]["tasks"].items()
         if "feature_spec" in task["inputs"].get("parameters", {})
-    ]
-    assert [from_json(FeatureSpec, constant) for constant in constants] == [priced] * 6
+    }
+    # What becomes of the transforms' own is the model's part, too.
+    for table in ("Item", "User"):
+        parameters = spec["root"]["dag"]["tasks"][f"{table}Transform"]["inputs"]["parameters"]
+        custom_config = json.loads(parameters["custom_config"]["runtimeValue"]["constant"])
+        constants[f"{table}Transform"] = custom_config["feature_spec"]
+    received = {}
+    for step, constant in constants.items():
+        price = next(f for f in from_json(FeatureSpec, constant).features if f.name == "price")
+        received[step] = (price.values, price.default)
+    assert received == {
+        "InteractionIngest": (None, prices.default),
+        "FeatureSchema": (prices.values, None),
+        "AnomalyGate": (prices.values, None),
+        "UserTransform": (None, prices.default),
+        "ItemTransform": (None, prices.default),
+        "Trainer": (None, prices.default),
+        "RetrievalEvaluator": (None, prices.default),
+    }
 
 
 def test_only_the_output_is_written_and_the_network_is_not_used(two_compilations) -> None:
@@ -251,24 +302,35 @@ def test_lint_finds_nothing(two_compilations, rich) -> None:
     assert lint.lint_spec(rich[0]) == []
 
 
-def test_both_targets_have_the_same_nodes_and_edges(compiler, rich) -> None:
+@pytest.mark.parametrize("has_context", [False, True])
+def test_both_targets_have_the_same_nodes_and_edges(compiler, has_context: bool) -> None:
     build = importlib.import_module("pipeline.build")
     parameters = importlib.import_module("pipeline.parameters")
     steps = importlib.import_module("pipeline.kubeflow.config").STEPS
-    config = load_config(SHIPPED)
-    features = config.load_features()
+    config = load_config(SHIPPED, RICH)
+    features = add_context(config.load_features()) if has_context else config.load_features()
+    edges = EDGES | CONTEXT_EDGES if has_context else EDGES
     local = build.build_pipeline(
         config,
         features,
-        parameters.RunParameters.from_config(config, run_id="r", input_fingerprint="f", code_fingerprint="c"),
+        parameters.RunParameters.from_config(
+            config, run_id="r", input_fingerprint="f", code_fingerprint="c", training_fingerprint="t"
+        ),
     )
     remote = build.build_pipeline(config, features, compiler.kubeflow_parameters(config))
-    assert set(edges_of_pipeline(local)) == EDGES
-    assert set(edges_of_pipeline(remote)) == EDGES
-    assert set(edges_of_spec(rich[1])) == EDGES
+    text = compiler.compile_pipeline(config, features)
+    check_spec(text)
+    assert len(text) < MAX_BYTES
+    spec, platform = yaml.safe_load_all(text)
+    assert set(edges_of_pipeline(local)) == edges
+    assert set(edges_of_pipeline(remote)) == edges
+    assert set(edges_of_spec(spec)) == edges
     nodes = [node.id for node in local.components]
-    assert sorted(nodes) == sorted(steps) == sorted(rich[1]["root"]["dag"]["tasks"])
+    assert nodes == [step for step in steps if has_context or not step.startswith("Context")]
     assert nodes == [node.id for node in remote.components]
+    assert sorted(nodes) == sorted(spec["root"]["dag"]["tasks"])
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == {spec["components"][node]["executorLabel"] for node in nodes}
     for ours, theirs in zip(local.components, remote.components, strict=True):
         assert ours.outputs.keys() == theirs.outputs.keys()
         assert set(ours.exec_properties) == set(theirs.exec_properties)
@@ -309,6 +371,7 @@ def test_each_run_parameter_is_an_input_of_its_own_and_nowhere_a_constant(rich) 
     }
     assert readers == {
         ("InteractionIngest", "data_directory"): "data_directory",
+        ("CandidateIndexer", "data_directory"): "data_directory",
         ("InteractionIngest", "window_from"): "window_from",
         ("InteractionIngest", "window_to"): "window_to",
         ("InteractionIngest", "window_last_days"): "window_last_days",
@@ -350,7 +413,7 @@ def test_ingest_is_never_cached_and_others_as_configured(rich) -> None:
 
 def test_retries_outlast_every_attempt(rich) -> None:
     tasks = rich[1]["root"]["dag"]["tasks"]
-    policy = tasks["Transform"]["retryPolicy"]
+    policy = tasks["UserTransform"]["retryPolicy"]
     # 4 attempts of 600 s, waits of 10, 30 and 90 s, and a day for pods that wait for a node.
     assert policy == {
         "maxRetryCount": 3,
@@ -363,7 +426,7 @@ def test_retries_outlast_every_attempt(rich) -> None:
 
 def test_containers_have_image_command_environment_and_resources(rich) -> None:
     _, spec, _ = rich
-    trainer, transform = container(spec, "Trainer"), container(spec, "Transform")
+    trainer, transform = container(spec, "Trainer"), container(spec, "UserTransform")
     assert trainer["image"] == "registry.example/dssm:1-gpu"
     assert transform["image"] == "registry.example/dssm:1"
     assert trainer["resources"] == {
@@ -391,7 +454,7 @@ def test_containers_have_image_command_environment_and_resources(rich) -> None:
         gpus = [{"name": "DSSM_REQUIRED_GPUS", "value": "2"}] if step == "Trainer" else []
         assert body["env"] == [{"name": "AWS_ENDPOINT_URL_S3", "value": "http://minio:9000"}, *gpus]
         assert "lifecycle" not in body
-    assert container(spec, "Trainer")["args"][1] == "components.tower_trainer.component.TowerTrainerExecutor"
+    assert container(spec, "Trainer")["args"][1] == "components.tower_trainer.executor.TowerTrainerExecutor"
 
 
 def test_accelerators_of_the_trainer_are_its_replicas(rich) -> None:
@@ -450,7 +513,7 @@ def test_vertex_gets_the_same_pipeline_as_json(compiler, rich) -> None:
         "memoryLimit": 28.0,
         "accelerator": {"type": "NVIDIA_TESLA_T4", "count": "2"},
     }
-    assert spec["root"]["dag"]["tasks"]["Transform"]["retryPolicy"]["backoffMaxDuration"] == "3600s"
+    assert spec["root"]["dag"]["tasks"]["UserTransform"]["retryPolicy"]["backoffMaxDuration"] == "3600s"
     for word in ("platforms", "secretkey", "nvidia.com/gpu", "/host/only", str(Path.cwd())):
         assert word not in text
 
