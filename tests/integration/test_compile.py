@@ -22,7 +22,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from pipeline.config import PipelineConfig, load_config
 from pipeline.kubeflow.lint.spec import check_spec
 from schemas.errors import ConfigError
-from schemas.features import FeatureSpec
+from schemas.features import Feature, FeatureSpec, VocabularyEncoding
 from schemas.strict_config import from_json
 
 pytestmark = pytest.mark.integration
@@ -32,48 +32,56 @@ MAX_SECONDS = 30
 MAX_BYTES = 200_000
 
 # (producer, its output, consumer, its input); '' where one step only waits for another.
-EDGES_OF_A_TABLE = """
-    InteractionIngest {table}s {Table}StatisticsGen examples
-    FeatureSchema {table}_schema {Table}StatisticsGen schema
-    {Table}StatisticsGen statistics {Table}ExampleValidator statistics
-    FeatureSchema {table}_schema {Table}ExampleValidator schema
-    {Table}ExampleValidator anomalies AnomalyGate {table}_anomalies
-    {Table}StatisticsGen statistics AnomalyGate {table}_statistics
-    AnomalyGate - {Table}Transform -
-    InteractionIngest {table}s {Table}Transform examples
-    FeatureSchema {table}_schema {Table}Transform schema
-    {Table}Transform transform_graph Trainer {table}_transform_graph
-    FeatureSchema {table}_schema TowerPusher {table}_schema
-    {Table}Transform transform_graph TowerPusher {table}_transform_graph
-    {Table}StatisticsGen statistics TowerPusher {table}_statistics
-"""
-OTHER_EDGES = """
-    InteractionIngest report AnomalyGate ingest_report
-    InteractionIngest sequences Trainer sequences
-    InteractionIngest catalogue Trainer catalogue
-    Trainer model CandidateIndexer model
-    InteractionIngest catalogue CandidateIndexer catalogue
-    InteractionIngest sequences RetrievalEvaluator sequences
-    Trainer model RetrievalEvaluator model
-    CandidateIndexer index RetrievalEvaluator index
-    Trainer model TowerPusher model
-    CandidateIndexer index TowerPusher index
-    RetrievalEvaluator blessing TowerPusher blessing
-    RetrievalEvaluator report TowerPusher report
-    InteractionIngest report TowerPusher ingest_report
-"""
-
-
-def list_edges(*tables: str) -> set[tuple[str, ...]]:
-    text = OTHER_EDGES + "".join(
-        EDGES_OF_A_TABLE.format(table=table, Table=table.title()) for table in tables
-    )
-    return {
-        tuple(line.replace("-", "").split(" ")) for line in textwrap.dedent(text).split("\n") if line.strip()
-    }
-
-
-EDGES = list_edges("user", "item")
+EDGES = {
+    *(
+        (producer.format(table), output.format(table.lower()), consumer.format(table), key.format(table.lower()))
+        for table in ("User", "Item")
+        for producer, output, consumer, key in (
+            ("InteractionIngest", "{}s", "{}StatisticsGen", "examples"),
+            ("FeatureSchema", "{}_schema", "{}StatisticsGen", "schema"),
+            ("{}StatisticsGen", "statistics", "{}ExampleValidator", "statistics"),
+            ("FeatureSchema", "{}_schema", "{}ExampleValidator", "schema"),
+            ("{}ExampleValidator", "anomalies", "AnomalyGate", "{}_anomalies"),
+            ("{}StatisticsGen", "statistics", "AnomalyGate", "{}_statistics"),
+            ("AnomalyGate", "", "{}Transform", ""),
+            ("InteractionIngest", "{}s", "{}Transform", "examples"),
+            ("FeatureSchema", "{}_schema", "{}Transform", "schema"),
+            ("{}Transform", "transform_graph", "Trainer", "{}_transform_graph"),
+            ("FeatureSchema", "{}_schema", "TowerPusher", "{}_schema"),
+            ("{}Transform", "transform_graph", "TowerPusher", "{}_transform_graph"),
+            ("{}StatisticsGen", "statistics", "TowerPusher", "{}_statistics"),
+        )
+    ),
+    ("InteractionIngest", "report", "AnomalyGate", "ingest_report"),
+    ("InteractionIngest", "sequences", "Trainer", "sequences"),
+    ("InteractionIngest", "catalogue", "Trainer", "catalogue"),
+    ("Trainer", "model", "CandidateIndexer", "model"),
+    ("InteractionIngest", "catalogue", "CandidateIndexer", "catalogue"),
+    ("InteractionIngest", "sequences", "RetrievalEvaluator", "sequences"),
+    ("Trainer", "model", "RetrievalEvaluator", "model"),
+    ("CandidateIndexer", "index", "RetrievalEvaluator", "index"),
+    ("Trainer", "model", "TowerPusher", "model"),
+    ("CandidateIndexer", "index", "TowerPusher", "index"),
+    ("RetrievalEvaluator", "blessing", "TowerPusher", "blessing"),
+    ("RetrievalEvaluator", "report", "TowerPusher", "report"),
+    ("InteractionIngest", "report", "TowerPusher", "ingest_report"),
+}
+# Those that there are beside them with context features.
+CONTEXT_EDGES = {
+    ("InteractionIngest", "contexts", "ContextStatisticsGen", "examples"),
+    ("FeatureSchema", "context_schema", "ContextStatisticsGen", "schema"),
+    ("ContextStatisticsGen", "statistics", "ContextExampleValidator", "statistics"),
+    ("FeatureSchema", "context_schema", "ContextExampleValidator", "schema"),
+    ("ContextExampleValidator", "anomalies", "AnomalyGate", "context_anomalies"),
+    ("ContextStatisticsGen", "statistics", "AnomalyGate", "context_statistics"),
+    ("AnomalyGate", "", "ContextTransform", ""),
+    ("InteractionIngest", "contexts", "ContextTransform", "examples"),
+    ("FeatureSchema", "context_schema", "ContextTransform", "schema"),
+    ("ContextTransform", "transform_graph", "Trainer", "context_transform_graph"),
+    ("FeatureSchema", "context_schema", "TowerPusher", "context_schema"),
+    ("ContextTransform", "transform_graph", "TowerPusher", "context_transform_graph"),
+    ("ContextStatisticsGen", "statistics", "TowerPusher", "context_statistics"),
+}
 
 RICH = (
     "run.directory=/host/only/runs",
@@ -167,6 +175,13 @@ def rich(compiler: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
     return text, spec, platform
 
 
+def add_context(features: FeatureSpec) -> FeatureSpec:
+    device = Feature(
+        name="device", dtype="string", tower="context", encoding=VocabularyEncoding(kind="vocabulary")
+    )
+    return dataclasses.replace(features, features=(*features.features, device))
+
+
 def container(spec: dict[str, Any], step: str) -> dict[str, Any]:
     label = spec["components"][step]["executorLabel"]
     return spec["deploymentSpec"]["executors"][label]["container"]
@@ -223,7 +238,11 @@ def test_data_that_read_like_templates_are_none_in_the_file(compiler) -> None:
     config = load_config(SHIPPED, ("kubeflow.image=example/dssm:1",))
     features = config.load_features()
     prices = dataclasses.replace(
-        features.item_id, name="price", role=None, values=("$", "$$", "$(HOME)", "{{$}}", "{{workflow.name}}")
+        features.item_id,
+        name="price",
+        role=None,
+        values=("$", "$$", "$(HOME)", "{{$}}", "{{workflow.name}}"),
+        default="$(HOME)",
     )
     priced = dataclasses.replace(features, features=(*features.features, prices))
     text = compiler.compile_pipeline(config, priced)
@@ -231,15 +250,29 @@ def test_data_that_read_like_templates_are_none_in_the_file(compiler) -> None:
     assert "$$" not in text
     assert "$(" not in text
     spec = next(yaml.safe_load_all(text))
-    constants = [
-        task["inputs"]["parameters"]["feature_spec"]["runtimeValue"]["constant"]
-        for task in spec["root"]["dag"]["tasks"].values()
+    constants = {
+        name: task["inputs"]["parameters"]["feature_spec"]["runtimeValue"]["constant"]
+        for name, task in spec["root"]["dag"]["tasks"].items()
         if "feature_spec" in task["inputs"].get("parameters", {})
-    ]
-    read = [from_json(FeatureSpec, constant) for constant in constants]
-    values = [next(f.values for f in spec.features if f.name == "price") for spec in read]
-    # FeatureSchema and AnomalyGate alone read them.
-    assert [found for found in values if found is not None] == [prices.values] * 2
+    }
+    # What becomes of the transforms' own is the model's part, too.
+    for table in ("Item", "User"):
+        parameters = spec["root"]["dag"]["tasks"][f"{table}Transform"]["inputs"]["parameters"]
+        custom_config = json.loads(parameters["custom_config"]["runtimeValue"]["constant"])
+        constants[f"{table}Transform"] = custom_config["feature_spec"]
+    received = {}
+    for step, constant in constants.items():
+        price = next(f for f in from_json(FeatureSpec, constant).features if f.name == "price")
+        received[step] = (price.values, price.default)
+    assert received == {
+        "InteractionIngest": (None, prices.default),
+        "FeatureSchema": (prices.values, None),
+        "AnomalyGate": (prices.values, None),
+        "UserTransform": (None, prices.default),
+        "ItemTransform": (None, prices.default),
+        "Trainer": (None, prices.default),
+        "RetrievalEvaluator": (None, prices.default),
+    }
 
 
 def test_only_the_output_is_written_and_the_network_is_not_used(two_compilations) -> None:
@@ -269,12 +302,14 @@ def test_lint_finds_nothing(two_compilations, rich) -> None:
     assert lint.lint_spec(rich[0]) == []
 
 
-def test_both_targets_have_the_same_nodes_and_edges(compiler, rich) -> None:
+@pytest.mark.parametrize("has_context", [False, True])
+def test_both_targets_have_the_same_nodes_and_edges(compiler, has_context: bool) -> None:
     build = importlib.import_module("pipeline.build")
     parameters = importlib.import_module("pipeline.parameters")
     steps = importlib.import_module("pipeline.kubeflow.config").STEPS
-    config = load_config(SHIPPED)
-    features = config.load_features()
+    config = load_config(SHIPPED, RICH)
+    features = add_context(config.load_features()) if has_context else config.load_features()
+    edges = EDGES | CONTEXT_EDGES if has_context else EDGES
     local = build.build_pipeline(
         config,
         features,
@@ -283,60 +318,22 @@ def test_both_targets_have_the_same_nodes_and_edges(compiler, rich) -> None:
         ),
     )
     remote = build.build_pipeline(config, features, compiler.kubeflow_parameters(config))
-    assert set(edges_of_pipeline(local)) == EDGES
-    assert set(edges_of_pipeline(remote)) == EDGES
-    assert set(edges_of_spec(rich[1])) == EDGES
+    text = compiler.compile_pipeline(config, features)
+    check_spec(text)
+    assert len(text) < MAX_BYTES
+    spec, platform = yaml.safe_load_all(text)
+    assert set(edges_of_pipeline(local)) == edges
+    assert set(edges_of_pipeline(remote)) == edges
+    assert set(edges_of_spec(spec)) == edges
     nodes = [node.id for node in local.components]
-    assert sorted(nodes) == sorted(rich[1]["root"]["dag"]["tasks"])
-    assert sorted(nodes) == sorted(step for step in steps if not step.startswith("Context"))
+    assert nodes == [step for step in steps if has_context or not step.startswith("Context")]
     assert nodes == [node.id for node in remote.components]
+    assert sorted(nodes) == sorted(spec["root"]["dag"]["tasks"])
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == {spec["components"][node]["executorLabel"] for node in nodes}
     for ours, theirs in zip(local.components, remote.components, strict=True):
         assert ours.outputs.keys() == theirs.outputs.keys()
         assert set(ours.exec_properties) == set(theirs.exec_properties)
-
-
-def test_contexts_have_steps_where_the_schema_file_has_context_features(compiler) -> None:
-    steps = importlib.import_module("pipeline.kubeflow.config").STEPS
-    config = load_config(SHIPPED, ("kubeflow.image=example/dssm:1",))
-    features = config.load_features()
-    device = dataclasses.replace(features.item_id, name="device", role=None, tower="context")
-    with_contexts = dataclasses.replace(features, features=(*features.features, device))
-    text = compiler.compile_pipeline(config, with_contexts)
-    check_spec(text)
-    spec = next(yaml.safe_load_all(text))
-    assert set(spec["root"]["dag"]["tasks"]) == set(steps)
-    assert set(edges_of_spec(spec)) == list_edges("user", "item", "context")
-
-
-def test_splits_and_tables_that_transform_learns_from(compiler) -> None:
-    overrides = ("kubeflow.image=a:1", "ingest.validation=true", "training.early_stopping={refit: true}")
-    config = load_config(SHIPPED, overrides)
-    features = config.load_features()
-    device = dataclasses.replace(features.item_id, name="device", role=None, tower="context")
-    features = dataclasses.replace(features, features=(*features.features, device))
-    spec = next(yaml.safe_load_all(compiler.compile_pipeline(config, features)))
-
-    def constant(task: str, name: str) -> Any:
-        return spec["root"]["dag"]["tasks"][task]["inputs"]["parameters"][name]["runtimeValue"]["constant"]
-
-    learnt = {
-        table: json.loads(constant(f"{table.title()}Transform", "splits_config"))
-        for table in ("user", "item", "context")
-    }
-    assert learnt == {
-        "user": {"analyze": ["all"]},
-        "item": {"analyze": ["all"]},
-        "context": {"analyze": ["train", "validation"]},
-    }
-    for table in learnt:
-        custom = json.loads(constant(f"{table.title()}Transform", "custom_config"))
-        assert (custom["tower"], custom["counted_splits"]) == (table, ["train", "validation"])
-        parameters = spec["root"]["dag"]["tasks"][f"{table.title()}StatisticsGen"]["inputs"]["parameters"]
-        options = parameters.get("stats_options_json")
-        weight = None if options is None else json.loads(options["runtimeValue"]["constant"])
-        assert (weight or {}).get("_weight_feature", (weight or {}).get("weight_feature")) == (
-            None if table == "context" else "train_rows"
-        )
 
 
 def test_it_is_schema_2_1_and_loads_into_kfps_messages(rich) -> None:
@@ -393,19 +390,9 @@ def test_each_run_parameter_is_an_input_of_its_own_and_nowhere_a_constant(rich) 
 
 
 def test_a_step_gets_its_own_section_only(compiler) -> None:
-    def parameters_of(*overrides: str, display: Any = None, **of_item_id: Any) -> dict[str, Any]:
+    def parameters_of(*overrides: str) -> dict[str, Any]:
         config = load_config(SHIPPED, overrides)
-        features = config.load_features()
-        items = dataclasses.replace(features.tables.items, display=display or features.tables.items.display)
-        features = dataclasses.replace(
-            features,
-            tables=dataclasses.replace(features.tables, items=items),
-            features=tuple(
-                dataclasses.replace(feature, **of_item_id) if feature.role == "item_id" else feature
-                for feature in features.features
-            ),
-        )
-        text = compiler.compile_pipeline(config, features)
+        text = compiler.compile_pipeline(config, config.load_features())
         spec = next(yaml.safe_load_all(text))
         return {
             task: body.get("inputs", {}).get("parameters", {})
@@ -413,16 +400,8 @@ def test_a_step_gets_its_own_section_only(compiler) -> None:
         }
 
     before = parameters_of()
-
-    def changed_by(*overrides: str, **of_features: Any) -> set[str]:
-        after = parameters_of(*overrides, **of_features)
-        return {task for task in before if before[task] != after[task]}
-
-    assert changed_by("training.learning_rate=0.5") == {"Trainer"}
-    assert changed_by("gate.fatal_drift=true") == {"AnomalyGate"}
-    assert changed_by(drift_threshold=0.25) == {"AnomalyGate"}
-    assert changed_by(display=("title",)) == {"CandidateIndexer"}
-    assert changed_by(values=("i1", "i2")) == {"FeatureSchema", "AnomalyGate"}
+    after = parameters_of("training.learning_rate=0.5")
+    assert {task for task in before if before[task] != after[task]} == {"Trainer"}
 
 
 def test_ingest_is_never_cached_and_others_as_configured(rich) -> None:

@@ -7,12 +7,13 @@ for the pod's file system. Results are read from the output file and the output 
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,9 @@ class TaskRecord:
     attempts: int
     log: str
     seconds: float
+    """Of the clock, from the download of its inputs on; of the last attempt."""
+    cpu_seconds: float
+    """Of its processes, imports among them."""
 
 
 @dataclass
@@ -113,13 +117,14 @@ class KfpRun:
         return self
 
     def _execute_task(self, name: str) -> None:
-        start = time.monotonic()
         for attempt in range(1 + self.spec["root"]["dag"]["tasks"][name]["retryPolicy"]["maxRetryCount"]):
             tree = self.directory / f"{name}-{attempt}"
+            start, cpu_start = time.monotonic(), _children_seconds()
             executor_input = self._drive(name, attempt)
             is_killed = attempt == 0 and name in self.killed_in_first_attempt
             status, log = self._launch(name, executor_input, tree, is_killed)
-            self.records[name] = TaskRecord(executor_input, attempt + 1, log, time.monotonic() - start)
+            seconds, cpu_seconds = time.monotonic() - start, _children_seconds() - cpu_start
+            self.records[name] = TaskRecord(executor_input, attempt + 1, log, seconds, cpu_seconds)
             if status == 0:
                 self._publish(name, executor_input, tree)
                 shutil.rmtree(tree)
@@ -311,6 +316,11 @@ def _list_files(tree: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
 
 
+def _children_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def _wait_for_a_file(folders: list[Path], process: subprocess.Popen) -> None:
     deadline = time.monotonic() + TASK_TIMEOUT_SECONDS
     while not any(path.is_file() for folder in folders for path in folder.rglob("*")):
@@ -325,6 +335,7 @@ class Kfp:
 
     directory: Path
     secrets: Mapping[str, Mapping[str, str]]
+    runs: list[KfpRun] = field(default_factory=list)
 
     @property
     def store(self) -> ObjectStore:
@@ -333,12 +344,28 @@ class Kfp:
     def run(self, text: str, run_id: str, parameters: Mapping[str, Any], **options: Any) -> KfpRun:
         """Run it with the root that `dssm submit` takes from the compiled file."""
         root = read_compiled(text, run_id).pipeline_root
-        return KfpRun(
+        run = KfpRun(
             text, self.directory / run_id, self.store, run_id, parameters, self.secrets, root, **options
-        ).execute()
+        )
+        self.runs.append(run)
+        return run.execute()
+
+    def describe_seconds(self) -> str:
+        """A line for each task that ran: what its last attempt took of the clock and of the processor."""
+        lines = ["run       task                     seconds  CPU seconds"]
+        lines += [
+            f"{run.run_id:<9} {name:<24} {record.seconds:>7.1f}  {record.cpu_seconds:>11.1f}"
+            for run in self.runs
+            for name, record in run.records.items()
+        ]
+        return "\n".join(lines)
 
 
 @pytest.fixture(scope="module")
-def kfp(tmp_path_factory: pytest.TempPathFactory) -> Kfp:
-    """Return an empty installation of the stand-in."""
-    return Kfp(tmp_path_factory.mktemp("kfp"), {"s3": {"key": "somebody", "secret": "something"}})
+def kfp(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Kfp]:
+    """Return an empty installation of the stand-in; at the end, print what each task took."""
+    kfp = Kfp(tmp_path_factory.mktemp("kfp"), {"s3": {"key": "somebody", "secret": "something"}})
+    yield kfp
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print(f"\n{kfp.describe_seconds()}")

@@ -4,7 +4,7 @@ Tables, releases and checkpoints are on an S3 server, as docs/kubeflow.md has th
 """
 
 import json
-import time
+import resource
 
 import pytest
 
@@ -26,9 +26,20 @@ SMALL = (
     "model.user_layers=[16]",
     "model.item_layers=[16]",
 )
+# Users and items have one of each kind; the tables have no context.
+TASKS = {
+    "InteractionIngest", "FeatureSchema", "UserStatisticsGen", "ItemStatisticsGen", "UserExampleValidator",
+    "ItemExampleValidator", "AnomalyGate", "UserTransform", "ItemTransform", "Trainer", "CandidateIndexer",
+    "RetrievalEvaluator", "TowerPusher",
+}  # fmt: skip
 # Tasks that the second run's parameters reach; what the others made is taken over.
 AFFECTED = ("Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher")
-COMPILE_LIMIT_SECONDS = 30
+COMPILE_CPU_SECONDS = 30
+
+
+def children_cpu_seconds():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +47,11 @@ def compiled(workspace, tmp_path_factory, endpoint):
     file = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
     server = f"kubeflow.environment={{AWS_ENDPOINT_URL_S3: {endpoint!r}, AWS_EC2_METADATA_DISABLED: 'true'}}"
     options = [part for override in (*SMALL, server) for part in ("--set", override)]
-    start = time.monotonic()
+    before = children_cpu_seconds()
     completed = workspace.dssm("compile", *options, "--output", str(file))
     assert completed.returncode == 0, completed.stderr
-    assert time.monotonic() - start < COMPILE_LIMIT_SECONDS
+    # Not the clock's, which other processes on the machine slow down.
+    assert children_cpu_seconds() - before < COMPILE_CPU_SECONDS
     return file.read_text()
 
 
@@ -74,7 +86,7 @@ def read_model(run, kfp):
 
 
 def test_every_task_runs_alone_to_a_pushed_release(finished, kfp, module_bucket):
-    assert len(finished.records) == 13
+    assert set(finished.records) == TASKS
     manifest = read_manifest(module_bucket, 1)
     assert manifest["run_id"] == "run-1"
     assert manifest["model_id"] == read_model(finished, kfp)["model_id"]
