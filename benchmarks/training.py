@@ -18,6 +18,7 @@ the same training without the loading.
 import argparse
 import dataclasses
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -127,7 +128,14 @@ def measure_all(
         items=QUICK_ITEMS if quick else FILE_ITEMS,
         files=str(directory),
     )
-    write_artifacts(make_log(files), load_feature_spec(str(SCHEMA)), directory)
+    # In a process that is gone afterwards: this one stays small, and imports no TensorFlow.
+    writing = multiprocessing.get_context("fork").Process(
+        target=write_artifacts, args=(make_log(files), load_feature_spec(str(SCHEMA)), directory)
+    )
+    writing.start()
+    writing.join()
+    if writing.exitcode:
+        sys.exit(f"The artifacts could not be written: exit status {writing.exitcode}")
     large = {"items": LARGE_TABLE // 100 if quick else LARGE_TABLE}
     lazy = {"tables_optimizer": "lazy_adam", "dense_optimizer": "adam", "learning_rate": 1e-3}
     programs = {

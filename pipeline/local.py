@@ -15,7 +15,7 @@ from components.interaction_ingest.sources.files import fingerprint_inputs
 from pipeline.build import build_pipeline
 from pipeline.code_fingerprint import fingerprint_code
 from pipeline.config import PipelineConfig
-from pipeline.local_steps import StepRunner
+from pipeline.local_steps import StepRunner, call_in_fork
 from pipeline.parameters import RunParameters
 from schemas.contract import EVALUATION_REPORT_FILE, INGEST_REPORT_FILE
 from schemas.errors import ConfigError
@@ -65,7 +65,10 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
         RunParameters.from_config(
             config,
             run_id=run_id,
-            input_fingerprint=fingerprint_inputs(features, config.data.directory, config.ingest.window),
+            # A client of an object store has threads, which the steps' forks would miss.
+            input_fingerprint=call_in_fork(
+                fingerprint_inputs, features, config.data.directory, config.ingest.window
+            ),
             code_fingerprint=fingerprint_code(),
             training_fingerprint=fingerprint_code(config.model.user_tower),
         ),

@@ -35,9 +35,9 @@ print(json.dumps(answer))
 def test_run_shows_steps_progress_metrics_and_release(finished_run):
     screen = finished_run.screen
     for step in (
-        "InteractionIngest", "FeatureSchema", "UserStatisticsGen", "ItemStatisticsGen", "UserExampleValidator",
-        "ItemExampleValidator", "AnomalyGate", "UserTransform", "ItemTransform", "Trainer", "CandidateIndexer",
-        "RetrievalEvaluator", "TowerPusher",
+        "InteractionIngest", "FeatureSchema", "UserStatisticsGen", "ItemStatisticsGen",
+        "UserExampleValidator", "ItemExampleValidator", "AnomalyGate", "UserTransform", "ItemTransform",
+        "Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher",
     ):  # fmt: skip
         assert re.search(rf"\[\d+/13\] {step} took", screen), step
     assert re.search(r"epoch 4/4.*examples/s", screen)
