@@ -46,6 +46,7 @@ _FOLLOWS_INTEREST = 0.8
 _ACTIVITY_SIGMA = 1.0
 _DRAWS_FOR_A_NEW_ITEM = 5
 _PAIR_TABLE_SIZE = 2**26
+_ENTRIES_PER_PAIR = 4
 
 # fmt: off
 _GENRES = (
@@ -192,7 +193,7 @@ def draw_interactions(
     all_users = _Sampler(np.zeros_like(model.user_appears), model.user_appears, model.user_activity)
     all_items = _Sampler(np.zeros_like(model.item_appears), model.item_appears, model.item_weight)
     items_by_cluster = _Sampler(model.item_cluster, model.item_appears, model.item_weight)
-    seen = _SeenPairs(len(item_ids))
+    seen = _SeenPairs(len(item_ids), interactions)
     for first in range(0, interactions, batch_rows):
         rows = min(batch_rows, interactions - first)
         # Each batch has the slice of time that belongs to its rows: sorted over all batches.
@@ -245,17 +246,18 @@ class _Sampler:
 
 
 class _SeenPairs:
-    """Remembers pairs of user and item in a table of fixed size.
+    """Remembers pairs of user and item in a table with a few entries for each interaction.
 
-    In a large data set pairs share entries: some are then taken for seen that are not, and drawn anew.
+    Pairs share entries: some are then taken for seen that are not, and drawn anew.
     """
 
-    def __init__(self, items: int) -> None:
+    def __init__(self, items: int, interactions: int) -> None:
         self._items = items
-        self._seen = np.zeros(_PAIR_TABLE_SIZE, bool)
+        size = max(_PAIR_TABLE_SIZE, 1 << (_ENTRIES_PER_PAIR * interactions - 1).bit_length())
+        self._seen = np.zeros(size, bool)
 
     def add(self, user: _Ints, item: _Ints) -> NDArray[np.bool_]:
-        entry = (user * self._items + item) % _PAIR_TABLE_SIZE
+        entry = (user * self._items + item) % len(self._seen)
         repeated = np.ones(len(entry), bool)
         repeated[np.unique(entry, return_index=True)[1]] = False
         repeated |= self._seen[entry]

@@ -95,3 +95,18 @@ def test_training_runs_beside_tensorflow_recommenders(run_quick):
     assert document["figures"]["memory_vs_tfrs_16384"]["at_most"]
     assert 0.0 < document["figures"]["share_of_matmul_rate"]["value"] < 1.0
     assert document["versions"]["tensorflow-recommenders"] == "0.7.7"
+
+
+def test_pipeline_runs_and_tells_of_every_step(run_quick):
+    document = run_quick("pipeline.py")
+    assert bars_of(document) == {
+        "rest_vs_ingest_and_epoch_1m": 2.0,
+        "rest_vs_ingest_and_epoch_10m": 0.35,
+        "trainer_bytes_per_interaction": 40.0,
+    }
+    assert all(document["figures"][name]["at_most"] for name in bars_of(document))
+    run = document["raw"]["1m"]
+    assert run["step_seconds"].keys() == run["step_bytes"].keys() >= {"InteractionIngest", "UserTransform"}
+    assert len(run["step_seconds"]) == 13
+    assert max(run["step_bytes"].values()) <= run["peak_bytes"] * 2
+    assert run["seconds"] > run["ingest_seconds"] + run["epoch_seconds"]

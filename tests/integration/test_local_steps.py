@@ -1,0 +1,210 @@
+"""Steps in processes of their own: order, side by side, failures and kills, with TFX's own launcher."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+TIMEOUT_SECONDS = 300
+
+# A, then B and C side by side, then D; what a step does stands in its property.
+PROGRAM = """
+import json, logging, os, signal, sys, time
+from pathlib import Path
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration import metadata
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types.channel import Channel
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from components.artifacts import Report
+from components.execution import PlainExecutor, get_path
+from pipeline.local_steps import StepRunner
+from schemas.contract import PROGRESS_LOGGER
+from schemas.errors import DataError, DssmError
+
+
+class StepExecutor(PlainExecutor):
+    def Do(self, inputs, outputs, properties):
+        name, action = properties["name"], properties["action"]
+        start = time.time()
+        (directory / f"{name}.started").write_text(str(os.getpid()))
+        if action == "refuse":
+            raise DataError("items.parquet: expected rows." + "x" * 200_000)
+        if action == "fail":
+            raise ValueError("first line\\nsecond line")
+        if action == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if action == "hold":
+            hold = bytearray(400_000_000)
+        time.sleep({"sleep": 3.0, "wait": 600.0}.get(action, 0.0))
+        get_path(outputs, "report").joinpath("report.json").write_text(name)
+        record = {"start": start, "end": time.time(), "pid": os.getpid()}
+        (directory / f"{name}.json").write_text(json.dumps(record))
+
+
+class StepSpec(ComponentSpec):
+    PARAMETERS = {"name": ExecutionParameter(type=str), "action": ExecutionParameter(type=str)}
+    INPUTS = {"first": ChannelParameter(type=Report, optional=True), "second": ChannelParameter(type=Report, optional=True)}
+    OUTPUTS = {"report": ChannelParameter(type=Report)}
+
+
+class Step(base_component.BaseComponent):
+    SPEC_CLASS = StepSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(StepExecutor)
+
+    def __init__(self, name, *inputs):
+        channels = dict(zip(("first", "second"), (step.outputs["report"] for step in inputs)))
+        super().__init__(StepSpec(name=name, action=actions.get(name, ""), report=Channel(type=Report), **channels))
+        self.with_id(name)
+
+
+directory, side_by_side, actions = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+if sys.argv[4:] == ["--use-tensorflow"]:
+    import tensorflow as tf
+    tf.constant(1.0) + 1.0
+progress = logging.getLogger(PROGRESS_LOGGER)
+progress.setLevel(logging.INFO)
+progress.addHandler(logging.StreamHandler(sys.stdout))
+a = Step("A"); b = Step("B", a); c = Step("C", a); d = Step("D", b, c)
+pipeline = Pipeline(
+    pipeline_name="steps", pipeline_root=str(directory / "artifacts"), components=[a, b, c, d], enable_cache=True,
+    metadata_connection_config=metadata.sqlite_metadata_connection_config(str(directory / "metadata.sqlite")),
+)
+try:
+    StepRunner(directory, side_by_side).run(pipeline)
+except DssmError as error:
+    print(f"{type(error).__name__}: {str(error)[:120]}")
+"""
+
+
+def start(directory: Path, side_by_side: int, *options: str, **actions: str) -> subprocess.Popen[str]:
+    program = directory / "program.py"
+    program.write_text(textwrap.dedent(PROGRAM))
+    path = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    return subprocess.Popen(
+        [sys.executable, program, directory, str(side_by_side), json.dumps(actions), *options],
+        env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(directory: Path, side_by_side: int, *options: str, **actions: str) -> list[str]:
+    """Run the pipeline, and return the lines that it shows."""
+    process = start(directory, side_by_side, *options, **actions)
+    screen, log = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 0, log
+    return screen.splitlines()
+
+
+def read_records(directory: Path) -> dict[str, dict[str, Any]]:
+    return {file.stem: json.loads(file.read_text()) for file in directory.glob("?.json")}
+
+
+def test_steps_run_after_what_they_wait_for_and_side_by_side(tmp_path: Path) -> None:
+    screen = run(tmp_path, 2, B="sleep", C="sleep")
+    times = read_records(tmp_path)
+    assert times["A"]["end"] <= min(times["B"]["start"], times["C"]["start"])
+    assert max(times["B"]["end"], times["C"]["end"]) <= times["D"]["start"]
+    assert times["B"]["start"] < times["C"]["end"]
+    assert times["C"]["start"] < times["B"]["end"]
+    assert len({record["pid"] for record in times.values()}) == 4
+    assert screen[0] == "[1/4] A"
+    assert screen[1].startswith("[1/4] A took ")
+    assert screen[-1].startswith("[4/4] D took ")
+
+
+def test_one_after_the_other_and_memory_is_given_back(tmp_path: Path) -> None:
+    screen = run(tmp_path, 1, B="hold")
+    times = read_records(tmp_path)
+    first, second = sorted(("B", "C"), key=lambda name: times[name]["start"])
+    assert times[first]["end"] <= times[second]["start"]
+    peaks = {line.split()[1]: float(line.split()[-2]) for line in screen if "peak memory" in line}
+    assert peaks["B"] > max(peaks["C"], peaks["D"]) + 0.3
+
+
+def test_a_finished_step_is_reused(tmp_path: Path) -> None:
+    run(tmp_path, 2)
+    before = read_records(tmp_path)
+    run(tmp_path, 2, D="other")
+    after = read_records(tmp_path)
+    assert {name for name in after if after[name] != before[name]} == {"D"}
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ("refuse", "DataError: B: items.parquet: expected rows.xxx"),
+        ("fail", "StepError: B failed: ValueError: second line"),
+        (
+            "die",
+            "StepError: B failed: its process was killed by signal 9. The machine may have run out of memory.",
+        ),
+    ],
+)
+def test_a_failed_step_says_why_and_the_one_beside_it_ends(tmp_path: Path, action: str, message: str) -> None:
+    screen = run(tmp_path, 2, B=action, C="sleep")
+    assert screen[-1].startswith(message)
+    assert set(read_records(tmp_path)) == {"A", "C"}
+    # What succeeded is not done again.
+    before = read_records(tmp_path)
+    run(tmp_path, 2, C="sleep")
+    after = read_records(tmp_path)
+    assert set(after) == {"A", "B", "C", "D"}
+    assert [after[name] for name in ("A", "C")] == [before[name] for name in ("A", "C")]
+
+
+def test_nothing_goes_on_once_the_run_is_killed(tmp_path: Path) -> None:
+    process = start(tmp_path, 2, B="wait", C="wait")
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    files = [tmp_path / "B.started", tmp_path / "C.started"]
+    while not all(file.exists() and file.read_text() for file in files):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    steps = [int(file.read_text()) for file in files]
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=TIMEOUT_SECONDS)
+    while any(is_running(step) for step in steps):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(process: int) -> bool:
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_steps_stay_in_a_process_in_which_tensorflow_runs(tmp_path: Path) -> None:
+    screen = run(tmp_path, 2, "--use-tensorflow")
+    assert len({record["pid"] for record in read_records(tmp_path).values()}) == 1
+    assert screen[-1].startswith("[4/4] D took ")
+
+
+def test_importing_the_pipeline_starts_nothing_that_a_fork_would_miss() -> None:
+    code = (
+        "import pipeline.local, threading; from tensorflow.python.eager import context; "
+        "print(threading.active_count(), context.context()._initialized)"
+    )
+    path = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.splitlines()[-1] == "1 False"
