@@ -93,8 +93,10 @@ def run(config: str, overrides: tuple[str, ...], no_cache: bool) -> None:
     features = settings.load_features()
 
     from components.tower_pusher.logic import check_writable
+    from pipeline.forks import call_in_fork
 
-    check_writable(settings.serving.directory)
+    # A client of an object store has threads, which the steps' forks would miss.
+    call_in_fork(check_writable, settings.serving.directory)
 
     start = time.monotonic()
     log_file = Path(settings.run.directory) / "logs" / time.strftime("%Y%m%d-%H%M%S.log")

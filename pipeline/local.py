@@ -15,7 +15,8 @@ from components.interaction_ingest.sources.files import fingerprint_inputs
 from pipeline.build import build_pipeline
 from pipeline.code_fingerprint import fingerprint_code
 from pipeline.config import PipelineConfig
-from pipeline.local_steps import StepRunner, call_in_fork
+from pipeline.forks import call_in_fork
+from pipeline.local_steps import StepRunner
 from pipeline.parameters import RunParameters
 from schemas.contract import EVALUATION_REPORT_FILE, INGEST_REPORT_FILE
 from schemas.errors import ConfigError

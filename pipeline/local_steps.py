@@ -16,11 +16,10 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from tensorflow.python.eager import context as tensorflow_context
 from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
@@ -32,8 +31,6 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import DssmError
-
-T = TypeVar("T")
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -61,23 +58,6 @@ class _Running:
     process: multiprocessing.process.BaseProcess
     receiver: multiprocessing.connection.Connection
     start: float
-
-
-def call_in_fork(function: Callable[..., T], *arguments: Any) -> T:
-    """Call a function in a forked process, so that threads that it starts are in no later fork.
-
-    Args:
-        function: An importable function.
-        arguments: Its arguments.
-
-    Returns:
-        What it returns.
-
-    Raises:
-        Exception: What it raises.
-    """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 class StepRunner(IrBasedRunner):
