@@ -34,7 +34,12 @@ MAX_BYTES = 200_000
 # (producer, its output, consumer, its input); '' where one step only waits for another.
 EDGES = {
     *(
-        (producer.format(table), output.format(table.lower()), consumer.format(table), key.format(table.lower()))
+        (
+            producer.format(table),
+            output.format(table.lower()),
+            consumer.format(table),
+            key.format(table.lower()),
+        )
         for table in ("User", "Item")
         for producer, output, consumer, key in (
             ("InteractionIngest", "{}s", "{}StatisticsGen", "examples"),
