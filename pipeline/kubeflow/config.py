@@ -35,7 +35,7 @@ MEMORY_GB: Final = {
     "UserTransform": 4.0, "ItemTransform": 4.0, "ContextTransform": 4.0,
     "Trainer": 6.0, "CandidateIndexer": 2.0, "RetrievalEvaluator": 4.0, "TowerPusher": 1.0,
 }  # fmt: skip
-"""Memory of each step's pod in 10^9 bytes, where the configuration does not say."""
+"""Memory of each pod in 10^9 bytes, where the configuration does not say: estimates, not measurements."""
 
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -192,8 +192,8 @@ class KubeflowConfig:
     cpu: Annotated[float, Field(gt=0.0)] | None = 2.0
     """Limit, and so the request, of CPU cores per pod. Null: none."""
     memory_gb: Annotated[float, Field(gt=0.0)] | Literal["by_step"] | None = "by_step"
-    """Limit, and so the request, of memory per pod, in 10^9 bytes. `by_step`: what each step was measured to
-    need for ten million interactions, docs/kubeflow.md has the table. Null: none."""
+    """Limit, and so the request, of memory per pod, in 10^9 bytes. `by_step`: each step's own default, in
+    docs/kubeflow.md with the data that it is meant for. Null: none."""
     timeout_seconds: PositiveInt | None = 7200
     """Seconds after which a pod is ended. Null: never."""
     retries: RetryConfig = Field(default_factory=RetryConfig)

@@ -1,5 +1,6 @@
 """`dssm train` as a TFJob would start it: real processes that find each other by TF_CONFIG on 127.0.0.1."""
 
+import collections
 import contextlib
 import functools
 import json
@@ -18,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 import yaml
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
@@ -26,6 +26,7 @@ from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 from schemas.contract import CATALOGUE_FILE
 from schemas.features import FeatureSpec
 from schemas.metadata import build_schema
+from schemas.sequences import sequences_schema, write_sequences
 from schemas.strict_config import parse, to_json
 from trainer.preprocessing import preprocessing_fn
 
@@ -41,63 +42,104 @@ history: {name: history, length: 3}
 features:
   - {name: user_id, dtype: string, tower: user, role: user_id, encoding: {kind: vocabulary}}
   - {name: age, dtype: float, tower: user, encoding: {kind: z_score}}
+  - {name: device, dtype: string, tower: context, encoding: {kind: vocabulary}}
   - {name: item_id, dtype: string, tower: item, role: item_id, encoding: {kind: vocabulary}}
   - {name: genres, dtype: string, tower: item, multi_valued: true, encoding: {kind: vocabulary}}
 """
-USERS, ITEMS, TRAIN_ROWS, VALIDATION_ROWS = 12, 10, 70, 12
+USERS, ITEMS = 12, 10
+# Of each user, the last of whose positives is a validation row: 70 and 12.
+TRAIN_ROWS_OF_USER = [6] * 10 + [5] * 2
+TRAIN_ROWS = sum(TRAIN_ROWS_OF_USER)
 
 
-def make_rows(count, seed):
-    generator = np.random.default_rng(seed)
-    users, history = generator.integers(0, USERS, count), generator.integers(-1, ITEMS, (count, 3))
-    rows = []
-    for user, row_history in zip(users, history, strict=True):
+def make_users():
+    """A row of the sequences for each user."""
+    generator = np.random.default_rng(1)
+    users = []
+    for user, train in enumerate(TRAIN_ROWS_OF_USER):
+        positives = train + 1
         # Each user has one favourite, so that there is something to learn.
-        item = user % ITEMS if generator.random() < 0.9 else generator.integers(0, ITEMS)
-        rows.append(
+        items = [
+            user % ITEMS if generator.random() < 0.9 else generator.integers(0, ITEMS)
+            for _ in range(positives)
+        ]
+        users.append(
             {
                 "user_id": f"u{user}",
                 "age": float(generator.normal()),
-                "item_id": f"i{item}",
-                "genres": [f"g{item % 3}"],
-                "history": [f"i{past}" if past >= 0 else "" for past in row_history],
-                "timestamp": len(rows),
+                "item_id": [f"i{item}" for item in items],
+                "timestamp": list(range(positives)),
+                "device": [f"d{generator.integers(0, 3)}" for _ in range(positives)],
+                "train_end": train,
+                "validation_end": positives,
+                "eval_end": positives,
             }
         )
-    return rows
+    return users
+
+
+def make_tables(users):
+    """The rows of the users, the items and the contexts, as their Transforms read them."""
+    train = [(item, device) for user in users for item, device in zip(*train_part(user), strict=True)]
+    trained, all_items = (
+        collections.Counter(items)
+        for items in ([item for item, _ in train], [item for user in users for item in user["item_id"]])
+    )
+    return {
+        "user": [
+            {
+                "user_id": user["user_id"],
+                "age": user["age"],
+                "train_rows": user["train_end"],
+                "validation_rows": user["validation_end"] - user["train_end"],
+            }
+            for user in users
+        ],
+        "item": [
+            {
+                **item,
+                "train_rows": trained[item["item_id"]],
+                "validation_rows": all_items[item["item_id"]] - trained[item["item_id"]],
+            }
+            for item in make_items()
+        ],
+        "context": [{"device": device} for _, device in train],
+    }
+
+
+def train_part(user):
+    return user["item_id"][: user["train_end"]], user["device"][: user["train_end"]]
+
+
+def make_items():
+    return [{"item_id": f"i{item}", "genres": [f"g{item % 3}"]} for item in range(ITEMS)]
 
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory):
-    """What Transform and the ingest leave for the Trainer, and a configuration."""
+    """What the Transforms and the ingest leave for the Trainer, and a configuration."""
     directory = tmp_path_factory.mktemp("artifacts")
     spec = parse(FeatureSpec, yaml.safe_load(SCHEMA), "test")
-    schema = DatasetMetadata(build_schema(spec, has_weights=False))
-    function = functools.partial(preprocessing_fn, custom_config={"feature_spec": to_json(spec)})
-    with beam.Pipeline(runner="FnApiRunner") as pipeline, tft_beam.Context(temp_dir=str(directory / "beam")):
-        train = pipeline | beam.Create(make_rows(TRAIN_ROWS, seed=1), reshuffle=False)
-        transform_fn = (train, schema) | tft_beam.AnalyzeDataset(function)
-        validation = pipeline | "validation" >> beam.Create(make_rows(VALIDATION_ROWS, seed=2))
-        for split, rows in (("train", train), ("validation", validation)):
-            data, metadata = (
-                (rows, schema),
-                transform_fn,
-            ) | f"Transform {split}" >> tft_beam.TransformDataset()
-            _ = (
-                data
-                | f"Encode {split}" >> beam.Map(tft.coders.ExampleProtoCoder(metadata.schema).encode)
-                | f"Write {split}"
-                >> beam.io.WriteToTFRecord(
-                    str(directory / f"examples/Split-{split}/part"), file_name_suffix=".gz", num_shards=2
-                )
+    users = make_users()
+    for tower, rows in make_tables(users).items():
+        config = {"feature_spec": to_json(spec), "tower": tower, "counted_splits": ["train"]}
+        function = functools.partial(preprocessing_fn, custom_config=config)
+        with (
+            beam.Pipeline(runner="FnApiRunner") as pipeline,
+            tft_beam.Context(temp_dir=str(directory / "beam")),
+        ):
+            raw = (
+                pipeline | beam.Create(rows, reshuffle=False),
+                DatasetMetadata(build_schema(spec, tower)),
             )
-        _ = transform_fn | tft_beam.WriteTransformFn(str(directory / "graph"))
+            _ = raw | tft_beam.AnalyzeDataset(function) | tft_beam.WriteTransformFn(str(directory / tower))
+    (directory / "sequences").mkdir()
+    write_sequences(
+        pa.Table.from_pylist(users, sequences_schema(spec, has_weights=False)),
+        directory / "sequences" / "sequences-00000-of-00001.parquet",
+    )
     (directory / "catalogue").mkdir()
-    catalogue = {
-        "item_id": [f"i{item}" for item in range(ITEMS)],
-        "genres": [[f"g{item % 3}"] for item in range(ITEMS)],
-    }
-    pq.write_table(pa.table(catalogue), directory / "catalogue" / CATALOGUE_FILE)
+    pq.write_table(pa.Table.from_pylist(make_items()), directory / "catalogue" / CATALOGUE_FILE)
     (directory / "schema.yaml").write_text(SCHEMA)
     (directory / "config.yaml").write_text(
         yaml.safe_dump(
@@ -155,8 +197,9 @@ class Processes:
         return self.start(
             name,
             [
-                DSSM, "train", "--config", artifacts / "config.yaml", "--examples", artifacts / "examples",
-                "--transform-graph", artifacts / "graph", "--catalogue", artifacts / "catalogue",
+                DSSM, "train", "--config", artifacts / "config.yaml", "--sequences", artifacts / "sequences",
+                "--catalogue", artifacts / "catalogue", "--user-transform", artifacts / "user",
+                "--item-transform", artifacts / "item", "--context-transform", artifacts / "context",
                 "--output", self.directory / "model", "--checkpoints", self.directory / "checkpoints",
                 "--timeout", PROCESS_SECONDS / 2, *options,
             ],
@@ -260,10 +303,10 @@ def test_every_row_goes_to_one_worker_once_an_epoch(processes, tmp_path):
         import os, sys
         import numpy as np
         from trainer.cluster import read_task
-        from trainer.input import distribute_dataset
+        from trainer.data.stream import distribute_dataset
         from trainer.strategy import create_multi_worker_strategy, worker_position
         strategy = create_multi_worker_strategy(read_task(os.environ), None, start_timeout_seconds=100)
-        batches = iter(distribute_dataset(strategy, {"row": np.arange(48)}, 12, seed=5))
+        batches = iter(distribute_dataset(strategy, lambda rows: {"row": rows}, 48, 12, seed=5))
         worker, _ = worker_position(strategy)
         of_replica = strategy.experimental_local_results
         rows = [[of_replica(next(batches)["row"])[0].numpy() for step in range(4)] for epoch in range(2)]
