@@ -6,7 +6,9 @@ from typing import Final
 
 import tensorflow_data_validation as tfdv
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from tfx.components import ExampleValidator, StatisticsGen, Transform
+from tfx.components.example_validator.component import ExampleValidator
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.components.transform.component import Transform
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
