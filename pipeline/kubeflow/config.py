@@ -28,14 +28,14 @@ SHARED_NAMES: Final = {
 """Names in `kubeflow.steps` that mean several steps: those of the users, the items and the contexts."""
 
 MEMORY_GB: Final = {
-    "InteractionIngest": 4.0, "FeatureSchema": 1.0,
-    "UserStatisticsGen": 4.0, "ItemStatisticsGen": 4.0, "ContextStatisticsGen": 4.0,
+    "InteractionIngest": 3.0, "FeatureSchema": 1.0,
+    "UserStatisticsGen": 2.0, "ItemStatisticsGen": 2.0, "ContextStatisticsGen": 2.0,
     "UserExampleValidator": 2.0, "ItemExampleValidator": 2.0, "ContextExampleValidator": 2.0,
     "AnomalyGate": 1.0,
-    "UserTransform": 4.0, "ItemTransform": 4.0, "ContextTransform": 4.0,
+    "UserTransform": 3.0, "ItemTransform": 3.0, "ContextTransform": 3.0,
     "Trainer": 6.0, "CandidateIndexer": 2.0, "RetrievalEvaluator": 4.0, "TowerPusher": 1.0,
 }  # fmt: skip
-"""Memory of each pod in 10^9 bytes, where the configuration does not say: estimates, not measurements."""
+"""Memory of each pod in 10^9 bytes, where the configuration does not say: docs/kubeflow.md has what was measured."""
 
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

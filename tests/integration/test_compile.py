@@ -449,8 +449,8 @@ def test_containers_have_image_command_environment_and_resources(rich) -> None:
     assert transform["resources"] == {
         "cpuLimit": 2.0,
         "resourceCpuLimit": "2",
-        "memoryLimit": 4.0,
-        "resourceMemoryLimit": "4G",
+        "memoryLimit": 3.0,
+        "resourceMemoryLimit": "3G",
     }
     for step in spec["components"]:
         body = container(spec, step)
