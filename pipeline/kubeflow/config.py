@@ -35,7 +35,7 @@ MEMORY_GB: Final = {
     "UserTransform": 3.0, "ItemTransform": 3.0, "ContextTransform": 3.0,
     "Trainer": 6.0, "CandidateIndexer": 2.0, "RetrievalEvaluator": 4.0, "TowerPusher": 1.0,
 }  # fmt: skip
-"""Memory of each pod in 10^9 bytes, where the configuration does not say: docs/kubeflow.md has what was measured."""
+"""Memory of each pod in 10^9 bytes, where the configuration does not say; docs/kubeflow.md: measured."""
 
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
