@@ -29,7 +29,7 @@ PROGRAM = textwrap.dedent(
         CheckpointConfig, EarlyStoppingConfig, LossConfig, ModelConfig, OptimizerConfig, TrainerConfig,
         TrainingConfig,
     )
-    from trainer.strategy import create_strategy
+    from trainer.strategy import configure_devices, create_strategy
     from trainer.data.batches import TrainingData
     from trainer.data.sequences import FlatSequences, Rows
     from trainer.training import train
@@ -76,6 +76,10 @@ PROGRAM = textwrap.dedent(
             early_stopping=EarlyStoppingConfig(k=5, patience_epochs=2, refit=refit == "refit"),
         ),
     )
+    # As run_fn does: on two cores one thread an operation. With more, what the machine has to do besides
+    # shows in the last bit of a sum.
+    configure_devices(config.training)
+
     write, written = tf.train.Checkpoint.write, []
     def write_and_die(self, path):
         # The variables are written, and what says so is not yet.
