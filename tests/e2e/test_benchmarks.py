@@ -59,16 +59,15 @@ def test_quality_runs_and_agrees_with_the_report(run_quick):
     assert "tensorflow" in document["versions"]
 
 
-def test_ingest_runs_and_makes_the_arrow_programs_examples(run_quick):
+def test_ingest_runs_and_makes_the_arrow_programs_sequences(run_quick):
     document = run_quick("ingest.py")
     assert bars_of(document) == {
         "ingest_vs_csv_example_gen": 8.0,
         "ingest_vs_arrow": 0.5,
-        "ingest_history_vs_arrow": 0.5,
         "bytes_per_interaction_10m": 400.0,
     }
     assert document["figures"]["bytes_per_interaction_10m"]["at_most"]
-    assert {"bytes_per_interaction_1m", "latest_per_user_with_history_10m"} <= set(document["figures"])
+    assert {"disk_bytes_per_interaction_10m", "latest_per_user_10m"} <= set(document["figures"])
     assert {len(runs) for runs in document["raw"].values()} == {1}
 
 
