@@ -19,7 +19,7 @@ import tempfile
 import uuid
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -88,6 +88,18 @@ class WarmStarted:
 
 
 @dataclass(frozen=True, config=_TOLERANT)
+class TrainedOn:
+    """How much of the log a release has seen; times are in seconds since 1970."""
+
+    until: int
+    """The newest row that its weights were trained on."""
+    log_until: int
+    """The newest row of the splits, those held out among them."""
+    split: dict[str, Any]
+    """The rule of the split, as `ingest.split` in the configuration has it."""
+
+
+@dataclass(frozen=True, config=_TOLERANT)
 class Manifest:
     """What a release is and where it came from."""
 
@@ -118,6 +130,8 @@ class Manifest:
     this program, `state`."""
     warm_start: WarmStarted | None = None
     """The release that the training began from; null: none, it started cold."""
+    trained_on: TrainedOn | None = None
+    """How much of the log it has seen; null in releases of earlier versions of this program."""
 
 
 @plain_dataclass(frozen=True)

@@ -1,34 +1,270 @@
-"""Whether a model may be released."""
+"""Whether a model may be released: rules, each with the figure and the interval that it rests on.
 
+A model is blessed when every rule that applies is kept:
+
+- its metric is at least the floor;
+- the interval of its difference to each baseline that is named, paired by user, lies above 0;
+- the interval of its difference to the released model on the same queries lies above minus the margin, so
+  that "not worse" is shown and not only not disproved (a test of non-inferiority);
+- in no group of users that is large enough is it worse than the released model by more than the groups'
+  margin. With many groups some are worse by chance alone: an interval of a group is as wide as it takes for
+  all of them together to hold (Bonferroni), and a group speaks against the model where its interval lies
+  below 0.
+
+Margins are shares of the released model's metric.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from components.retrieval_evaluator.config import EvaluationConfig
+from components.retrieval_evaluator.intervals import Interval
 from schemas.contract import BLESSED_FILE, NOT_BLESSED_FILE
 
+LEVEL: Final = 0.95
+"""How often an interval holds the true value."""
 
-def decide(
-    metrics: dict[str, float], popularity: dict[str, float], config: EvaluationConfig
-) -> tuple[bool, dict[str, Any]]:
-    """Bless a model whose metric is above popularity's and at least the minimum.
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of the gate, and what became of it."""
+
+    name: str
+    """A word for programs: `floor`, `baseline:<name>`, `released` or `slices`."""
+    text: str
+    """What is asked for, as a person reads it."""
+    passed: bool | None
+    """Whether it is kept; None: it does not apply, `reason` says why."""
+    value: float | None = None
+    """The figure that decides."""
+    low: float | None = None
+    """The lower end of its interval."""
+    high: float | None = None
+    """The upper end."""
+    bound: float | None = None
+    """What the figure, or the end of its interval, is held against."""
+    reason: str | None = None
+    """Why it does not apply, or what it found."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate decided."""
+
+    blessed: bool
+    """Whether the model may be released."""
+    sentence: str
+    """The decision in one sentence."""
+    rules: tuple[Rule, ...]
+    """Every rule, also those that did not apply."""
+
+
+@dataclass(frozen=True)
+class SliceDifference:
+    """How a group of users fares with the model, against the released one."""
+
+    name: str
+    """What the group is."""
+    differences: npt.NDArray[np.float64]
+    """[users] the model's metric less the released model's, of each user."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The released model on the same queries."""
+
+    version: int
+    """The release."""
+    metric: float
+    """Its metric."""
+    difference: Interval
+    """The model's metric less its own."""
+    slices: Sequence[SliceDifference]
+    """The groups of users that are large enough to be judged."""
+
+
+@dataclass(frozen=True)
+class NoRival:
+    """Why there is no released model to compare with."""
+
+    reason: str
+    """Such as that there is no release yet."""
+    is_first: bool
+    """Whether there is no release at all, so that nothing was to be compared with."""
+
+
+def judge(
+    metric: Interval,
+    baselines: Mapping[str, Interval],
+    rival: Rival | NoRival,
+    config: EvaluationConfig,
+) -> Verdict:
+    """Decide whether a model may be released.
 
     Args:
-        metrics: The model's metrics by name.
-        popularity: The baseline's.
-        config: The rule.
+        metric: The model's `blessing_metric`.
+        baselines: By name, the model's metric less that baseline's; those of `blessing_baselines` decide.
+        rival: The released model, or why there is none.
+        config: The rules.
 
     Returns:
-        The verdict and the figures that it rests on.
+        The verdict.
     """
-    name = config.blessing_metric
-    is_blessed = metrics[name] > popularity[name] and metrics[name] >= config.blessing_minimum
-    figures = {
-        "metric": name,
-        "value": metrics[name],
-        "popularity": popularity[name],
-        "minimum": config.blessing_minimum,
+    name = show_metric(config.deciding_metric)
+    rules = [_judge_floor(metric, name, config.blessing_minimum)]
+    rules += [_judge_baseline(baseline, baselines[baseline], name) for baseline in config.blessing_baselines]
+    rules += _judge_released(rival, name, config)
+    blessed = all(rule.passed is not False for rule in rules)
+    return Verdict(blessed, _say(blessed, metric, name, rules, rival), tuple(rules))
+
+
+def show_metric(name: str) -> str:
+    """Write a metric's name as a person reads it.
+
+    Args:
+        name: Such as `recall_at_10`.
+
+    Returns:
+        Such as `recall@10`.
+    """
+    return name.replace("_at_", "@")
+
+
+def _judge_floor(metric: Interval, name: str, minimum: float) -> Rule:
+    return Rule(
+        name="floor",
+        text=f"{name} is at least {minimum:g}",
+        passed=metric.value >= minimum,
+        value=metric.value,
+        low=metric.low,
+        high=metric.high,
+        bound=minimum,
+    )
+
+
+def _judge_baseline(baseline: str, difference: Interval, name: str) -> Rule:
+    return Rule(
+        name=f"baseline:{baseline}",
+        text=f"{name} is above that of {baseline.replace('_', ' ')}: the interval of the difference is above 0",
+        passed=difference.low > 0,
+        value=difference.value,
+        low=difference.low,
+        high=difference.high,
+        bound=0.0,
+        reason=None
+        if difference.low > 0 or difference.value <= 0
+        else "it is above, but so few users cannot tell it from chance",
+    )
+
+
+def _judge_released(rival: Rival | NoRival, name: str, config: EvaluationConfig) -> list[Rule]:
+    if isinstance(rival, NoRival):
+        is_refused = not rival.is_first and config.unfair_release == "refuse"
+        reason = rival.reason
+        if not rival.is_first:
+            reason += f"; evaluation.unfair_release is {config.unfair_release!r}: " + (
+                "nothing is released" if is_refused else "floor and baselines decide alone"
+            )
+        text = f"{name} is not worse than the released model's by more than {config.blessing_margin:.0%} of it"
+        return [Rule("released", text, False if is_refused else None, reason=reason)]
+    bound = -config.blessing_margin * rival.metric
+    difference = rival.difference
+    passed = difference.low >= bound
+    reason = None
+    if not passed:
+        reason = (
+            "it is worse"
+            if difference.high < 0
+            else "so few users cannot show that it is not worse: docs/evaluation.md says how many it takes"
+        )
+    released = Rule(
+        name="released",
+        text=f"{name} is not worse than that of release {rival.version} by more than "
+        f"{config.blessing_margin:.0%} of it: the interval of the difference is above {bound:.4f}",
+        passed=passed,
+        value=difference.value,
+        low=difference.low,
+        high=difference.high,
+        bound=bound,
+        reason=reason,
+    )
+    return [released, _judge_slices(rival, name, config)]
+
+
+def _judge_slices(rival: Rival, name: str, config: EvaluationConfig) -> Rule:
+    bound = -config.blessing_slice_margin * rival.metric
+    text = (
+        f"in no group of at least {config.slice_minimum_users} users is {name} worse than that of release "
+        f"{rival.version} by more than {config.blessing_slice_margin:.0%} of it"
+    )
+    if not rival.slices:
+        return Rule("slices", text, None, bound=bound, reason="no group is large enough")
+    intervals = {
+        part.name: simultaneous_interval(part.differences, len(rival.slices)) for part in rival.slices
     }
-    return is_blessed, figures
+    worse = sorted(
+        (part for part, found in intervals.items() if found.value < bound and found.high < 0),
+        key=lambda part: intervals[part].value,
+    )
+    worst = worse[0] if worse else min(intervals, key=lambda part: intervals[part].value)
+    found = intervals[worst]
+    reason = f"the worst of {len(intervals)} is {worst}"
+    if len(worse) > 1:
+        reason += f"; worse by more than the margin are {', '.join(worse)}"
+    return Rule("slices", text, not worse, found.value, found.low, found.high, bound, reason)
+
+
+def simultaneous_interval(differences: npt.NDArray[np.float64], groups: int) -> Interval:
+    """Give an interval of a mean that holds together with those of other groups.
+
+    mean -+ z s / sqrt(n), with z at 1 - (1 - LEVEL) / (2 groups): Bonferroni's correction of the normal
+    interval, since quantiles that far out are not to be had of a bootstrap.
+
+    Args:
+        differences: [users], at least two.
+        groups: Number of the intervals that are to hold together.
+
+    Returns:
+        The interval of the mean.
+    """
+    value = float(differences.mean())
+    z = NormalDist().inv_cdf(1 - (1 - LEVEL) / (2 * groups))
+    width = z * float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    return Interval(value, value - width, value + width)
+
+
+def _say(
+    blessed: bool, metric: Interval, name: str, rules: Sequence[Rule], rival: Rival | NoRival
+) -> str:
+    figure = f"{name} {metric.value:.4f} ({metric.low:.4f} to {metric.high:.4f})"
+    if not blessed:
+        broken = "; ".join(
+            f"{rule.text} (found {_show_found(rule)})" for rule in rules if rule.passed is False
+        )
+        return f"Not blessed, with {figure}. Not kept: {broken}."
+    compared = (
+        rival.reason
+        if isinstance(rival, NoRival)
+        else f"not worse than release {rival.version} (difference {rival.difference.value:+.4f}, "
+        f"{rival.difference.low:+.4f} to {rival.difference.high:+.4f})"
+    )
+    return f"Blessed: {figure}, above every baseline that decides; {compared}."
+
+
+def _show_found(rule: Rule) -> str:
+    if rule.value is None:
+        return str(rule.reason)
+    found = f"{rule.value:.4f}"
+    if rule.low is not None and rule.high is not None:
+        found += f", {rule.low:.4f} to {rule.high:.4f}"
+    return found if rule.reason is None else f"{found}: {rule.reason}"
 
 
 def write_blessing(is_blessed: bool, folder: Path) -> None:

@@ -40,6 +40,7 @@ from schemas.contract import (
     MODEL_INFO_FILE,
     NOT_BLESSED_FILE,
     PART_FILE,
+    PER_USER_METRICS_FILE,
     PROGRESS_LOGGER,
     PUSH_RESULT_FILE,
     RELEASES,
@@ -327,13 +328,18 @@ def _compose_state(inputs: PushInputs, model_id: str, folder: Path) -> Path:
             raise ReleaseError(f"Expected the {name} statistics in {source}. Received: no file.") from error
     figures = _read_json(inputs.ingest_report / INGEST_REPORT_FILE, (_SEQUENCE_FIGURES,))[_SEQUENCE_FIGURES]
     (folder / SEQUENCE_FIGURES_FILE).write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    for name in (EVALUATION_REPORT_FILE, PER_USER_METRICS_FILE):
+        try:
+            shutil.copyfile(inputs.report / name, folder / name)
+        except FileNotFoundError as error:
+            raise ReleaseError(f"Expected {name} in {inputs.report}. Received: no file.") from error
     (folder / PART_FILE).write_text(json.dumps({MODEL_ID: model_id, "part": STATE}), encoding="utf-8")
     return folder
 
 
 def _describe(inputs: PushInputs, sources: dict[str, Path]) -> dict[str, Any]:
     model = _read_json(inputs.model / MODEL_INFO_FILE, (MODEL_ID, "dim", "temperature", "warm_start"))
-    report = _read_json(inputs.report / EVALUATION_REPORT_FILE, (MODEL_ID, "metrics", "popularity"))
+    report = _read_json(inputs.report / EVALUATION_REPORT_FILE, (MODEL_ID, "metrics", "popularity", "trained_on"))
     index = _read_json(inputs.index / PART_FILE, ("dim", "items"))
     for part in PARTS:
         read_part_id(sources[part], part, expected_model_id=model[MODEL_ID])
@@ -358,6 +364,7 @@ def _describe(inputs: PushInputs, sources: dict[str, Path]) -> dict[str, Any]:
         "metrics": report["metrics"],
         "popularity": report["popularity"],
         "warm_start": model["warm_start"],
+        "trained_on": report["trained_on"],
     }
 
 

@@ -1,0 +1,99 @@
+"""The released model, to be judged anew on the queries of this run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.candidate_indexer.logic import IndexData, read_index
+from components.retrieval_evaluator.fairness import find_unfairness
+from components.retrieval_evaluator.gate import NoRival
+from components.retrieval_evaluator.queries import choose_columns
+from components.retrieval_evaluator.split_times import SplitTimes
+from components.towers import Tower, load_tower
+from schemas.contract import USER_TOWER
+from schemas.errors import ReleaseError
+from schemas.features import FeatureSpec
+from schemas.release import find_latest_state, read_latest_release
+
+LOWEST_SCORE: Final = np.float32(-2.0)
+"""The score of an item that a release does not have: below every cosine."""
+
+
+@dataclass(frozen=True)
+class ReleasedModel:
+    """A release's user tower and index."""
+
+    version: int
+    """The release."""
+    tower: Tower
+    """Its user tower."""
+    index: IndexData
+    """Its index, in its own order."""
+
+
+def load_released(
+    serving_directory: str,
+    spec: FeatureSpec,
+    split: Mapping[str, Any],
+    times: SplitTimes,
+    cache_directory: Path,
+) -> ReleasedModel | NoRival:
+    """Load the newest release, if it can be judged on this run's held-out rows.
+
+    Args:
+        serving_directory: The folder that releases are pushed to: a path or URI.
+        spec: The features of this run.
+        split: The rule of this run's split.
+        times: When this run's splits lie.
+        cache_directory: Where the parts of a release from an object store are copied to.
+
+    Returns:
+        The release, or why there is nothing to compare with.
+
+    Raises:
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    try:
+        if find_latest_state(serving_directory) is None:
+            return NoRival("There is no release yet, and nothing to compare with", is_first=True)
+        release = read_latest_release(serving_directory, cache_directory)
+        unfairness = find_unfairness(release.manifest.trained_on, split, times)
+        if unfairness is not None:
+            return NoRival(
+                f"Release {release.version} may have seen the rows that are held out now: {unfairness}",
+                is_first=False,
+            )
+        tower = load_tower(release.user_tower, USER_TOWER)
+        choose_columns(spec, list(tower.inputs))
+        index = read_index(release.index, [spec.item_id.name])
+    except ReleaseError as error:
+        return NoRival(f"The newest release cannot be evaluated: {error}", is_first=False)
+    return ReleasedModel(release.version, tower, index)
+
+
+def align_items(
+    index: IndexData, item_id: str, catalogue_ids: pa.Array
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Bring a release's embeddings into the order of this run's catalogue.
+
+    Args:
+        index: The release's index.
+        item_id: Name of the item id column.
+        catalogue_ids: [items] string.
+
+    Returns:
+        [items, dim] embeddings, zeros for an item that the release does not have, and [items] whether it
+        has it.
+    """
+    ids = index.catalogue[item_id].combine_chunks().cast(catalogue_ids.type)
+    rows = pc.fill_null(pc.index_in(catalogue_ids, value_set=ids), -1).to_numpy(zero_copy_only=False)
+    is_known = rows >= 0
+    embeddings = np.zeros((len(rows), index.embeddings.shape[1]), np.float32)
+    embeddings[is_known] = index.embeddings[rows[is_known]]
+    return embeddings, is_known

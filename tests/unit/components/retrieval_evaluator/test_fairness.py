@@ -1,0 +1,59 @@
+import pytest
+
+from components.retrieval_evaluator.fairness import find_unfairness
+from components.retrieval_evaluator.split_times import SplitTimes
+from schemas.release import TrainedOn
+
+pytestmark = pytest.mark.unit
+
+LATEST = {"kind": "latest_per_user", "skip_latest": 0}
+# Held out: what happened from 500 to 900; trained until 880, since users differ in their latest row.
+TIMES = SplitTimes(train_until=880, validation_until=None, held_out_from=500, held_out_until=900)
+
+
+def trained(until, log_until=None, **split):
+    return TrainedOn(until=until, log_until=log_until or until, split={**LATEST, **split})
+
+
+def test_a_release_without_a_record_is_taken_to_have_seen_everything():
+    assert find_unfairness(None, LATEST, TIMES) == "its manifest does not say what it was trained on"
+
+
+@pytest.mark.parametrize("kind", ["latest_per_user", "cut_off", "last_days"])
+def test_a_release_that_ended_before_the_first_held_out_row_is_fair(kind):
+    assert find_unfairness(trained(499, kind=kind), {"kind": "last_days", "days": 1}, TIMES) is None
+
+
+def test_a_release_that_was_trained_into_held_out_days_is_not_fair():
+    reason = find_unfairness(trained(500), {"kind": "last_days", "days": 1}, TIMES)
+    assert reason == (
+        "it was trained on the log until 500, and rows from 500 on are held out now (seconds since 1970)"
+    )
+
+
+def test_two_runs_that_hold_out_the_latest_of_each_user_are_fair():
+    # Yesterday's release: its log ended at 800. What a user did after it, it has not seen; of one who did
+    # nothing since, the same row was held out.
+    assert find_unfairness(trained(780, 800), LATEST, TIMES) is None
+
+
+def test_a_release_of_the_same_log_is_fair():
+    assert find_unfairness(trained(880, 900), LATEST, TIMES) is None
+
+
+def test_a_release_that_held_out_fewer_has_seen_what_is_held_out_now():
+    # It trained on all but the latest; this run leaves the latest out and holds out the one before it.
+    reason = find_unfairness(trained(880, 900), {**LATEST, "skip_latest": 1}, TIMES)
+    assert reason == (
+        "it was trained on all but the latest 1 of each user's positives, and this run holds out the one before "
+        "the latest 1"
+    )
+
+
+def test_a_release_that_held_out_more_is_fair():
+    assert find_unfairness(trained(870, 900, skip_latest=1), LATEST, TIMES) is None
+
+
+def test_a_release_of_a_longer_log_has_seen_what_an_older_window_holds_out():
+    reason = find_unfairness(trained(950, 1000), LATEST, TIMES)
+    assert "its log went on until 1000, this run's until 900" in reason
