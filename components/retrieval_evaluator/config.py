@@ -1,39 +1,131 @@
 """Settings of RetrievalEvaluator."""
 
-from typing import Annotated
+import difflib
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from schemas.errors import ConfigError
 from schemas.ranking import Candidates
 from schemas.ranking.metrics import metric_names
 from schemas.strict_config import STRICT
+
+DEFAULT_KS: Final = (10, 50, 100)
+"""The cut-offs of a catalogue that is large enough."""
+ITEMS_PER_PLACE: Final = 5
+"""A default cut-off has at least this many items of the catalogue for each of its places."""
+BASELINE_NAMES: Final = ("popularity", "recent_popularity", "item_knn", "markov", "als")
+"""Every baseline; components.retrieval_evaluator.baselines computes them."""
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 @dataclass(frozen=True, config=STRICT)
 class EvaluationConfig:
     """How a model is judged."""
 
-    ks: tuple[Annotated[int, Field(ge=1)], ...] = (10, 50, 100)
-    """The cut-offs K of Recall@K, NDCG@K, MRR@K, MAP@K and the hit rate at K."""
+    ks: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """The cut-offs K of Recall@K, NDCG@K, MRR@K, MAP@K and the hit rate at K; null: 10, 50 and 100, less those
+    that are more than a fifth of the catalogue. One that is no smaller than the catalogue is refused before
+    anything is trained, since it finds everything."""
     candidates: Candidates = "new"
     """What can be recommended: here, in the training's validation and by `dssm recommend`. `new`: what the
     user does not have; a held-out item that the user had before is not asked for. `all`: anything, as where
     people buy again; every held-out item is asked for."""
-    blessing_metric: str = "recall_at_100"
-    """The metric that decides: recall_at_K, ndcg_at_K, mrr_at_K, map_at_K or hit_rate_at_K with one of the
-    cut-offs."""
-    blessing_minimum: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """The model is blessed when the metric is at least this and above the popularity baseline's."""
     users: Annotated[int, Field(ge=1)] | None = None
     """Evaluate a random sample of this many of the users with held-out items, which the report says; null:
     all of them."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Equal seeds draw the same users from the same data."""
+    """Equal seeds draw the same users from the same data, and the same resamples for the intervals."""
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    """Resamples of the users that the intervals are made of."""
+    baselines: tuple[Literal["popularity", "recent_popularity", "item_knn", "markov", "als"], ...] = (
+        BASELINE_NAMES
+    )
+    """What the model is shown beside: `popularity`; `recent_popularity`, within a window that is chosen on
+    earlier interactions; `item_knn`; `markov`, what followed the user's last items; and `als`, where the package
+    implicit is installed. `popularity` is always among them."""
+    blessing_metric: str | None = None
+    """The metric that decides: recall_at_K, ndcg_at_K, mrr_at_K, map_at_K or hit_rate_at_K with one of the
+    cut-offs; null: the recall at the largest."""
+    blessing_minimum: Share = 0.0
+    """The metric must be at least this."""
+    blessing_baselines: tuple[str, ...] = ("popularity", "recent_popularity")
+    """Those of the baselines that the model must beat: the interval of the difference, paired by user, is
+    above 0."""
+    blessing_margin: Share = 0.05
+    """The model must be shown not to be worse than the released one on the same users by more than this share
+    of the released one's metric: the interval of the difference is above minus the margin."""
+    blessing_slice_margin: Share = 0.15
+    """In no group of enough users may the metric be lower than the released model's by more than this share of
+    the released one's metric over all users."""
+    slice_minimum_users: Annotated[int, Field(ge=2)] = 100
+    """Groups of fewer users are shown, and decide nothing."""
+    unfair_release: Literal["baselines", "refuse"] = "baselines"
+    """What decides where there is a release that cannot be compared with, since it has seen what is held out
+    now or cannot be evaluated: floor and baselines alone, or the model is refused."""
 
     @model_validator(mode="after")
     def _check(self) -> "EvaluationConfig":
-        known = metric_names(self.ks)
-        if self.blessing_metric not in known:
-            raise ValueError(f"blessing_metric {self.blessing_metric!r} is none of {known}")
+        if self.ks is not None and self.blessing_metric is not None:
+            known = metric_names(self.ks)
+            if self.blessing_metric not in known:
+                raise ValueError(f"blessing_metric {self.blessing_metric!r} is none of {known}")
+        for name in self.blessing_baselines:
+            if name not in self.shown_baselines:
+                nearest = difflib.get_close_matches(name, self.shown_baselines, n=1)
+                raise ValueError(
+                    f"blessing_baselines: expected some of baselines, {list(self.shown_baselines)}. "
+                    f"Received: {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+                )
         return self
+
+    @property
+    def shown_baselines(self) -> tuple[str, ...]:
+        """The baselines that are computed."""
+        return tuple(dict.fromkeys(["popularity", *self.baselines]))
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The cut-offs for a catalogue, and the metric that decides."""
+
+    ks: tuple[int, ...]
+    """The cut-offs."""
+    deciding_metric: str
+    """The name of the metric."""
+
+
+def choose_protocol(config: EvaluationConfig, catalogue_items: int) -> Protocol:
+    """Choose the cut-offs by the size of the catalogue, or refuse those that are configured.
+
+    Args:
+        config: The settings.
+        catalogue_items: Number of items.
+
+    Returns:
+        The cut-offs and the metric that decides.
+
+    Raises:
+        ConfigError: A cut-off is no smaller than the catalogue, or the metric has none of the cut-offs.
+    """
+    if config.ks is None:
+        largest = max(1, catalogue_items // ITEMS_PER_PLACE)
+        ks = tuple(k for k in DEFAULT_KS if k <= largest) or (largest,)
+    else:
+        ks = config.ks
+    too_large = [k for k in ks if k >= catalogue_items]
+    if too_large:
+        raise ConfigError(
+            f"evaluation.ks: expected cut-offs below the {catalogue_items:,} items of the catalogue. Received: "
+            f"{', '.join(map(str, too_large))}: such a list holds every item, so that every model has a recall "
+            "of 1. Leave evaluation.ks out, or make them smaller."
+        )
+    metric = config.blessing_metric or f"recall_at_{max(ks)}"
+    if metric not in metric_names(ks):
+        raise ConfigError(
+            f"evaluation.blessing_metric: expected one of {metric_names(ks)}, the cut-offs for a catalogue of "
+            f"{catalogue_items:,} items. Received: {metric!r}. Set evaluation.ks to the cut-off that you want."
+        )
+    return Protocol(ks, metric)

@@ -1,12 +1,15 @@
-"""Exact evaluation of retrieval over the whole catalogue.
+"""Exact evaluation of retrieval over the whole catalogue: from sequences and towers to a report and a verdict.
 
-Every user with held-out items is one query. With `candidates: new` all catalogue items are ranked except
-those that the user has in the train or the validation split, and a held-out item among these is not asked
-for; with `all`, everything is ranked and asked for. The baseline ranks by popularity in the same splits, all
-that was known before eval, whether or not the model was trained again on both. schemas.ranking says what the
-metrics are and what becomes of ties; each is averaged over the users.
+Every user with something to be found is one query, and all catalogue items that may be recommended are
+ranked; schemas.ranking says what is ranked for whom, what the metrics are and what becomes of ties. All that
+is known before eval counts as known, train and validation alike, whether or not the model was trained again
+on both. Every figure comes from an array with a value for each query.
 """
 
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,141 +18,235 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from components.candidate_indexer.logic import IndexData, read_index
-from components.retrieval_evaluator.config import EvaluationConfig
+from components.retrieval_evaluator.baselines.interface import BaselineQueries
+from components.retrieval_evaluator.baselines.log import read_baseline_log
+from components.retrieval_evaluator.baselines.registry import BASELINES, LABELS
+from components.retrieval_evaluator.config import EvaluationConfig, Protocol, choose_protocol
 from components.retrieval_evaluator.data import EvaluationData, read_evaluation_data
-from components.retrieval_evaluator.gate import decide
-from components.retrieval_evaluator.queries import Queries, raw_inputs
-from components.retrieval_evaluator.report import log_report
-from components.towers import BATCH_ROWS, Tower, load_tower, refuse_non_finite
-from schemas.contract import TRAIN_SPLIT, USER_TOWER, VALIDATION_SPLIT
-from schemas.errors import ReleaseError
-from schemas.features import FeatureSpec
-from schemas.ranking import (
-    compute_metrics,
-    rank_by_common_scores,
-    rank_in_blocks,
-    score_by_inner_product,
+from components.retrieval_evaluator.document import Findings, compose_report
+from components.retrieval_evaluator.gate import NoRival, Rival, SliceDifference, judge
+from components.retrieval_evaluator.intervals import Resamples
+from components.retrieval_evaluator.models import RankedModel, embed_queries, measure_ranks, rank_by_scores
+from components.retrieval_evaluator.released import (
+    ReleasedModel,
+    align_items,
+    load_released,
+    score_known_items,
 )
+from components.retrieval_evaluator.slices import Slice, build_slices
+from components.retrieval_evaluator.split_times import SplitTimes, read_split_times
+from components.retrieval_evaluator.titles import choose_title
+from components.towers import Tower, load_tower
+from schemas.contract import MODEL_INFO_FILE, USER_TOWER
+from schemas.errors import DataError, ReleaseError
+from schemas.features import FeatureSpec
+from schemas.ranking import score_by_inner_product
 
 
-def evaluate_model(
-    sequences: Path, user_tower: Path, index: Path, spec: FeatureSpec, config: EvaluationConfig
-) -> dict[str, Any]:
-    """Evaluate a user tower against an index and the popularity baseline, and decide on the blessing.
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """What an evaluation reads."""
+
+    sequences: Path
+    """The sequences."""
+    model: Path
+    """The Trainer's serving model."""
+    index: Path
+    """The candidate index."""
+    serving_directory: str
+    """The folder that releases are pushed to: a path or URI. Only read."""
+    split: Mapping[str, Any]
+    """The rule of the split, as `ingest.split` has it."""
+    display: tuple[str, ...] = ()
+    """The columns of the index that a person knows an item by, the best first."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found."""
+
+    report: dict[str, Any]
+    """The document that docs/evaluation.md describes."""
+    per_user: pa.Table
+    """[queries] `user`, and the model's metrics by name."""
+
+
+def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: EvaluationConfig) -> Evaluation:
+    """Evaluate a model beside the baselines and the released model, and decide whether it may be released.
 
     Args:
-        sequences: The folder of the sequences.
-        user_tower: The user tower's SavedModel.
-        index: The candidate index.
+        inputs: The artifacts.
         spec: The features.
-        config: The cut-offs, the users and the blessing's rule.
+        config: The protocol and the rules.
 
     Returns:
-        The report: `metrics`, `popularity` (the same keys), `users`, `users_sampled_of` (how many they were
-        drawn from; null where they are all), `held_out` (items to be found), `catalogue_items`, `seen_splits`
-        (those that count as known), `protocol` (how it was measured), `model_id`, `blessed` and `blessing`.
+        The report and the metrics of each user.
 
     Raises:
-        DataError: Nothing is held out.
+        ConfigError: A cut-off is no smaller than the catalogue.
+        DataError: Nothing is held out, or nothing of it can be found.
         ReleaseError: The tower and the index come from different trainings.
+        StorageError: The releases are in an object store, which cannot be reached or refuses.
         TrainingError: A user's embedding is not finite.
     """
-    tower = load_tower(user_tower, USER_TOWER)
-    item_id = spec.item_id.name
-    candidates = read_index(index, [item_id, *(feature.name for feature in spec.history_features)])
-    _refuse_mixed(tower, candidates)
-    data = read_evaluation_data(
-        sequences,
-        candidates.catalogue[item_id].combine_chunks(),
-        spec,
-        list(tower.inputs),
-        config.candidates,
-        config.users,
-        config.seed,
-    )
-    users = embed_queries(tower, data.queries, spec, candidates.catalogue)
-    items = np.asarray(candidates.embeddings)
-    ranks, _ = rank_in_blocks(
-        score_by_inner_product(users, items), data.targets, data.masked, len(items), max(config.ks)
-    )
-    by_popularity = rank_by_common_scores(data.popularity, data.targets, data.masked)
-    metrics, popularity = (
+    times = read_split_times(inputs.sequences, spec)
+    if times.held_out_from is None:
+        raise DataError(
+            f"Expected at least one held-out interaction in {inputs.sequences}. Received: none. "
+            "Choose an ingest.split that leaves some."
+        )
+    tower, index = _load_model(inputs)
+    protocol = choose_protocol(config, len(index.embeddings))
+    with tempfile.TemporaryDirectory() as scratch:
+        released = load_released(inputs.serving_directory, spec, inputs.split, times, Path(scratch))
+        data = _read_data(inputs, spec, config, index, tower, released)
+        model = _rank_model(tower, index, data, spec, protocol)
+        rival = None if isinstance(released, NoRival) else _rank_released(released, index, data, spec, protocol)
+    baselines = _rank_baselines(inputs, spec, config, index, data, protocol)
+    slices = build_slices(data, spec, index.catalogue, config.candidates)
+    resamples = Resamples(data.targets.query_count, config.resamples, config.seed)
+
+    decides = protocol.deciding_metric
+    own = model.metrics[decides]
+    verdict = judge(
+        resamples.interval(own),
         {
-            name: float(values.mean())
-            for name, values in compute_metrics(found, data.targets, config.ks).items()
-        }
-        for found in (ranks, by_popularity)
-    )
-    is_blessed, figures = decide(metrics, popularity, config)
-    report = {
-        "metrics": metrics,
-        "popularity": popularity,
-        "users": data.targets.query_count,
-        "users_sampled_of": data.sampled_of,
-        "held_out": len(data.targets.items),
-        "catalogue_items": len(items),
-        "seen_splits": [TRAIN_SPLIT, VALIDATION_SPLIT] if data.has_validation else [TRAIN_SPLIT],
-        "protocol": describe_protocol(data, config),
-        "model_id": tower.model_id,
-        "blessed": is_blessed,
-        "blessing": figures,
-    }
-    log_report(report)
-    return report
-
-
-def describe_protocol(data: EvaluationData, config: EvaluationConfig) -> dict[str, Any]:
-    """Say how the figures were measured.
-
-    Args:
-        data: The queries.
-        config: The settings.
-
-    Returns:
-        `candidates`, `ks`, `seed`, and `repeats`: the held-out items before a rule was applied, how many of
-        them their user had before, and the users left without a target.
-    """
-    return {
-        "candidates": config.candidates,
-        "ks": list(config.ks),
-        "seed": config.seed,
-        "repeats": {
-            "held_out": data.held_out,
-            "repeated": data.repeated,
-            "users_without_target": data.users_without_target,
+            baseline.name: resamples.interval(own - baseline.metrics[decides])
+            for baseline in baselines
+            if baseline.metrics
         },
-    }
+        _compare(model, rival, released, slices, resamples, config, decides),
+        config,
+        decides,
+    )
+    findings = Findings(
+        model_id=tower.model_id,
+        protocol=protocol,
+        data=data,
+        times=times,
+        split=inputs.split,
+        is_refitted=_is_refitted(inputs.model),
+        index=index,
+        title=choose_title(inputs.display, index.catalogue.column_names),
+        model=model,
+        released=released,
+        rival=rival,
+        baselines=baselines,
+        slices=slices,
+        verdict=verdict,
+    )
+    return Evaluation(
+        compose_report(findings, spec, config, resamples),
+        pa.table({"user": data.attributes[spec.user_id.name], **model.metrics}),
+    )
 
 
-def embed_queries(
-    tower: Tower, queries: Queries, spec: FeatureSpec, catalogue: pa.Table
-) -> npt.NDArray[np.float32]:
-    """Embed queries, a batch of raw inputs at a time.
-
-    Args:
-        tower: The user tower.
-        queries: The queries.
-        spec: The features.
-        catalogue: [items] the item id and the item features of the history.
-
-    Returns:
-        [queries, dim].
-
-    Raises:
-        DataError: An input lacks a value.
-        TrainingError: An embedding is not finite.
-    """
-    embeddings = np.empty((len(queries), tower.dim), np.float32)
-    for start in range(0, len(queries), BATCH_ROWS):
-        rows = slice(start, min(start + BATCH_ROWS, len(queries)))
-        embeddings[rows] = tower.embed(raw_inputs(queries, rows, spec, catalogue))
-    refuse_non_finite(embeddings, queries.users[spec.user_id.name].to_pylist(), "users")
-    return embeddings
-
-
-def _refuse_mixed(tower: Tower, index: IndexData) -> None:
+def _load_model(inputs: EvaluationInputs) -> tuple[Tower, IndexData]:
+    tower, index = load_tower(inputs.model / USER_TOWER, USER_TOWER), read_index(inputs.index)
     if tower.model_id != index.model_id:
         raise ReleaseError(
             f"The user tower comes from training {tower.model_id!r} and the index from {index.model_id!r}: "
             "their embeddings cannot be compared. Index the catalogue again with the towers of one training."
         )
+    return tower, index
+
+
+def _read_data(
+    inputs: EvaluationInputs,
+    spec: FeatureSpec,
+    config: EvaluationConfig,
+    index: IndexData,
+    tower: Tower,
+    released: ReleasedModel | NoRival,
+) -> EvaluationData:
+    read = set(tower.inputs)
+    if isinstance(released, ReleasedModel):
+        read |= set(released.tower.inputs)
+    return read_evaluation_data(
+        inputs.sequences,
+        _catalogue_ids(index, spec),
+        spec,
+        sorted(read),
+        config.candidates,
+        config.users,
+        config.seed,
+    )
+
+
+def _rank_model(
+    tower: Tower, index: IndexData, data: EvaluationData, spec: FeatureSpec, protocol: Protocol
+) -> RankedModel:
+    users = embed_queries(tower, data.queries, spec, index.catalogue)
+    score = score_by_inner_product(users, np.asarray(index.embeddings))
+    return rank_by_scores("model", "this model", score, data, protocol.ks)
+
+
+def _rank_released(
+    released: ReleasedModel, index: IndexData, data: EvaluationData, spec: FeatureSpec, protocol: Protocol
+) -> RankedModel:
+    users = embed_queries(released.tower, data.queries, spec, index.catalogue)
+    items, is_known = align_items(released.index, spec.item_id.name, _catalogue_ids(index, spec))
+    missing = int(np.count_nonzero(~is_known))
+    return rank_by_scores(
+        "released",
+        f"release {released.version}",
+        score_known_items(score_by_inner_product(users, items), is_known),
+        data,
+        protocol.ks,
+        note=f"without {missing:,} items of today's catalogue, which it ranks last" if missing else None,
+    )
+
+
+def _rank_baselines(
+    inputs: EvaluationInputs,
+    spec: FeatureSpec,
+    config: EvaluationConfig,
+    index: IndexData,
+    data: EvaluationData,
+    protocol: Protocol,
+) -> list[RankedModel]:
+    log = read_baseline_log(inputs.sequences, spec, _catalogue_ids(index, spec), seed=config.seed)
+    queries = BaselineQueries(data.targets, data.masked, data.seen, data.recent_items, data.times)
+    models = []
+    for name in config.shown_baselines:
+        found = BASELINES[name](log, queries, data.popularity)
+        if found.ranks is None:
+            models.append(RankedModel(name, LABELS[name], {}, note=found.note))
+        else:
+            models.append(
+                measure_ranks(name, LABELS[name], found.ranks, data.targets, protocol.ks, note=found.note)
+            )
+    return models
+
+
+def _compare(
+    model: RankedModel,
+    rival: RankedModel | None,
+    released: ReleasedModel | NoRival,
+    slices: list[Slice],
+    resamples: Resamples,
+    config: EvaluationConfig,
+    metric: str,
+) -> Rival | NoRival:
+    if isinstance(released, NoRival):
+        return released
+    assert rival is not None
+    differences: npt.NDArray[np.float64] = model.metrics[metric] - rival.metrics[metric]
+    return Rival(
+        version=released.version,
+        metric=float(rival.metrics[metric].mean()),
+        difference=resamples.interval(differences),
+        slices=[
+            SliceDifference(f"{part.group}: {part.label}", differences[part.queries])
+            for part in slices
+            if len(part.queries) >= config.slice_minimum_users
+        ],
+    )
+
+
+def _catalogue_ids(index: IndexData, spec: FeatureSpec) -> pa.Array:
+    return index.catalogue[spec.item_id.name].combine_chunks()
+
+
+def _is_refitted(model: Path) -> bool:
+    return bool(json.loads((model / MODEL_INFO_FILE).read_text(encoding="utf-8"))["refitted"])

@@ -105,21 +105,24 @@ def judge(
     baselines: Mapping[str, Interval],
     rival: Rival | NoRival,
     config: EvaluationConfig,
+    deciding_metric: str,
 ) -> Verdict:
     """Decide whether a model may be released.
 
     Args:
-        metric: The model's `blessing_metric`.
-        baselines: By name, the model's metric less that baseline's; those of `blessing_baselines` decide.
+        metric: The model's deciding metric.
+        baselines: By name, the model's metric less that baseline's; those of `blessing_baselines` decide, and
+            one that could not be computed is not beaten.
         rival: The released model, or why there is none.
         config: The rules.
+        deciding_metric: Name of the metric.
 
     Returns:
         The verdict.
     """
-    name = show_metric(config.deciding_metric)
+    name = show_metric(deciding_metric)
     rules = [_judge_floor(metric, name, config.blessing_minimum)]
-    rules += [_judge_baseline(baseline, baselines[baseline], name) for baseline in config.blessing_baselines]
+    rules += [_judge_baseline(baseline, baselines.get(baseline), name) for baseline in config.blessing_baselines]
     rules += _judge_released(rival, name, config)
     blessed = all(rule.passed is not False for rule in rules)
     return Verdict(blessed, _say(blessed, metric, name, rules, rival), tuple(rules))
@@ -149,18 +152,23 @@ def _judge_floor(metric: Interval, name: str, minimum: float) -> Rule:
     )
 
 
-def _judge_baseline(baseline: str, difference: Interval, name: str) -> Rule:
+def _judge_baseline(baseline: str, difference: Interval | None, name: str) -> Rule:
+    text = f"{name} is above that of {baseline.replace('_', ' ')}: the interval of the difference is above 0"
+    rule = f"baseline:{baseline}"
+    if difference is None:
+        return Rule(rule, text, False, reason="the baseline could not be computed")
+    reason = None
+    if difference.low <= 0 < difference.value:
+        reason = "it is above, but so few users cannot tell it from chance"
     return Rule(
-        name=f"baseline:{baseline}",
-        text=f"{name} is above that of {baseline.replace('_', ' ')}: the interval of the difference is above 0",
+        name=rule,
+        text=text,
         passed=difference.low > 0,
         value=difference.value,
         low=difference.low,
         high=difference.high,
         bound=0.0,
-        reason=None
-        if difference.low > 0 or difference.value <= 0
-        else "it is above, but so few users cannot tell it from chance",
+        reason=reason,
     )
 
 

@@ -73,7 +73,7 @@ def measure_ranks(
     )
 
 
-def rank_by_embeddings(
+def rank_by_scores(
     name: str, label: str, score_block: ScoreBlock, data: EvaluationData, ks: Sequence[int]
 ) -> RankedModel:
     """Rank the catalogue by scores.

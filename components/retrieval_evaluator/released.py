@@ -19,6 +19,7 @@ from components.towers import Tower, load_tower
 from schemas.contract import USER_TOWER
 from schemas.errors import ReleaseError
 from schemas.features import FeatureSpec
+from schemas.ranking.ranks import ScoreBlock
 from schemas.release import find_latest_state, read_latest_release
 
 LOWEST_SCORE: Final = np.float32(-2.0)
@@ -97,3 +98,23 @@ def align_items(
     embeddings = np.zeros((len(rows), index.embeddings.shape[1]), np.float32)
     embeddings[is_known] = index.embeddings[rows[is_known]]
     return embeddings, is_known
+
+
+def score_known_items(score_block: ScoreBlock, is_known: npt.NDArray[np.bool_]) -> ScoreBlock:
+    """Rank the items that a release does not have last.
+
+    Args:
+        score_block: Gives its scores, cosines.
+        is_known: [items] whether it has each item.
+
+    Returns:
+        What gives the scores with `LOWEST_SCORE` for the others.
+    """
+    unknown = np.flatnonzero(~is_known)
+
+    def score(queries: slice) -> npt.NDArray[np.float32]:
+        scores = score_block(queries)
+        scores[:, unknown] = LOWEST_SCORE
+        return scores
+
+    return score
