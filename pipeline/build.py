@@ -89,6 +89,7 @@ def build_pipeline(
         ingest_report=ingest.outputs["report"],
         feature_spec=gate_part(features),
         config=config.gate,
+        evaluation_config=config.evaluation,
         serving_directory=parameters.serving_directory,
         run_id=parameters.run_id,
     )
@@ -126,6 +127,10 @@ def build_pipeline(
         index=indexer.outputs["index"],
         feature_spec=for_model,
         evaluation_config=config.evaluation,
+        split=config.ingest.split,
+        display=features.tables.items.display,
+        serving_directory=parameters.serving_directory,
+        run_id=parameters.run_id,
     )
     pusher = TowerPusher(
         model=trainer.outputs["model"],

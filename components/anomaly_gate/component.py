@@ -12,6 +12,7 @@ from components.anomaly_gate.config import GateConfig
 from components.anomaly_gate.executor import AnomalyGateExecutor
 from components.artifacts import Report
 from schemas.feature_parts import gate_part
+from components.retrieval_evaluator.config import EvaluationConfig
 from schemas.features import FeatureSpec
 from schemas.strict_config import to_json, to_short_json
 
@@ -22,6 +23,7 @@ class AnomalyGateSpec(ComponentSpec):
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         "feature_spec": ExecutionParameter(type=str),
         "gate_config": ExecutionParameter(type=str),
+        "evaluation_config": ExecutionParameter(type=str),
         "serving_directory": ExecutionParameter(type=str),
         "run_id": ExecutionParameter(type=str),
     }
@@ -56,6 +58,7 @@ class AnomalyGate(base_component.BaseComponent):
         ingest_report: BaseChannel,
         feature_spec: FeatureSpec,
         config: GateConfig,
+        evaluation_config: EvaluationConfig,
         serving_directory: str | RuntimeParameter,
         run_id: str | RuntimeParameter,
         context_anomalies: BaseChannel | None = None,
@@ -71,6 +74,7 @@ class AnomalyGate(base_component.BaseComponent):
             ingest_report: InteractionIngest's report.
             feature_spec: The features, with their thresholds.
             config: Whether drift stops the run.
+            evaluation_config: The evaluation's cut-offs, which must fit the catalogue.
             serving_directory: The folder that releases are pushed to: a path or URI. Only read.
             run_id: The run, so that no other run's comparison is reused.
             context_anomalies: The same of the contexts, where there are context features.
@@ -86,6 +90,7 @@ class AnomalyGate(base_component.BaseComponent):
                 ingest_report=ingest_report,
                 feature_spec=to_short_json(gate_part(feature_spec)),
                 gate_config=to_json(config),
+                evaluation_config=to_json(evaluation_config),
                 serving_directory=serving_directory,
                 run_id=run_id,
                 report=Channel(type=Report),

@@ -9,6 +9,7 @@ from components.anomaly_gate.drift import TABLES, TrainSplit, measure_drift
 from components.anomaly_gate.logic import Anomaly, check_anomalies, find_unexpected_values, read_anomalies
 from components.anomaly_gate.statistics import TableStatistics, parse_statistics
 from components.execution import Artifacts, PlainExecutor, get_path, get_split_paths
+from components.retrieval_evaluator.config import EvaluationConfig, choose_protocol
 from schemas.contract import ENTITY_SPLIT, INGEST_REPORT_FILE, STATISTICS_FILE, TRAIN_SPLIT
 from schemas.features import FeatureSpec, Tower
 from schemas.strict_config import from_json
@@ -26,10 +27,11 @@ class AnomalyGateExecutor(PlainExecutor):
             input_dict: `user_anomalies`, `user_statistics`, the same of `item` and, where there are context
                 features, of `context`, and `ingest_report`.
             output_dict: `report`.
-            exec_properties: `feature_spec` and `gate_config`, as JSON, `serving_directory`, and `run_id`,
+            exec_properties: `feature_spec`, `gate_config` and `evaluation_config`, as JSON, `serving_directory`, and `run_id`,
                 which keeps a comparison with an older release from being reused.
 
         Raises:
+            ConfigError: A cut-off of the evaluation is no smaller than the catalogue.
             DataError: An anomaly has severity ERROR.
             ReleaseError: What the last release left to compare with cannot be read.
             StorageError: It is in an object store, which cannot be reached or refuses.
@@ -50,11 +52,13 @@ class AnomalyGateExecutor(PlainExecutor):
             if tower != "context":
                 anomalies[table] += find_unexpected_values(spec, tower, tables[tower], anomalies[table])
         report = get_path(input_dict, "ingest_report") / INGEST_REPORT_FILE
-        figures = json.loads(report.read_text(encoding="utf-8"))["sequence_figures"]
+        ingested = json.loads(report.read_text(encoding="utf-8"))
+        evaluation = from_json(EvaluationConfig, exec_properties["evaluation_config"])
+        choose_protocol(evaluation, ingested["items"])
         drift = measure_drift(
             spec,
             config.sequence_drift,
-            TrainSplit(tables, figures),
+            TrainSplit(tables, ingested["sequence_figures"]),
             exec_properties["serving_directory"],
         )
         check_anomalies(anomalies, get_path(output_dict, "report"), drift, config.fatal_drift)

@@ -1,14 +1,14 @@
 """The executor of RetrievalEvaluator."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from components.execution import MODEL_FOLDER, Artifacts, PlainExecutor, get_path
 from components.retrieval_evaluator.config import EvaluationConfig
-from components.retrieval_evaluator.evaluation import evaluate_model
+from components.retrieval_evaluator.evaluation import EvaluationInputs, evaluate_model
 from components.retrieval_evaluator.gate import write_blessing
-from components.retrieval_evaluator.report import write_report
-from schemas.contract import USER_TOWER
+from components.retrieval_evaluator.report import describe_rule, log_report, write_evaluation
 from schemas.features import FeatureSpec
 from schemas.strict_config import from_json
 
@@ -24,16 +24,28 @@ class RetrievalEvaluatorExecutor(PlainExecutor):
         Args:
             input_dict: `sequences`, `model` and `index`.
             output_dict: `blessing` and `report`.
-            exec_properties: `feature_spec` and `evaluation_config`, as JSON.
+            exec_properties: `feature_spec`, `evaluation_config`, `split` and `display`, as JSON,
+                `serving_directory`, and `run_id`, which keeps a comparison with an older release from being
+                reused.
         """
-        report = evaluate_model(
+        inputs = EvaluationInputs(
             sequences=get_path(input_dict, "sequences"),
-            user_tower=get_path(input_dict, "model") / MODEL_FOLDER / USER_TOWER,
+            model=get_path(input_dict, "model") / MODEL_FOLDER,
             index=get_path(input_dict, "index"),
-            spec=from_json(FeatureSpec, exec_properties["feature_spec"]),
-            config=from_json(EvaluationConfig, exec_properties["evaluation_config"]),
+            serving_directory=exec_properties["serving_directory"],
+            split=json.loads(exec_properties["split"]),
+            display=tuple(json.loads(exec_properties["display"])),
         )
-        write_report(report, get_path(output_dict, "report"))
+        evaluation = evaluate_model(
+            inputs,
+            from_json(FeatureSpec, exec_properties["feature_spec"]),
+            from_json(EvaluationConfig, exec_properties["evaluation_config"]),
+        )
+        report = {"run_id": exec_properties["run_id"], **evaluation.report}
+        log_report(report)
+        write_evaluation(report, evaluation.per_user, get_path(output_dict, "report"))
         [blessing] = output_dict["blessing"]
         write_blessing(report["blessed"], get_path(output_dict, "blessing"))
         blessing.set_int_custom_property("blessed", int(report["blessed"]))
+        for rule in report["gate"]["rules"]:
+            blessing.set_string_custom_property(f"rule_{rule['name'].replace(':', '_')}", describe_rule(rule))
