@@ -14,7 +14,7 @@ from components.retrieval_evaluator.changes import compare_lists, largest_gains,
 from components.retrieval_evaluator.config import EvaluationConfig, Protocol
 from components.retrieval_evaluator.data import EvaluationData
 from components.retrieval_evaluator.gate import NoRival, Verdict
-from components.retrieval_evaluator.intervals import Interval, Resamples
+from components.retrieval_evaluator.intervals import Resamples
 from components.retrieval_evaluator.lists import describe_lists
 from components.retrieval_evaluator.models import RankedModel
 from components.retrieval_evaluator.released import ReleasedModel
@@ -33,6 +33,7 @@ SHOWN_ITEMS: Final = 10
 """How many items that gained or lost it shows."""
 SLICE_METRICS: Final = ("recall", "ndcg")
 """The metrics that groups of users are shown with, at the largest cut-off, beside the one that decides."""
+_DIFFERENCE: Final = "difference"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def compose_report(
         "protocol": _describe_protocol(found, config),
         "models": [_describe_model(model, found, resamples) for model in _all_models(found)],
         "differences": _describe_differences(found, resamples),
-        "slices": [_describe_slice(part, found, resamples, config) for part in found.slices],
+        "slices": _describe_slices(found, resamples, config),
         "gate": {
             "blessed": found.verdict.blessed,
             "sentence": found.verdict.sentence,
@@ -192,7 +193,7 @@ def _describe_model(model: RankedModel, found: Findings, resamples: Resamples) -
         "label": model.label,
         "note": model.note,
         "metrics": {
-            name: _as_dict(interval) for name, interval in resamples.interval_of_many(model.metrics).items()
+            name: interval._asdict() for name, interval in resamples.interval_of_many(model.metrics).items()
         },
         "lists": lists,
         "recall_curve": {"k": list(model.curve), "recall": list(model.curve.values())},
@@ -205,35 +206,35 @@ def _describe_differences(found: Findings, resamples: Resamples) -> list[dict[st
         if other.metrics:
             differences = {name: found.model.metrics[name] - other.metrics[name] for name in other.metrics}
             described += [
-                {"of": found.model.name, "to": other.name, "metric": name, **_as_dict(interval)}
+                {"of": found.model.name, "to": other.name, "metric": name, **interval._asdict()}
                 for name, interval in resamples.interval_of_many(differences).items()
             ]
     return described
 
 
-def _describe_slice(
-    part: Slice, found: Findings, resamples: Resamples, config: EvaluationConfig
-) -> dict[str, Any]:
+def _describe_slices(
+    found: Findings, resamples: Resamples, config: EvaluationConfig
+) -> list[dict[str, Any]]:
     decides = found.protocol.deciding_metric
     names = dict.fromkeys([decides, *(f"{name}_at_{max(found.protocol.ks)}" for name in SLICE_METRICS)])
-    mask = np.zeros(resamples.query_count, bool)
-    mask[part.queries] = True
-
-    def measure(values: npt.NDArray[np.float64]) -> dict[str, float]:
-        return _as_dict(resamples.interval(values, mask=mask))
-
-    difference = None
+    values = {name: found.model.metrics[name] for name in names}
     if found.rival is not None:
-        differences = found.model.metrics[decides] - found.rival.metrics[decides]
-        difference = {"metric": decides, **measure(differences)}
-    return {
-        "group": part.group,
-        "label": part.label,
-        "users": len(part.queries),
-        "is_judged": len(part.queries) >= config.slice_minimum_users,
-        "metrics": {name: measure(found.model.metrics[name]) for name in names},
-        "difference": difference,
-    }
+        values[_DIFFERENCE] = found.model.metrics[decides] - found.rival.metrics[decides]
+    intervals = resamples.intervals_of_slices(values, [part.queries for part in found.slices])
+    described = []
+    for part, of_part in zip(found.slices, intervals, strict=True):
+        difference = of_part.pop(_DIFFERENCE, None)
+        described.append(
+            {
+                "group": part.group,
+                "label": part.label,
+                "users": len(part.queries),
+                "is_judged": len(part.queries) >= config.slice_minimum_users,
+                "metrics": {name: interval._asdict() for name, interval in of_part.items()},
+                "difference": None if difference is None else {"metric": decides, **difference._asdict()},
+            }
+        )
+    return described
 
 
 def _describe_released(found: Findings) -> dict[str, Any] | None:
@@ -298,7 +299,3 @@ def _describe_samples(found: Findings, spec: FeatureSpec, config: EvaluationConf
 def _first_items(model: RankedModel) -> npt.NDArray[np.int32]:
     assert model.top is not None
     return model.top.items[:, :LIST_LENGTH]
-
-
-def _as_dict(interval: Interval) -> dict[str, float]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
