@@ -26,7 +26,7 @@ class RankingTask:
     targets: ItemSets
     """The held-out items of each ranked user."""
     seen: ItemSets
-    """The training items of each ranked user, which are left out of the ranking."""
+    """The training items of each ranked user, which are left out of the ranking, no target among them."""
 
     def rank(self, scores: np.ndarray) -> np.ndarray:
         """Rank the held-out items as the pipeline's evaluator does.
@@ -37,7 +37,8 @@ class RankingTask:
         Returns:
             [2, targets] int64: how many items stand above each, and how many others tie with it.
         """
-        return np.stack(rank_targets(scores, self.targets, self.seen))
+        ranks = rank_targets(scores, self.targets, self.seen)
+        return np.stack([ranks.better, ranks.tied])
 
     def metrics(self, ranks: np.ndarray) -> dict[str, float]:
         """Average over users what the pipeline's report holds.

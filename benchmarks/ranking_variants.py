@@ -234,6 +234,7 @@ def choose(variant: Variant, spec: FeatureSpec, config: TrainerConfig) -> tuple[
         model=dataclasses.replace(config.model, **variant.model),
         loss=dataclasses.replace(config.loss, **variant.loss),
         training=dataclasses.replace(config.training, **variant.training),
+        candidates=config.candidates,
     )
 
 

@@ -161,7 +161,7 @@ class Window:
         from trainer.data.batches import BatchMaker
         from trainer.validation import build_recall
 
-        return build_recall(self.data, self.data.validation, BatchMaker(self.data, spec), K)
+        return build_recall(self.data, self.data.validation, BatchMaker(self.data, spec), K, "new")
 
     def fit(self, spec: Any, config: Any, directory: Path, **more: Any) -> Any:
         """Train on these days."""

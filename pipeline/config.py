@@ -106,7 +106,12 @@ class PipelineConfig:
     @property
     def trainer(self) -> TrainerConfig:
         """The sections that the Trainer is given."""
-        return TrainerConfig(model=self.model, loss=self.loss, training=self.training)
+        return TrainerConfig(
+            model=self.model,
+            loss=self.loss,
+            training=self.training,
+            candidates=self.evaluation.candidates,
+        )
 
     def load_features(self) -> FeatureSpec:
         """Read the schema file that `data.schema` names.

@@ -105,9 +105,9 @@ def recommend(
     For a known user, the features are the row of the user table, the history is every positive that the
     ingest keeps of the user, those held out and skipped among them, whose item the release has, and items of
     any interaction are left out. A feature or a history that is given takes the place of the known one;
-    items of a given history are left out too. The features of the history's items are those of the release's
-    catalogue. The time since each is counted up to the newest interaction of the log; a given item counts as
-    just now.
+    items of a given history are left out too. With `evaluation.candidates: all` none is left out. The
+    features of the history's items are those of the release's catalogue. The time since each is counted up
+    to the newest interaction of the log; a given item counts as just now.
 
     A feature that is neither known nor given is, in this order: its default; for a string, a
     value that no vocabulary holds; for a bucketised or z-scored number of the user table, that table's
@@ -147,6 +147,7 @@ def recommend(
     index_ids = index.catalogue[spec.item_id.name].combine_chunks()
     record = _read_known_user(config, spec, user, index_ids, has_context=bool(features or history))
     known_history = _known_items(history, index_ids, notes)
+    ranks_new_items = config.evaluation.candidates == "new"
     recent = known_history if history else record.positives
 
     tower = load_tower(release.user_tower, USER_TOWER)
@@ -165,11 +166,14 @@ def recommend(
         seconds = seconds or [0] * len(recent)
         columns |= history_inputs(spec, spec.history, recent, seconds, now, index.catalogue)
     elif history:
-        notes.append("The model reads no history: the given one only leaves its items out.")
+        notes.append(
+            "The model reads no history: the given one "
+            + ("only leaves its items out." if ranks_new_items else "changes nothing.")
+        )
     embedding = tower.embed(pa.table(columns))[0]
 
     scores = index.embeddings @ embedding
-    excluded = pa.array([*record.interacted, *known_history], index_ids.type)
+    excluded = pa.array([*record.interacted, *known_history] if ranks_new_items else [], index_ids.type)
     candidates = np.flatnonzero(~pc.is_in(index_ids, value_set=excluded).to_numpy(zero_copy_only=False))
     best = candidates[np.argsort(-scores[candidates], kind="stable")[:k]]
     if len(best) < k:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from schemas.ranking import Candidates
 from schemas.strict_config import STRICT
 
 HistoryEncoderName = Literal["mean", "position_weighted", "last", "attention", "gru"]
@@ -188,6 +189,8 @@ class TrainerConfig:
     """The loss."""
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """The training."""
+    candidates: Candidates = "new"
+    """What the validation ranks and asks for: `evaluation.candidates`."""
 
     @model_validator(mode="after")
     def _check(self) -> "TrainerConfig":

@@ -149,7 +149,7 @@ def train(
     maker = BatchMaker(data, spec)
     recall = None
     if stopping is not None and data.validation is not None:
-        recall = build_recall(data, data.validation, maker, stopping.k)
+        recall = build_recall(data, data.validation, maker, stopping.k, config.candidates)
 
     while True:
         refitting = progress.phase == "refit"

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from schemas.ranking import Candidates
 from schemas.ranking.metrics import metric_names
 from schemas.strict_config import STRICT
 
@@ -14,9 +15,14 @@ class EvaluationConfig:
     """How a model is judged."""
 
     ks: tuple[Annotated[int, Field(ge=1)], ...] = (10, 50, 100)
-    """The cut-offs K of Recall@K, NDCG@K and MRR@K."""
+    """The cut-offs K of Recall@K, NDCG@K, MRR@K, MAP@K and the hit rate at K."""
+    candidates: Candidates = "new"
+    """What can be recommended: here, in the training's validation and by `dssm recommend`. `new`: what the
+    user does not have; a held-out item that the user had before is not asked for. `all`: anything, as where
+    people buy again; every held-out item is asked for."""
     blessing_metric: str = "recall_at_100"
-    """The metric that decides: recall_at_K, ndcg_at_K or mrr_at_K with one of the cut-offs."""
+    """The metric that decides: recall_at_K, ndcg_at_K, mrr_at_K, map_at_K or hit_rate_at_K with one of the
+    cut-offs."""
     blessing_minimum: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """The model is blessed when the metric is at least this and above the popularity baseline's."""
     users: Annotated[int, Field(ge=1)] | None = None

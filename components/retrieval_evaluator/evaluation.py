@@ -1,9 +1,10 @@
 """Exact evaluation of retrieval over the whole catalogue.
 
-Every user with held-out items is one query. All catalogue items are ranked, except those that the user has
-in the train or the validation split; an item that is held out stays in even then. The baseline ranks by
-popularity in the same splits, all that was known before eval, whether or not the model was trained again on
-both. schemas.ranking says what the metrics are and what becomes of ties; each is averaged over the users.
+Every user with held-out items is one query. With `candidates: new` all catalogue items are ranked except
+those that the user has in the train or the validation split, and a held-out item among these is not asked
+for; with `all`, everything is ranked and asked for. The baseline ranks by popularity in the same splits, all
+that was known before eval, whether or not the model was trained again on both. schemas.ranking says what the
+metrics are and what becomes of ties; each is averaged over the users.
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from components.candidate_indexer.logic import IndexData, read_index
 from components.retrieval_evaluator.config import EvaluationConfig
-from components.retrieval_evaluator.data import read_evaluation_data
+from components.retrieval_evaluator.data import EvaluationData, read_evaluation_data
 from components.retrieval_evaluator.gate import decide
 from components.retrieval_evaluator.queries import Queries, raw_inputs
 from components.retrieval_evaluator.report import log_report
@@ -23,7 +24,12 @@ from components.towers import BATCH_ROWS, Tower, load_tower, refuse_non_finite
 from schemas.contract import TRAIN_SPLIT, USER_TOWER, VALIDATION_SPLIT
 from schemas.errors import ReleaseError
 from schemas.features import FeatureSpec
-from schemas.ranking import compute_metrics, rank_by_common_scores, rank_in_blocks
+from schemas.ranking import (
+    compute_metrics,
+    rank_by_common_scores,
+    rank_in_blocks,
+    score_by_inner_product,
+)
 
 
 def evaluate_model(
@@ -40,8 +46,8 @@ def evaluate_model(
 
     Returns:
         The report: `metrics`, `popularity` (the same keys), `users`, `users_sampled_of` (how many they were
-        drawn from; null where they are all), `held_out`, `catalogue_items`, `seen_splits` (those whose
-        items are left out of the ranking and count for popularity), `model_id`, `blessed` and `blessing`.
+        drawn from; null where they are all), `held_out` (items to be found), `catalogue_items`, `seen_splits`
+        (those that count as known), `protocol` (how it was measured), `model_id`, `blessed` and `blessing`.
 
     Raises:
         DataError: Nothing is held out.
@@ -57,13 +63,16 @@ def evaluate_model(
         candidates.catalogue[item_id].combine_chunks(),
         spec,
         list(tower.inputs),
+        config.candidates,
         config.users,
         config.seed,
     )
     users = embed_queries(tower, data.queries, spec, candidates.catalogue)
-    items = np.asarray(candidates.embeddings).T
-    ranks = rank_in_blocks(lambda block: users[block] @ items, data.targets, data.seen, items.shape[1])
-    by_popularity = rank_by_common_scores(data.popularity, data.targets, data.seen)
+    items = np.asarray(candidates.embeddings)
+    ranks, _ = rank_in_blocks(
+        score_by_inner_product(users, items), data.targets, data.masked, len(items), max(config.ks)
+    )
+    by_popularity = rank_by_common_scores(data.popularity, data.targets, data.masked)
     metrics, popularity = (
         {
             name: float(values.mean())
@@ -78,14 +87,38 @@ def evaluate_model(
         "users": data.targets.query_count,
         "users_sampled_of": data.sampled_of,
         "held_out": len(data.targets.items),
-        "catalogue_items": items.shape[1],
+        "catalogue_items": len(items),
         "seen_splits": [TRAIN_SPLIT, VALIDATION_SPLIT] if data.has_validation else [TRAIN_SPLIT],
+        "protocol": describe_protocol(data, config),
         "model_id": tower.model_id,
         "blessed": is_blessed,
         "blessing": figures,
     }
     log_report(report)
     return report
+
+
+def describe_protocol(data: EvaluationData, config: EvaluationConfig) -> dict[str, Any]:
+    """Say how the figures were measured.
+
+    Args:
+        data: The queries.
+        config: The settings.
+
+    Returns:
+        `candidates`, `ks`, `seed`, and `repeats`: the held-out items before a rule was applied, how many of
+        them their user had before, and the users left without a target.
+    """
+    return {
+        "candidates": config.candidates,
+        "ks": list(config.ks),
+        "seed": config.seed,
+        "repeats": {
+            "held_out": data.held_out,
+            "repeated": data.repeated,
+            "users_without_target": data.users_without_target,
+        },
+    }
 
 
 def embed_queries(

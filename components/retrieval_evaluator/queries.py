@@ -104,7 +104,7 @@ def make_queries(
             times = part.columns[spec.timestamp].to_numpy()
             seconds, now = times[positions], times[first]
     return Queries(
-        users=part.users.take(pa.array(users)),
+        users=part.users.select(list(columns.user)).take(pa.array(users)),
         context=part.columns.select(list(columns.context)).take(pa.array(first)),
         history=history,
         seconds=seconds,

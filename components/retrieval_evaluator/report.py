@@ -51,7 +51,21 @@ def log_report(report: dict[str, Any]) -> None:
             for name, value in report["metrics"].items()
         ),
     )
-    if VALIDATION_SPLIT in report["seen_splits"]:
+    protocol = report["protocol"]
+    is_masked = protocol["candidates"] == "new"
+    repeats = protocol["repeats"]
+    if repeats["repeated"]:
+        progress.info(
+            "%s of %s held-out items are repeats, which their user had before: %s (evaluation.candidates: "
+            "%s).",
+            f"{repeats['repeated']:,}",
+            f"{repeats['held_out']:,}",
+            f"not asked for, which leaves {repeats['users_without_target']:,} users out"
+            if is_masked
+            else "asked for like the others",
+            protocol["candidates"],
+        )
+    if is_masked and VALIDATION_SPLIT in report["seen_splits"]:
         progress.info(
             "What the users have in %s is left out of the ranking.", " and ".join(report["seen_splits"])
         )

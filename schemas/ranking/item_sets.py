@@ -50,6 +50,18 @@ class ItemSets:
         return cls(offsets=np.arange(len(items) + 1, dtype=np.int64), items=items.astype(np.int32))
 
     @classmethod
+    def empty(cls, query_count: int) -> "ItemSets":
+        """Give each query no item.
+
+        Args:
+            query_count: Number of queries.
+
+        Returns:
+            The sets.
+        """
+        return cls(offsets=np.zeros(query_count + 1, np.int64), items=np.zeros(0, np.int32))
+
+    @classmethod
     def concatenate(cls, parts: Sequence["ItemSets"]) -> "ItemSets":
         """Put the sets of several groups of queries one after the other.
 
@@ -104,3 +116,35 @@ class ItemSets:
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         pairs = np.arange(offsets[-1]) + np.repeat(self.offsets[numbers] - offsets[:-1], sizes)
         return ItemSets(offsets=offsets, items=self.items[pairs])
+
+    def select(self, pairs: npt.NDArray[np.bool_]) -> "ItemSets":
+        """Return the sets with some of their items.
+
+        Args:
+            pairs: [pairs] whether each stays.
+
+        Returns:
+            The sets of all queries.
+        """
+        kept = np.concatenate([[0], np.cumsum(pairs)]).astype(np.int64)
+        return ItemSets(offsets=kept[self.offsets], items=self.items[pairs])
+
+    def are_in(self, other: "ItemSets") -> npt.NDArray[np.bool_]:
+        """Tell which items the same query has in other sets.
+
+        Args:
+            other: Sets of as many queries.
+
+        Returns:
+            [pairs] whether each is there.
+
+        Raises:
+            ValueError: The other sets are those of another number of queries.
+        """
+        if other.query_count != self.query_count:
+            raise ValueError(
+                f"Expected sets of {self.query_count} queries. Received: sets of {other.query_count}."
+            )
+        width = int(max(np.max(self.items, initial=0), np.max(other.items, initial=0))) + 1
+        # Not the kind "table", whose memory is queries x items.
+        return np.isin(self.owners * width + self.items, other.owners * width + other.items, kind="sort")

@@ -194,7 +194,9 @@ def test_another_seed_gives_another_result(tmp_path):
 
 
 def patch_recall(monkeypatch, measure):
-    monkeypatch.setattr("trainer.training.build_recall", lambda data, validation, maker, k: measure)
+    monkeypatch.setattr(
+        "trainer.training.build_recall", lambda data, validation, maker, k, candidates: measure
+    )
 
 
 def test_early_stopping_gives_the_weights_of_the_best_epoch(tmp_path, caplog, monkeypatch):

@@ -40,6 +40,11 @@ def test_the_shipped_configuration_is_what_the_file_says() -> None:
     assert config.load_features().name == "movielens_100k"
 
 
+def test_the_trainer_validates_as_the_model_is_evaluated() -> None:
+    assert load_config(SHIPPED).trainer.candidates == "new"
+    assert load_config(SHIPPED, ("evaluation.candidates=all",)).trainer.candidates == "all"
+
+
 def test_a_mapped_column_that_is_none_is_refused_with_the_schema(tmp_path: Path) -> None:
     shipped = locate("schemas/movielens_100k.yaml").read_text()
     wrong = tmp_path / "shop.yaml"

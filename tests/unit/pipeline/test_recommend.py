@@ -294,6 +294,16 @@ def test_given_values_take_the_place_of_known_ones(make_config):
     assert [item.item_id for item in answer.items] == ["c,d"]
 
 
+def test_what_the_user_has_is_recommended_where_all_items_are_candidates(make_config):
+    config = make_config(["evaluation.candidates=all"])
+    answer = recommend(config, "1", {}, [], k=10)
+    # The history is 11, a b, 12.
+    scores = expected_scores("11", "a b", "12")
+    assert [item.item_id for item in answer.items] == [ITEMS[item] for item in np.argsort(-scores)]
+    of_history = recommend(config, None, {"age": "30"}, ["10", "11"], k=10)
+    assert {item.item_id for item in of_history.items} == set(ITEMS)
+
+
 def test_user_never_seen(make_config):
     config = make_config()
     answer = recommend(config, None, {"age": "30"}, ["10", "no such", "10", "11", "c,d"], k=10)

@@ -203,6 +203,7 @@ def change_training(**changes):
         {"arrays": ROWS | {"validation/begins": np.arange(1)}},
         {"spec": dataclasses.replace(SPEC, name="u")},
         {"config": TrainerConfig(loss=LossConfig(temperature=0.2))},
+        {"config": TrainerConfig(candidates="all")},
         {"config": change_training(seed=2)},
         {"config": change_training(epochs=16)},
         {"sizes": {"item_id": EncodedSize(2, 2)}},

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from schemas.errors import TrainingError
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
 from trainer import validation as module
@@ -47,7 +48,7 @@ def look_up(name, vectors):
 TOWERS = SimpleNamespace(user=look_up("user", USERS), item=look_up("item", ITEMS))
 
 
-def recall_at(k, *users, towers=TOWERS):
+def recall_at(k, *users, towers=TOWERS, candidates="new"):
     """Measure users, each with train items and validation items by the row of their embedding."""
     train = np.array([len(known) for known, _ in users])
     validation = np.array([len(held_out) for _, held_out in users])
@@ -61,7 +62,7 @@ def recall_at(k, *users, towers=TOWERS):
         train=Rows.between(offsets[:-1], offsets[:-1] + train),
     )
     rows = Rows.between(offsets[:-1] + train, offsets[1:])
-    return build_recall(data, rows, BatchMaker(data, SPEC), k)(towers)
+    return build_recall(data, rows, BatchMaker(data, SPEC), k, candidates)(towers)
 
 
 @pytest.mark.parametrize(
@@ -78,11 +79,26 @@ def test_recall_by_hand(k, expected):
     assert recall_at(k, ([7, 3], [9]), ([5], [7, 3])) == pytest.approx(expected)
 
 
-def test_a_target_that_the_user_has_in_train_too_stays_in():
-    # User 0: of 7, 3, 9 and 5 with 7 in train, the 3 comes first; as target the 7 does, though it was seen.
-    assert recall_at(1, ([7], [7])) == 1.0
-    assert recall_at(1, ([7], [3])) == 1.0
-    assert recall_at(1, ([7], [9])) == 0.0
+def test_a_row_whose_item_the_user_has_in_train_is_asked_for_only_among_all_candidates():
+    # User 0 has 7 and buys it again, then 9: its new items are 3, 9 and 5, of which 3 comes first. Of all
+    # items 7 comes first, and 9 third.
+    bought_again = ([7], [7, 9])
+    assert [recall_at(k, bought_again) for k in (1, 2)] == [0.0, 1.0]
+    found = [recall_at(k, bought_again, candidates="all") for k in (1, 2, 3)]
+    assert found == [0.5, 0.5, 1.0]
+
+
+def test_rows_that_are_not_asked_for_are_told(caplog):
+    caplog.set_level("INFO", logger="dssm.progress")
+    recall_at(1, ([7], [7, 9]), ([5], [7]), candidates="all")
+    assert not caplog.messages
+    recall_at(1, ([7], [7, 9]), ([5], [7]))
+    assert "Validation: 1 of 3 rows are not asked for" in caplog.text
+
+
+def test_a_validation_of_repeats_alone_is_refused():
+    with pytest.raises(TrainingError, match=r"Received: none among 2\. Set evaluation\.candidates: all"):
+        recall_at(1, ([7, 3], [7, 3]))
 
 
 def test_users_without_train_rows_are_ranked_over_all_items():

@@ -80,20 +80,78 @@ def sequences(write):
     )
 
 
-def test_held_out_and_seen_items_and_popularity(sequences, spec):
-    data = read_evaluation_data(sequences, IDS, spec, INPUTS)
+def rows_of(item_sets):
+    return [
+        item_sets.items[start:end].tolist()
+        for start, end in zip(item_sets.offsets[:-1], item_sets.offsets[1:], strict=True)
+    ]
+
+
+def test_held_out_and_seen_items_and_counts(sequences, spec):
+    data = read_evaluation_data(sequences, IDS, spec, INPUTS, "all")
     assert data.queries.users["user"].to_pylist() == ["ü", "new", "one before"]
-    assert data.targets.offsets.tolist() == [0, 2, 3, 4]
-    assert data.targets.items.tolist() == [0, 2, 3, 3]
-    assert data.seen.offsets.tolist() == [0, 2, 2, 3]
-    assert data.seen.items.tolist() == [0, 1, 2]
+    assert rows_of(data.targets) == [[0, 2], [3], [3]]
+    assert rows_of(data.seen) == [[0, 1], [], [2]]
+    assert rows_of(data.masked) == [[], [], []]
+    assert data.has_repeat.tolist() == [True, False, False]
+    assert (data.held_out, data.repeated, data.users_without_target) == (4, 1, 0)
     # a twice and b once of ü, b twice of the user without held-out items, c once.
     assert data.popularity.tolist() == [2, 3, 1, 0]
+    assert data.train_counts.tolist() == [1, 3, 1, 0]
+    assert (data.item_users.tolist(), data.user_count) == ([1, 2, 1, 0], 3)
     assert (data.has_validation, data.sampled_of) == (True, None)
 
 
+def test_repeats_are_no_targets_where_candidates_are_new(sequences, spec):
+    data = read_evaluation_data(sequences, IDS, spec, INPUTS, "new")
+    # Of ü's held-out a and c the a is known.
+    assert rows_of(data.targets) == [[2], [3], [3]]
+    assert rows_of(data.masked) == rows_of(data.seen) == [[0, 1], [], [2]]
+    assert data.has_repeat.tolist() == [True, False, False]
+    assert (data.held_out, data.repeated, data.users_without_target) == (4, 1, 0)
+
+
+def test_a_user_who_has_all_held_out_items_is_no_query_where_candidates_are_new(write, spec):
+    folder = write(
+        [make_row("again", "aba", (2, 2, 3)), make_row("other", "bacd", (1, 2, 3), age=7)],
+        [make_row("again too", "aa", (1, 1, 2)), make_row("fourth", "cad", (2, 2, 3), age=9)],
+    )
+    data = read_evaluation_data(folder, IDS, spec, INPUTS, "new")
+    assert data.queries.users["user"].to_pylist() == ["other", "fourth"]
+    assert data.queries.users["age"].to_pylist() == data.attributes["age"].to_pylist() == [7, 9]
+    assert rows_of(data.targets) == [[2], [3]]
+    assert (data.held_out, data.repeated, data.users_without_target) == (4, 2, 2)
+    assert data.times.tolist() == [120, 120]
+    assert data.popularity.tolist() == [4, 2, 1, 0]
+    everything = read_evaluation_data(folder, IDS, spec, INPUTS, "all")
+    assert everything.queries.users["user"].to_pylist() == ["again", "other", "again too", "fourth"]
+    assert (everything.held_out, everything.repeated, everything.users_without_target) == (4, 2, 0)
+
+
+def test_only_repeats_are_an_error_where_candidates_are_new(write, spec):
+    folder = write([make_row("again", "aba", (2, 2, 3))])
+    with pytest.raises(DataError, match=r"none among 1\. Set evaluation\.candidates: all"):
+        read_evaluation_data(folder, IDS, spec, INPUTS, "new")
+
+
+def test_what_is_known_at_the_first_held_out_position(write, spec):
+    long = make_row("long", "abcdabcdabcda", (9, 12, 13), age=5, tags=["x"])
+    data = read_evaluation_data(write([long, make_row("new", "d", (0, 0, 1))]), IDS, spec, [], "all")
+    # The newest ten of the twelve before, oldest first.
+    assert data.recent_items.tolist() == [[2, 3, 0, 1, 2, 3, 0, 1, 2, 3], [-1] * 10]
+    assert data.times.tolist() == [100 + 12 * 10, 100]
+    assert data.known_rows.tolist() == [12, 0]
+    assert data.train_rows.tolist() == [9, 0]
+    # Also what the tower does not read.
+    assert data.queries.users.column_names == ["user"]
+    assert data.attributes.to_pylist() == [
+        {"user": "long", "age": 5, "tags": ["x"], "shelf": "long12"},
+        {"user": "new", "age": 1, "tags": [], "shelf": "new0"},
+    ]
+
+
 def test_raw_inputs_are_those_before_the_first_held_out_position(sequences, spec, catalogue):
-    data = read_evaluation_data(sequences, IDS, spec, INPUTS)
+    data = read_evaluation_data(sequences, IDS, spec, INPUTS, "all")
     table = raw_inputs(data.queries, slice(0, 3), spec, catalogue)
     assert set(table.column_names) == {"user", *INPUTS}
     assert table["age"].to_pylist() == [11, 12, 13]
@@ -107,20 +165,20 @@ def test_raw_inputs_are_those_before_the_first_held_out_position(sequences, spec
 
 
 def test_only_what_the_tower_reads_is_kept(sequences, spec, catalogue):
-    data = read_evaluation_data(sequences, IDS, spec, ["age"])
+    data = read_evaluation_data(sequences, IDS, spec, ["age"], "all")
     assert (data.queries.history, data.queries.seconds, data.queries.now) == (None, None, None)
     assert raw_inputs(data.queries, slice(0, 1), spec, catalogue).to_pylist() == [{"user": "ü", "age": 11}]
-    assert read_evaluation_data(sequences, IDS, spec, ["history"]).queries.seconds is None
+    assert read_evaluation_data(sequences, IDS, spec, ["history"], "all").queries.seconds is None
 
 
 def test_a_tower_that_reads_something_else_is_refused(sequences, spec):
     with pytest.raises(ReleaseError, match=r"reads \['colour'\]"):
-        read_evaluation_data(sequences, IDS, spec, ["age", "colour"])
+        read_evaluation_data(sequences, IDS, spec, ["age", "colour"], "all")
 
 
 def test_nothing_held_out_is_an_error(write, spec):
     with pytest.raises(DataError, match="at least one held-out interaction"):
-        read_evaluation_data(write([make_row("u", "ab", (2, 2, 2))]), IDS, spec, ["age"])
+        read_evaluation_data(write([make_row("u", "ab", (2, 2, 2))]), IDS, spec, ["age"], "all")
 
 
 @pytest.mark.parametrize("files", [1, 3])
@@ -128,8 +186,8 @@ def test_a_sample_holds_the_drawn_users_and_all_users_popularity(write, spec, fi
     rows = [make_row(f"u{number}", "ab", (1, 1, 1 + number % 2), age=number) for number in range(60)]
     sequences = write(*(rows[part::files] for part in range(files)))
     assert count_eval_users(sequences) == 30
-    everyone = read_evaluation_data(sequences, IDS, spec, ["age"])
-    data = read_evaluation_data(sequences, IDS, spec, ["age"], users=7, seed=3)
+    everyone = read_evaluation_data(sequences, IDS, spec, ["age"], "all")
+    data = read_evaluation_data(sequences, IDS, spec, ["age"], "all", users=7, seed=3)
     assert data.sampled_of == 30
     drawn = np.array(everyone.queries.users["user"].to_pylist())[draw_users(30, 7, seed=3)]
     assert data.queries.users["user"].to_pylist() == drawn.tolist()
@@ -146,5 +204,5 @@ def test_drawing():
 
 
 def test_a_sample_as_large_as_the_users_is_none(sequences, spec):
-    data = read_evaluation_data(sequences, IDS, spec, ["age"], users=3)
+    data = read_evaluation_data(sequences, IDS, spec, ["age"], "all", users=3)
     assert (len(data.queries), data.sampled_of) == (3, None)

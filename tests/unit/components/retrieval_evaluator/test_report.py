@@ -15,6 +15,10 @@ REPORT = {
     "held_out": 12_000,
     "catalogue_items": 50_000,
     "seen_splits": ["train"],
+    "protocol": {
+        "candidates": "new",
+        "repeats": {"held_out": 12_000, "repeated": 0, "users_without_target": 0},
+    },
     "model_id": "m1",
     "blessed": True,
     "blessing": {"metric": "recall_at_10", "value": 0.25, "popularity": 0.125, "minimum": 0.2},
@@ -36,3 +40,20 @@ def test_a_sample_of_the_users_is_called_one(caplog):
         "What the users have in train and validation is left out of the ranking.",
         "Blessed: recall@10 0.2500, popularity 0.1250, minimum 0.2000.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "line"),
+    [
+        ("new", "not asked for, which leaves 1,200 users out (evaluation.candidates: new)."),
+        ("all", "asked for like the others (evaluation.candidates: all)."),
+    ],
+)
+def test_repeats_are_told(caplog, candidates, line):
+    caplog.set_level(logging.INFO, logger="dssm.progress")
+    repeats = {"held_out": 15_000, "repeated": 3_000, "users_without_target": 1_200}
+    protocol = {"candidates": candidates, "repeats": repeats}
+    log_report(REPORT | {"protocol": protocol, "seen_splits": ["train", "validation"]})
+    told = "3,000 of 15,000 held-out items are repeats, which their user had before: "
+    assert caplog.messages[1] == told + line
+    assert ("is left out of the ranking" in caplog.text) == (candidates == "new")

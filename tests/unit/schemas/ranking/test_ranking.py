@@ -14,8 +14,10 @@ from schemas.ranking import (
     rank_by_common_scores,
     rank_in_blocks,
     rank_targets,
+    score_by_inner_product,
 )
 from schemas.ranking.metrics import metric_names
+from schemas.ranking.ranks import rank_first_places
 
 pytestmark = pytest.mark.unit
 
@@ -70,11 +72,23 @@ def test_item_sets_of_one_item_each():
         ([0], (0, 1)),  # the better one is masked
         ([0, 2], (0, 0)),  # the tied one too
         ([3], (1, 1)),  # a masked item that was worse changes nothing
-        ([1], (1, 1)),  # the target itself was seen: it stays in
     ],
 )
 def test_places_with_a_tie_and_seen_items_out(seen, place):
     assert places(rank_targets(scores([0.9, 0.5, 0.5, 0.1]), sets([1]), sets(seen))) == [place]
+
+
+@pytest.mark.parametrize(
+    "rank",
+    [
+        rank_targets,
+        lambda s, *sets: rank_first_places(s, *sets, 2),
+        lambda s, *sets: rank_by_common_scores(s[0], *sets),
+    ],
+)
+def test_a_masked_target_is_refused(rank):
+    with pytest.raises(ValueError, match="1 of 2 targets are masked"):
+        rank(scores([3, 2, 1]), sets([0, 1]), sets([1]))
 
 
 def test_places_of_several_targets():
@@ -87,7 +101,14 @@ def test_places_of_several_targets():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("rank", [rank_targets, lambda s, *sets: rank_by_common_scores(s[0], *sets)])
+@pytest.mark.parametrize(
+    "rank",
+    [
+        rank_targets,
+        lambda s, *sets: rank_first_places(s, *sets, 2),
+        lambda s, *sets: rank_by_common_scores(s[0], *sets),
+    ],
+)
 def test_non_finite_scores_are_refused(rank, bad):
     with pytest.raises(ValueError, match="Expected finite scores"):
         rank(scores([1, bad, 0]), sets([0]), sets([]))
@@ -113,6 +134,12 @@ def test_metrics_worked_by_hand():
         "mrr_at_1": [1, 0],
         "mrr_at_2": [1, 0],
         "mrr_at_3": [1, 0],
+        "map_at_1": [1, 0],
+        "map_at_2": [1 / 2, 0],
+        "map_at_3": [(1 + 2 / 3) / 2, 0],
+        "hit_rate_at_1": [1, 0],
+        "hit_rate_at_2": [1, 0],
+        "hit_rate_at_3": [1, 0],
     }
     assert list(found) == list(expected) == metric_names([1, 2, 3])
     for name, values in expected.items():
@@ -135,6 +162,11 @@ def test_a_tie_of_all_items_is_chance():
     assert found["mrr_at_3"] == pytest.approx([(9 / 1 + 8 / 2 + 7 / 3) / 45])
     gain = (1 + 1 / math.log2(3) + 1 / 2) / 10
     assert found["ndcg_at_3"] == pytest.approx([2 * gain / (1 + 1 / math.log2(3))])
+    # Neither is there with probability 8/10 x 7/9 x 6/8. At place p, reached by each with 1/10, the other one
+    # is before it with (p - 1) / 9.
+    assert found["hit_rate_at_3"] == pytest.approx([1 - 8 * 7 * 6 / (10 * 9 * 8)])
+    precision = sum((1 + (place - 1) / 9) / place for place in (1, 2, 3)) / 10
+    assert found["map_at_3"] == pytest.approx([2 * precision / 2])
 
 
 @pytest.mark.parametrize("held_out", [(), ([1], [])])
@@ -147,7 +179,7 @@ def test_metrics_need_queries_with_held_out_items(held_out):
 
 def slow_metrics(row, targets, seen, ks):
     """The mean of the metrics over every order of the items that agrees with the scores."""
-    ranked = [item for item in range(len(row)) if item in targets or item not in seen]
+    ranked = [item for item in range(len(row)) if item not in seen]
     groups = {}
     for item in ranked:
         groups.setdefault(row[item], []).append(item)
@@ -164,6 +196,9 @@ def slow_metrics(row, targets, seen, ks):
             ideal = sum(math.log(2) / math.log(place + 1) for place in range(1, n + 1))
             totals[f"ndcg_at_{k}"] += sum(math.log(2) / math.log(rank + 1) for rank in hits) / ideal
             totals[f"mrr_at_{k}"] += 1 / min(hits) if hits else 0
+            precisions = [sum(other <= rank for other in ranks) / rank for rank in hits]
+            totals[f"map_at_{k}"] += sum(precisions) / n
+            totals[f"hit_rate_at_{k}"] += bool(hits)
         count += 1
     return {name: total / count for name, total in totals.items()}
 
@@ -175,24 +210,97 @@ def make_case(seed, query_count=12, item_count=8, values=4):
         random.choice(item_count, random.integers(1, 5), replace=False).tolist() for _ in range(query_count)
     ]
     seen = [
-        random.choice(item_count, random.integers(0, 5), replace=False).tolist() for _ in range(query_count)
+        [
+            item
+            for item in random.choice(item_count, random.integers(0, 5), replace=False).tolist()
+            if item not in own
+        ]
+        for own in targets
     ]
     return matrix, targets, seen
+
+
+def assert_same_as_every_order(matrix, targets, seen, ks, k=None, block_scores=10_000):
+    held_out = sets(*targets)
+    ranking = rank_in_blocks(
+        lambda queries: matrix[queries].copy(), held_out, sets(*seen), matrix.shape[1], k, block_scores
+    )
+    found = compute_metrics(ranking.ranks, held_out, ks)
+    for query, row in enumerate(matrix.tolist()):
+        expected = slow_metrics(row, targets[query], seen[query], ks)
+        assert {name: values[query] for name, values in found.items()} == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("block_scores", [1, 20, 10_000])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_same_as_the_mean_over_every_order_of_the_tied_items(seed, block_scores):
-    ks = [1, 2, 3, 5, 20]
-    matrix, targets, seen = make_case(seed)
+    assert_same_as_every_order(*make_case(seed), [1, 2, 3, 5, 20], block_scores=block_scores)
+
+
+@pytest.mark.parametrize(("k", "ks"), [(1, [1]), (3, [1, 3]), (5, [2, 5]), (20, [1, 2, 3, 5, 20])])
+@pytest.mark.parametrize("seed", [5, 6])
+def test_the_first_places_are_enough(seed, k, ks):
+    assert_same_as_every_order(*make_case(seed), ks, k, block_scores=20)
+    assert_same_as_every_order(*make_case(seed, values=2), ks, k)
+
+
+def test_metrics_beyond_the_known_places_are_refused():
+    ranking = rank_in_blocks(lambda queries: np.eye(3, dtype=np.float32)[queries], sets([1]), sets([]), 3, 2)
+    with pytest.raises(ValueError, match="cut-offs up to 2"):
+        compute_metrics(ranking.ranks, sets([1]), [1, 3])
+
+
+def sorted_metrics(row, targets, seen, ks):
+    """The metrics where no two scores are equal, by sorting all items."""
+    order = np.argsort(-np.where(np.isin(np.arange(len(row)), seen), -np.inf, row))
+    is_target = np.isin(order, targets)
+    found = {}
+    for k in ks:
+        hits, n = is_target[:k], min(k, len(targets))
+        discounts = 1 / np.log2(2 + np.arange(len(hits)))
+        first = np.flatnonzero(hits)
+        found[f"recall_at_{k}"] = hits.sum() / n
+        found[f"ndcg_at_{k}"] = (hits * discounts).sum() / discounts[:n].sum()
+        found[f"mrr_at_{k}"] = 1 / (first[0] + 1) if len(first) else 0
+        found[f"map_at_{k}"] = (hits * np.cumsum(hits) / (1 + np.arange(len(hits)))).sum() / n
+        found[f"hit_rate_at_{k}"] = float(hits.any())
+    return found
+
+
+@pytest.mark.parametrize("k", [None, 100])
+def test_same_as_sorting_all_items_of_a_large_catalogue(k):
+    ks, item_count = [1, 10, 100], 20_011
+    random = np.random.default_rng(7)
+    # What is held out has better scores, so that all cut-offs count; half of the users have no history.
+    embeddings, items = random.standard_normal((30, 8)), random.standard_normal((item_count, 8))
+    matrix = (embeddings @ items.T).astype(np.float32)
+    # Any two scores are different.
+    matrix = np.argsort(np.argsort(matrix, axis=1), axis=1).astype(np.float32)
+    targets = [
+        np.argsort(-row)[random.choice(200, 1 + number % 7, replace=False)].tolist()
+        for number, row in enumerate(matrix)
+    ]
+    seen = [
+        sorted(set(np.argsort(-row)[:150:3].tolist()) - set(own)) if number % 2 else []
+        for number, (row, own) in enumerate(zip(matrix, targets, strict=True))
+    ]
     held_out = sets(*targets)
-    ranks = rank_in_blocks(
-        lambda queries: matrix[queries].copy(), held_out, sets(*seen), matrix.shape[1], block_scores
+    ranking = rank_in_blocks(
+        lambda block: matrix[block].copy(), held_out, sets(*seen), item_count, k, 100_000
     )
-    found = compute_metrics(ranks, held_out, ks)
-    for query, row in enumerate(matrix.tolist()):
-        expected = slow_metrics(row, targets[query], seen[query], ks)
-        assert {name: values[query] for name, values in found.items()} == pytest.approx(expected)
+    found = compute_metrics(ranking.ranks, held_out, ks)
+    for query, row in enumerate(matrix):
+        expected = sorted_metrics(row, targets[query], seen[query], ks)
+        assert {name: values[query] for name, values in found.items()} == pytest.approx(expected, abs=1e-9)
+
+
+def test_inner_products_are_those_of_the_block():
+    random = np.random.default_rng(0)
+    queries, items = (random.standard_normal((rows, 4), dtype=np.float32) for rows in (7, 11))
+    score = score_by_inner_product(queries, items)
+    for block in (slice(0, 3), slice(3, 6), slice(6, 7)):
+        np.testing.assert_allclose(score(block), queries[block] @ items.T, rtol=1e-6)
+    assert score(slice(0, 3)).base is score(slice(3, 6)).base
 
 
 @pytest.mark.parametrize("seed", [3, 4])
