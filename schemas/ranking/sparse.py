@@ -10,7 +10,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from schemas.ranking.item_sets import ItemSets
-from schemas.ranking.ranks import Ranks, refuse_non_finite_scores
+from schemas.ranking.ranks import Ranks, refuse_masked_targets, refuse_non_finite_scores
 
 _SCORE_BITS: Final = 32
 
@@ -32,9 +32,11 @@ def rank_by_sparse_scores(scores: scipy.sparse.csr_array, targets: ItemSets, mas
         The targets' places.
 
     Raises:
-        ValueError: The scores have another type or shape, or one is negative or not finite.
+        ValueError: The scores have another type or shape, one is negative or not finite, or a target is
+            masked.
     """
     _check(scores, targets)
+    refuse_masked_targets(targets, masked)
     item_count = scores.shape[1]
     own, masked_scores = _look_up(scores, targets, masked)
     stored = np.sort(_make_keys(_rows_of(scores), scores.data))

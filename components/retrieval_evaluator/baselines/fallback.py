@@ -30,4 +30,5 @@ def fall_back_to_popularity(
     of_unknown = is_unknown[queries.targets.owners]
     popular = rank_by_common_scores(popularity, queries.targets, queries.masked)
     note = f"popularity for {count:,} of {len(is_unknown):,} users, of whom no item is known"
-    return Ranks(*(np.where(of_unknown, *pair) for pair in zip(popular, ranks, strict=True))), note
+    better = np.where(of_unknown, popular.better, ranks.better)
+    return Ranks(better, np.where(of_unknown, popular.tied, ranks.tied), ranks.depth), note

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.retrieval_evaluator.baselines.log import BaselineLog
-from schemas.ranking import ItemSets, Ranks
+from schemas.ranking import Candidates, ItemSets, Ranks
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,10 @@ class BaselineQueries:
     """[queries, length] the user's last known items, the newest last; -1 on the left for none."""
     times: npt.NDArray[np.int64]
     """[queries] seconds since 1970 of the first held-out interaction."""
-
-    @property
-    def ranks_known_items(self) -> bool:
-        """Whether items that the users have are ranked too: nothing is masked."""
-        return not len(self.masked.items)
+    candidates: Candidates
+    """Which items are ranked, which decided on the targets and the mask."""
+    k: int
+    """The largest cut-off of the metrics; places behind it need not be told."""
 
 
 @dataclass(frozen=True)

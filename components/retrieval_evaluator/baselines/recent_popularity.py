@@ -15,7 +15,7 @@ import numpy.typing as npt
 from components.retrieval_evaluator.baselines.interface import BaselineQueries, BaselineResult
 from components.retrieval_evaluator.baselines.log import BaselineLog
 from components.retrieval_evaluator.baselines.notes import join_notes
-from schemas.ranking import ItemSets, Ranks, rank_by_common_scores
+from schemas.ranking import Candidates, ItemSets, Ranks, choose_targets, rank_by_common_scores
 from schemas.ranking.metrics import ndcg
 
 DAY_SECONDS: Final = 86_400
@@ -57,7 +57,7 @@ def rank_by_recent_popularity(
     Returns:
         The targets' places, and the window in the note.
     """
-    days, reason = choose_window(log, queries.ranks_known_items, len(popularity))
+    days, reason = choose_window(log, queries.candidates, len(popularity))
     ranks = rank_within_window(
         sort_by_time(log.times, log.items),
         TimedQueries(queries.times, queries.targets, queries.masked),
@@ -117,7 +117,7 @@ def rank_within_window(log: TimedItems, queries: TimedQueries, days: int | None,
         members = slice(bounds[group], bounds[group + 1])
         ranks = rank_by_common_scores(counts, targets.of_queries(members), masked.of_queries(members))
         of_group = pairs[targets.offsets[members.start] : targets.offsets[members.stop]]
-        better[of_group], tied[of_group] = ranks
+        better[of_group], tied[of_group] = ranks.better, ranks.tied
     return Ranks(better, tied)
 
 
@@ -139,13 +139,12 @@ def group_by_time(
     return starts, np.searchsorted(starts, times, side="right") - 1
 
 
-def choose_window(log: BaselineLog, ranks_known_items: bool, item_count: int) -> tuple[int | None, str]:
+def choose_window(log: BaselineLog, candidates: Candidates, item_count: int) -> tuple[int | None, str]:
     """Choose the window on interactions before the evaluation.
 
     Args:
         log: The known interactions.
-        ranks_known_items: Whether items that a user has are ranked too; else they are neither ranked nor
-            targets, as in the evaluation.
+        candidates: Which items are ranked, as in the evaluation.
         item_count: Number of items.
 
     Returns:
@@ -161,7 +160,7 @@ def choose_window(log: BaselineLog, ranks_known_items: bool, item_count: int) ->
         is_counted = np.ones(len(log.items), bool)
     if len(users) > CHOICE_USERS:
         users = np.sort(np.random.default_rng(0).choice(users, CHOICE_USERS, replace=False))
-    queries = hold_out(log, users, starts, ranks_known_items)
+    queries = hold_out(log, users, starts, candidates)
     if not len(queries.times):
         return None, "since there is nothing to choose a shorter one on"
     counted = sort_by_time(log.times[is_counted], log.items[is_counted])
@@ -177,7 +176,7 @@ def hold_out(
     log: BaselineLog,
     users: npt.NDArray[np.int64],
     starts: npt.NDArray[np.int64],
-    ranks_known_items: bool,
+    candidates: Candidates,
 ) -> TimedQueries:
     """Make queries of known interactions.
 
@@ -185,22 +184,19 @@ def hold_out(
         log: The interactions.
         users: Numbers of the users.
         starts: [all users] the position from which on a user's interactions are held out.
-        ranks_known_items: Whether the items before are ranked and may be targets.
+        candidates: Which items are ranked.
 
     Returns:
         The queries of those users who have a target.
     """
     positions = ItemSets(log.offsets, np.arange(len(log.items), dtype=np.int32)).take(users)
     is_known = positions.items < starts[users][positions.owners]
-    known = ItemSets.from_pairs(positions.owners[is_known], log.items[positions.items[is_known]], len(users))
-    owners, items = positions.owners[~is_known], log.items[positions.items[~is_known]]
-    if ranks_known_items:
-        known = ItemSets(np.zeros(len(users) + 1, np.int64), np.zeros(0, np.int32))
-    width = int(log.items.max(initial=0)) + 1
-    is_new = ~np.isin(owners * width + items, known.owners * width + known.items, kind="sort")
-    targets = ItemSets.from_pairs(owners[is_new], items[is_new], len(users))
-    kept = np.flatnonzero(targets.sizes)
-    return TimedQueries(log.times[starts[users[kept]]], targets.take(kept), known.take(kept))
+    known, held_out = (
+        ItemSets.from_pairs(positions.owners[chosen], log.items[positions.items[chosen]], len(users))
+        for chosen in (is_known, ~is_known)
+    )
+    kept = choose_targets(held_out, known, candidates)
+    return TimedQueries(log.times[starts[users[kept.queries]]], kept.targets, kept.masked)
 
 
 def _describe(days: int | None) -> str:

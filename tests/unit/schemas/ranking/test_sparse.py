@@ -86,3 +86,8 @@ def test_another_type_or_shape_is_refused():
         rank_by_sparse_scores(sparse([1, 0]).astype(np.float64), sets([0]), sets([]))
     with pytest.raises(ValueError, match=r"of 2 queries\. Received: float32 scores of 1 queries"):
         rank_by_sparse_scores(sparse([1, 0]), sets([0], [1]), sets([], []))
+
+
+def test_a_masked_target_is_refused():
+    with pytest.raises(ValueError, match="1 of 1 targets are masked"):
+        rank_by_sparse_scores(sparse([1, 0]), sets([0]), sets([0, 1]))
