@@ -19,6 +19,8 @@ BLOCK_SCORES: Final = 2**26
 """Scores that are held at once: 256 MiB of float32. With a million items these are 67 queries; a matrix
 product of fewer is slower, since it reads all items for each block."""
 
+_MOST_LEVELS: Final = 2**22
+
 ScoreBlock = Callable[[slice], npt.NDArray[np.float32]]
 """Scores of the queries of a slice: [block, items], larger is better, finite. They may be overwritten, and
 are not used any more when the next block is asked for."""
@@ -184,16 +186,16 @@ def rank_by_common_scores(scores: npt.NDArray[np.number], targets: ItemSets, mas
         ValueError: A score is not finite, or a target is masked.
     """
     refuse_non_finite_scores(scores)
-    _refuse_masked_targets(targets, masked)
-    values, levels, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    refuse_masked_targets(targets, masked)
+    levels, counts = _find_levels(scores)
     above = len(scores) - np.cumsum(counts)
     own = levels[targets.items]
 
     # The masked items of each query, worst first.
-    keys = np.sort(masked.owners * len(values) + levels[masked.items])
-    key = targets.owners * len(values) + own
+    keys = np.sort(masked.owners * len(counts) + levels[masked.items])
+    key = targets.owners * len(counts) + own
     first, last = np.searchsorted(keys, key, side="left"), np.searchsorted(keys, key, side="right")
-    end = np.searchsorted(keys, (targets.owners + 1) * len(values), side="left")
+    end = np.searchsorted(keys, (targets.owners + 1) * len(counts), side="left")
     return Ranks(above[own] - (end - last), counts[own] - 1 - (last - first))
 
 
@@ -213,23 +215,45 @@ def refuse_non_finite_scores(scores: npt.NDArray[np.number]) -> None:
         raise ValueError("Expected finite scores. Received: NaN or infinity among them.")
 
 
-def _mask(scores: npt.NDArray[np.floating], targets: ItemSets, masked: ItemSets) -> npt.NDArray[np.floating]:
-    """Take the masked items out of the ranking, and give the targets' own scores."""
-    refuse_non_finite_scores(scores)
-    scores[masked.owners, masked.items] = -np.inf
-    own = scores[targets.owners, targets.items]
-    if np.isneginf(own).any():
-        _refuse_masked_targets(targets, masked)
-    return own
+def refuse_masked_targets(targets: ItemSets, masked: ItemSets) -> None:
+    """Stop on targets that are not ranked.
 
+    Args:
+        targets: The held-out items of each query.
+        masked: The items left out of the ranking.
 
-def _refuse_masked_targets(targets: ItemSets, masked: ItemSets) -> None:
+    Raises:
+        ValueError: A target is masked.
+    """
     is_masked = targets.are_in(masked)
     if is_masked.any():
         raise ValueError(
             "Expected targets that are ranked; choose_targets gives such. Received: "
             f"{is_masked.sum()} of {len(is_masked)} targets are masked."
         )
+
+
+def _mask(scores: npt.NDArray[np.floating], targets: ItemSets, masked: ItemSets) -> npt.NDArray[np.floating]:
+    """Take the masked items out of the ranking, and give the targets' own scores."""
+    refuse_non_finite_scores(scores)
+    scores[masked.owners, masked.items] = -np.inf
+    own = scores[targets.owners, targets.items]
+    if np.isneginf(own).any():
+        refuse_masked_targets(targets, masked)
+    return own
+
+
+def _find_levels(
+    scores: npt.NDArray[np.number],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Number the different scores, worst first; give each item's number and how many items have each."""
+    lowest = scores.min(initial=0)
+    if np.issubdtype(scores.dtype, np.integer) and scores.max(initial=0) - lowest < _MOST_LEVELS:
+        # Counts are levels already, those that no item has among them, and need no sort.
+        levels = (scores - lowest).astype(np.int64)
+        return levels, np.bincount(levels)
+    _, levels, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    return levels, counts
 
 
 def _concatenate(rankings: list[Ranking], k: int | None) -> Ranking:

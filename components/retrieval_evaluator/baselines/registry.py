@@ -1,0 +1,28 @@
+"""Every baseline by its name in the configuration and the report."""
+
+from typing import Final
+
+from components.retrieval_evaluator.baselines.als import rank_by_als
+from components.retrieval_evaluator.baselines.interface import Baseline
+from components.retrieval_evaluator.baselines.item_knn import rank_by_item_knn
+from components.retrieval_evaluator.baselines.markov import rank_by_markov_chain
+from components.retrieval_evaluator.baselines.popularity import rank_by_popularity
+from components.retrieval_evaluator.baselines.recent_popularity import rank_by_recent_popularity
+
+BASELINES: Final[dict[str, Baseline]] = {
+    "popularity": rank_by_popularity,
+    "recent_popularity": rank_by_recent_popularity,
+    "item_knn": rank_by_item_knn,
+    "markov": rank_by_markov_chain,
+    "als": rank_by_als,
+}
+"""The functions."""
+
+LABELS: Final[dict[str, str]] = {
+    "popularity": "popularity",
+    "recent_popularity": "recent popularity",
+    "item_knn": "item-kNN",
+    "markov": "Markov chain of the last items",
+    "als": "ALS (implicit)",
+}
+"""What a reader of the report sees."""
