@@ -23,8 +23,8 @@ def render_run(result: "RunResult", seconds: float) -> str:
         seconds: How long the whole command took.
 
     Returns:
-        A table of metrics beside those of the baselines and the released model, the verdict, and the release's
-        path.
+        A table of metrics beside those of the baselines and the released model, the verdict, and the path
+        of the release.
     """
     report = result.evaluation_report
     scope = (
@@ -63,6 +63,4 @@ def render_metrics(report: Mapping[str, Any]) -> str:
             rows.append((model["label"], *[None] * len(names), model["note"]))
     headers = [name.replace("_at_", "@") for name in names]
     deciding = report["gate"]["metric"].replace("_at_", "@")
-    return tabulate(
-        rows, headers=("", *headers, f"95 % of {deciding}"), floatfmt=".4f", missingval="-"
-    )
+    return tabulate(rows, headers=("", *headers, f"95 % of {deciding}"), floatfmt=".4f", missingval="-")

@@ -11,8 +11,8 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from components.anomaly_gate.config import GateConfig
 from components.anomaly_gate.executor import AnomalyGateExecutor
 from components.artifacts import Report
-from schemas.feature_parts import gate_part
 from components.retrieval_evaluator.config import EvaluationConfig
+from schemas.feature_parts import gate_part
 from schemas.features import FeatureSpec
 from schemas.strict_config import to_json, to_short_json
 

@@ -27,8 +27,9 @@ class AnomalyGateExecutor(PlainExecutor):
             input_dict: `user_anomalies`, `user_statistics`, the same of `item` and, where there are context
                 features, of `context`, and `ingest_report`.
             output_dict: `report`.
-            exec_properties: `feature_spec`, `gate_config` and `evaluation_config`, as JSON, `serving_directory`, and `run_id`,
-                which keeps a comparison with an older release from being reused.
+            exec_properties: `feature_spec`, `gate_config` and `evaluation_config`, as JSON,
+                `serving_directory`, and `run_id`, which keeps a comparison with an older release from being
+                reused.
 
         Raises:
             ConfigError: A cut-off of the evaluation is no smaller than the catalogue.

@@ -18,9 +18,7 @@ class Changes:
     """[items] the same of this model."""
 
 
-def compare_lists(
-    now: npt.NDArray[np.integer], before: npt.NDArray[np.integer], item_count: int
-) -> Changes:
+def compare_lists(now: npt.NDArray[np.integer], before: npt.NDArray[np.integer], item_count: int) -> Changes:
     """Compare two lists for each query.
 
     Args:

@@ -26,9 +26,9 @@ class EvaluationConfig:
     """How a model is judged."""
 
     ks: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    """The cut-offs K of Recall@K, NDCG@K, MRR@K, MAP@K and the hit rate at K; null: 10, 50 and 100, less those
-    that are more than a fifth of the catalogue. One that is no smaller than the catalogue is refused before
-    anything is trained, since it finds everything."""
+    """The cut-offs K of Recall@K, NDCG@K, MRR@K, MAP@K and the hit rate at K; null: 10, 50 and 100, less
+    those that are more than a fifth of the catalogue. One that is no smaller than the catalogue is refused
+    before anything is trained, since it finds everything."""
     candidates: Candidates = "new"
     """What can be recommended: here, in the training's validation and by `dssm recommend`. `new`: what the
     user does not have; a held-out item that the user had before is not asked for. `all`: anything, as where
@@ -44,8 +44,8 @@ class EvaluationConfig:
         BASELINE_NAMES
     )
     """What the model is shown beside: `popularity`; `recent_popularity`, within a window that is chosen on
-    earlier interactions; `item_knn`; `markov`, what followed the user's last items; and `als`, where the package
-    implicit is installed. `popularity` is always among them."""
+    earlier interactions; `item_knn`; `markov`, what followed the user's last items; and `als`, where the
+    package implicit is installed. `popularity` is always among them."""
     blessing_metric: str | None = None
     """The metric that decides: recall_at_K, ndcg_at_K, mrr_at_K, map_at_K or hit_rate_at_K with one of the
     cut-offs; null: the recall at the largest."""
@@ -58,8 +58,8 @@ class EvaluationConfig:
     """The model must be shown not to be worse than the released one on the same users by more than this share
     of the released one's metric: the interval of the difference is above minus the margin."""
     blessing_slice_margin: Share = 0.15
-    """In no group of enough users may the metric be lower than the released model's by more than this share of
-    the released one's metric over all users."""
+    """In no group of enough users may the metric be lower than the released model's by more than this share
+    of the released one's metric over all users."""
     slice_minimum_users: Annotated[int, Field(ge=2)] = 100
     """Groups of fewer users are shown, and decide nothing."""
     unfair_release: Literal["baselines", "refuse"] = "baselines"
@@ -118,14 +118,15 @@ def choose_protocol(config: EvaluationConfig, catalogue_items: int) -> Protocol:
     too_large = [k for k in ks if k >= catalogue_items]
     if too_large:
         raise ConfigError(
-            f"evaluation.ks: expected cut-offs below the {catalogue_items:,} items of the catalogue. Received: "
-            f"{', '.join(map(str, too_large))}: such a list holds every item, so that every model has a recall "
-            "of 1. Leave evaluation.ks out, or make them smaller."
+            f"evaluation.ks: expected cut-offs below the {catalogue_items:,} items of the catalogue. "
+            f"Received: {', '.join(map(str, too_large))}: such a list holds every item, so that every model "
+            "has a recall of 1. Leave evaluation.ks out, or make them smaller."
         )
     metric = config.blessing_metric or f"recall_at_{max(ks)}"
     if metric not in metric_names(ks):
         raise ConfigError(
-            f"evaluation.blessing_metric: expected one of {metric_names(ks)}, the cut-offs for a catalogue of "
-            f"{catalogue_items:,} items. Received: {metric!r}. Set evaluation.ks to the cut-off that you want."
+            f"evaluation.blessing_metric: expected one of {metric_names(ks)}, the cut-offs for a catalogue "
+            f"of {catalogue_items:,} items. Received: {metric!r}. Set evaluation.ks to the cut-off that you "
+            "want."
         )
     return Protocol(ks, metric)

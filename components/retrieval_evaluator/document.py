@@ -212,9 +212,7 @@ def _describe_differences(found: Findings, resamples: Resamples) -> list[dict[st
     return described
 
 
-def _describe_slices(
-    found: Findings, resamples: Resamples, config: EvaluationConfig
-) -> list[dict[str, Any]]:
+def _describe_slices(found: Findings, resamples: Resamples, config: EvaluationConfig) -> list[dict[str, Any]]:
     decides = found.protocol.deciding_metric
     names = dict.fromkeys([decides, *(f"{name}_at_{max(found.protocol.ks)}" for name in SLICE_METRICS)])
     values = {name: found.model.metrics[name] for name in names}

@@ -1,4 +1,4 @@
-"""Exact evaluation of retrieval over the whole catalogue: from sequences and towers to a report and a verdict.
+"""Exact evaluation of retrieval over the whole catalogue: from towers and sequences to a verdict.
 
 Every user with something to be found is one query, and all catalogue items that may be recommended are
 ranked; schemas.ranking says what is ranked for whom, what the metrics are and what becomes of ties. All that
@@ -34,7 +34,7 @@ from components.retrieval_evaluator.released import (
     score_known_items,
 )
 from components.retrieval_evaluator.slices import Slice, build_slices
-from components.retrieval_evaluator.split_times import SplitTimes, read_split_times
+from components.retrieval_evaluator.split_times import read_split_times
 from components.retrieval_evaluator.titles import choose_title
 from components.towers import Tower, load_tower
 from schemas.contract import MODEL_INFO_FILE, USER_TOWER
@@ -101,7 +101,9 @@ def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: Evaluati
         released = load_released(inputs.serving_directory, spec, inputs.split, times, Path(scratch))
         data = _read_data(inputs, spec, config, index, tower, released)
         model = _rank_model(tower, index, data, spec, protocol)
-        rival = None if isinstance(released, NoRival) else _rank_released(released, index, data, spec, protocol)
+        rival = (
+            None if isinstance(released, NoRival) else _rank_released(released, index, data, spec, protocol)
+        )
     baselines = _rank_baselines(inputs, spec, config, index, data, protocol)
     slices = build_slices(data, spec, index.catalogue, config.candidates)
     resamples = Resamples(data.targets.query_count, config.resamples, config.seed)
@@ -206,7 +208,15 @@ def _rank_baselines(
     protocol: Protocol,
 ) -> list[RankedModel]:
     log = read_baseline_log(inputs.sequences, spec, _catalogue_ids(index, spec), seed=config.seed)
-    queries = BaselineQueries(data.targets, data.masked, data.seen, data.recent_items, data.times)
+    queries = BaselineQueries(
+        targets=data.targets,
+        masked=data.masked,
+        seen=data.seen,
+        recent_items=data.recent_items,
+        times=data.times,
+        candidates=config.candidates,
+        k=max(protocol.ks),
+    )
     models = []
     for name in config.shown_baselines:
         found = BASELINES[name](log, queries, data.popularity)

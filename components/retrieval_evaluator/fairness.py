@@ -32,7 +32,8 @@ def find_unfairness(trained_on: TrainedOn | None, split: Mapping[str, Any], time
     """
     if trained_on is None:
         return "its manifest does not say what it was trained on"
-    assert times.held_out_from is not None and times.held_out_until is not None
+    assert times.held_out_from is not None
+    assert times.held_out_until is not None
     if trained_on.until < times.held_out_from:
         return None
     if split["kind"] != _LATEST or trained_on.split["kind"] != _LATEST:
@@ -43,8 +44,8 @@ def find_unfairness(trained_on: TrainedOn | None, split: Mapping[str, Any], time
     theirs, ours = trained_on.split.get("skip_latest", 0), split.get("skip_latest", 0)
     if theirs < ours:
         return (
-            f"it was trained on all but the latest {theirs + 1} of each user's positives, and this run holds out "
-            f"the one before the latest {ours}"
+            f"it was trained on all but the latest {theirs + 1} of each user's positives, and this run holds "
+            f"out the one before the latest {ours}"
         )
     if trained_on.log_until > times.held_out_until:
         return (

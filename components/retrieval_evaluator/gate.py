@@ -122,7 +122,9 @@ def judge(
     """
     name = show_metric(deciding_metric)
     rules = [_judge_floor(metric, name, config.blessing_minimum)]
-    rules += [_judge_baseline(baseline, baselines.get(baseline), name) for baseline in config.blessing_baselines]
+    rules += [
+        _judge_baseline(baseline, baselines.get(baseline), name) for baseline in config.blessing_baselines
+    ]
     rules += _judge_released(rival, name, config)
     blessed = all(rule.passed is not False for rule in rules)
     return Verdict(blessed, _say(blessed, metric, name, rules, rival), tuple(rules))
@@ -180,18 +182,15 @@ def _judge_released(rival: Rival | NoRival, name: str, config: EvaluationConfig)
             reason += f"; evaluation.unfair_release is {config.unfair_release!r}: " + (
                 "nothing is released" if is_refused else "floor and baselines decide alone"
             )
-        text = f"{name} is not worse than the released model's by more than {config.blessing_margin:.0%} of it"
+        text = (
+            f"{name} is not worse than the released model's by more than {config.blessing_margin:.0%} of it"
+        )
         return [Rule("released", text, False if is_refused else None, reason=reason)]
     bound = -config.blessing_margin * rival.metric
     difference = rival.difference
     passed = difference.low >= bound
-    reason = None
-    if not passed:
-        reason = (
-            "it is worse"
-            if difference.high < 0
-            else "so few users cannot show that it is not worse: docs/evaluation.md says how many it takes"
-        )
+    unsure = "so few users cannot show that it is not worse: docs/evaluation.md says how many it takes"
+    failure = "it is worse" if difference.high < 0 else unsure
     released = Rule(
         name="released",
         text=f"{name} is not worse than that of release {rival.version} by more than "
@@ -201,7 +200,7 @@ def _judge_released(rival: Rival | NoRival, name: str, config: EvaluationConfig)
         low=difference.low,
         high=difference.high,
         bound=bound,
-        reason=reason,
+        reason=None if passed else failure,
     )
     return [released, _judge_slices(rival, name, config)]
 
@@ -248,9 +247,7 @@ def simultaneous_interval(differences: npt.NDArray[np.float64], groups: int) -> 
     return Interval(value, value - width, value + width)
 
 
-def _say(
-    blessed: bool, metric: Interval, name: str, rules: Sequence[Rule], rival: Rival | NoRival
-) -> str:
+def _say(blessed: bool, metric: Interval, name: str, rules: Sequence[Rule], rival: Rival | NoRival) -> str:
     figure = f"{name} {metric.value:.4f} ({metric.low:.4f} to {metric.high:.4f})"
     if not blessed:
         broken = "; ".join(

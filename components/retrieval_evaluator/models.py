@@ -74,7 +74,12 @@ def measure_ranks(
 
 
 def rank_by_scores(
-    name: str, label: str, score_block: ScoreBlock, data: EvaluationData, ks: Sequence[int]
+    name: str,
+    label: str,
+    score_block: ScoreBlock,
+    data: EvaluationData,
+    ks: Sequence[int],
+    note: str | None = None,
 ) -> RankedModel:
     """Rank the catalogue by scores.
 
@@ -84,6 +89,7 @@ def rank_by_scores(
         score_block: Gives the scores of some queries.
         data: The queries' targets and masks.
         ks: The cut-offs; the largest is the length of the lists, too.
+        note: What the scores leave out.
 
     Returns:
         The model.
@@ -92,7 +98,7 @@ def rank_by_scores(
         ValueError: A score is not finite.
     """
     ranking = rank_in_blocks(score_block, data.targets, data.masked, len(data.popularity), k=max(ks))
-    return measure_ranks(name, label, ranking.ranks, data.targets, ks, top=ranking.top)
+    return measure_ranks(name, label, ranking.ranks, data.targets, ks, top=ranking.top, note=note)
 
 
 def embed_queries(

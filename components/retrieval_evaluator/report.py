@@ -85,19 +85,21 @@ def log_report(report: Mapping[str, Any]) -> None:
         )
         + f" {show_metric(deciding)}",
     )
-    repeats = report["protocol"]["repeats"]
+    protocol = report["protocol"]
+    is_masked = protocol["candidates"] == "new"
+    repeats = protocol["repeats"]
     if repeats["repeated"]:
         progress.info(
-            "%s of %s held-out interactions (%.1f%%) are with items that the user had before%s.",
+            "%s of %s held-out items are repeats, which their user had before: %s (evaluation.candidates: "
+            "%s).",
             f"{repeats['repeated']:,}",
             f"{repeats['held_out']:,}",
-            100 * repeats["repeated"] / repeats["held_out"],
-            f" and are not asked for, which leaves {repeats['users_without_target']:,} users out "
-            "(evaluation.candidates: new)"
-            if report["protocol"]["candidates"] == "new"
-            else "",
+            f"not asked for, which leaves {repeats['users_without_target']:,} users out"
+            if is_masked
+            else "asked for like the others",
+            protocol["candidates"],
         )
-    if report["protocol"]["candidates"] == "new" and VALIDATION_SPLIT in report["seen_splits"]:
+    if is_masked and VALIDATION_SPLIT in report["seen_splits"]:
         progress.info(
             "What the users have in %s is left out of the ranking.", " and ".join(report["seen_splits"])
         )

@@ -69,10 +69,7 @@ def describe_sample(
                 "features": {name: show_value(value) for name, value in row.items()},
                 "history": describe(recent_items[query][::-1]),
                 "held_out": describe(held_out.items[start:end]),
-                **{
-                    name: None if items is None else describe(items[query])
-                    for name, items in lists.items()
-                },
+                **{name: None if items is None else describe(items[query]) for name, items in lists.items()},
             }
         )
     return described

@@ -27,9 +27,7 @@ def describe_items(
     taken = catalogue.take(pa.array(rows[rows >= 0]))
     ids = taken[item_id].to_pylist()
     titles = ids if title is None else [show_value(value) for value in taken[title].to_pylist()]
-    return [
-        {"item": str(item), "title": text or str(item)} for item, text in zip(ids, titles, strict=True)
-    ]
+    return [{"item": str(item), "title": text or str(item)} for item, text in zip(ids, titles, strict=True)]
 
 
 def show_value(value: Any) -> str:

@@ -339,7 +339,9 @@ def _compose_state(inputs: PushInputs, model_id: str, folder: Path) -> Path:
 
 def _describe(inputs: PushInputs, sources: dict[str, Path]) -> dict[str, Any]:
     model = _read_json(inputs.model / MODEL_INFO_FILE, (MODEL_ID, "dim", "temperature", "warm_start"))
-    report = _read_json(inputs.report / EVALUATION_REPORT_FILE, (MODEL_ID, "metrics", "popularity", "trained_on"))
+    report = _read_json(
+        inputs.report / EVALUATION_REPORT_FILE, (MODEL_ID, "metrics", "popularity", "trained_on")
+    )
     index = _read_json(inputs.index / PART_FILE, ("dim", "items"))
     for part in PARTS:
         read_part_id(sources[part], part, expected_model_id=model[MODEL_ID])

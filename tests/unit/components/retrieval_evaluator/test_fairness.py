@@ -45,8 +45,8 @@ def test_a_release_that_held_out_fewer_has_seen_what_is_held_out_now():
     # It trained on all but the latest; this run leaves the latest out and holds out the one before it.
     reason = find_unfairness(trained(880, 900), {**LATEST, "skip_latest": 1}, TIMES)
     assert reason == (
-        "it was trained on all but the latest 1 of each user's positives, and this run holds out the one before "
-        "the latest 1"
+        "it was trained on all but the latest 1 of each user's positives, and this run holds out the one "
+        "before the latest 1"
     )
 
 
