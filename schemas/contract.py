@@ -64,6 +64,8 @@ SEQUENCE_FIGURES_FILE: Final = "sequence_figures.json"
 TRAINING_STATE_FILE: Final = "training_state.json"
 INDEX_EMBEDDINGS_FILE: Final = "embeddings.npy"
 EVALUATION_REPORT_FILE: Final = "evaluation_report.json"
+# Beside the evaluation's report, and in the release's state: a row for each user, a column for each metric.
+PER_USER_METRICS_FILE: Final = "per_user_metrics.parquet"
 ANOMALY_REPORT_FILE: Final = "anomaly_report.json"
 BLESSED_FILE: Final = "BLESSED"
 NOT_BLESSED_FILE: Final = "NOT_BLESSED"
