@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from pipeline.commands.compare import compare_command
 from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
 from pipeline.commands.lint import lint_command
@@ -42,6 +43,7 @@ def main() -> None:
 
 
 main.add_command(config_command)
+main.add_command(compare_command)
 main.add_command(compile_command)
 main.add_command(lint_command)
 main.add_command(submit_command)

@@ -142,6 +142,7 @@ def test_schemas_import_without_tensorflow(module: str) -> None:
 
 QUICK = [
     "pipeline.cli",
+    "pipeline.comparison_table",
     "pipeline.config",
     "pipeline.run_table",
     "components.tower_pusher.logic",
