@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.runs import Run, describe_status, find_run, read_runs
+from pipeline.runs import LAST, Run, describe_status, find_run, read_runs
 from schemas import storage
 from schemas.contract import EVALUATION_REPORT_FILE, PER_USER_METRICS_FILE
 from schemas.errors import DssmError
@@ -59,7 +59,7 @@ def read_evaluation(name: str, run_directory: Path, serving_directory: str) -> E
     """
     match = _RELEASE.fullmatch(name)
     if match is None:
-        return _read_of_run(find_run(read_runs(run_directory), name))
+        return _read_of_run(find_run(read_runs(run_directory, most=1 if name == LAST else None), name))
     if match[1] is None:
         raise EvaluationError(
             f"{name}: expected a number after release:, such as release:3. Received: {match[2]!r}."
