@@ -9,10 +9,12 @@ from typing import Final
 
 import click
 
+from pipeline.commands.compare import compare_command
 from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
 from pipeline.commands.lint import lint_command
 from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.runs import runs_command
 from pipeline.commands.schedule import schedule_command
 from pipeline.commands.submit import submit_command
 from pipeline.commands.train import train_command
@@ -41,9 +43,11 @@ def main() -> None:
 
 
 main.add_command(config_command)
+main.add_command(compare_command)
 main.add_command(compile_command)
 main.add_command(lint_command)
 main.add_command(submit_command)
+main.add_command(runs_command)
 main.add_command(schedule_command)
 main.add_command(train_command)
 

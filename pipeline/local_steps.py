@@ -29,6 +29,7 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.tfx_runner import IrBasedRunner
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.run_locks import METADATA_LOCK_FILE, hold_while_running
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import DssmError
 
@@ -67,10 +68,11 @@ class StepRunner(IrBasedRunner):
         """Make one.
 
         Args:
-            directory: A folder for the file by which the steps take turns at ML Metadata.
+            directory: A folder for the files by which the steps take turns at ML Metadata, and by which
+                others tell that a run goes on.
             side_by_side: The most steps that run at the same time.
         """
-        self._lock_file = directory / ".metadata.lock"
+        self._directory = directory
         self._side_by_side = side_by_side
 
     def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: object = None) -> None:
@@ -87,6 +89,12 @@ class StepRunner(IrBasedRunner):
         values = {PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
         runtime_parameter_utils.substitute_runtime_parameter(pipeline, values)
         steps = {node.pipeline_node.node_info.id: node.pipeline_node for node in pipeline.nodes}
+        with hold_while_running(self._directory):
+            self._run_steps(pipeline, steps)
+
+    def _run_steps(
+        self, pipeline: pipeline_pb2.Pipeline, steps: Mapping[str, pipeline_pb2.PipelineNode]
+    ) -> None:
         if tensorflow_context.context()._initialized:
             # Its threads would be missing in a fork.
             for number, step in enumerate(steps, 1):
@@ -134,7 +142,7 @@ class StepRunner(IrBasedRunner):
         kind = deployment.metadata_connection_config.WhichOneof("connection_config")
         step = node.node_info.id
         return _Launcher(
-            self._lock_file,
+            self._directory / METADATA_LOCK_FILE,
             pipeline_node=node,
             mlmd_connection=metadata.Metadata(getattr(deployment.metadata_connection_config, kind)),
             pipeline_info=pipeline.pipeline_info,

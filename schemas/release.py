@@ -231,7 +231,7 @@ def find_release(serving_directory: str | Path, version: int) -> PublishedReleas
 
 @plain_dataclass(frozen=True)
 class ReleasedState:
-    """What the newest release left for the next run."""
+    """What a release left for the next run."""
 
     version: int
     """The release's version number."""
@@ -256,7 +256,24 @@ def find_latest_state(serving_directory: str | Path) -> ReleasedState | None:
     published = _list_published(serving)
     if not published:
         return None
-    version = published[-1]
+    return find_state(serving, published[-1])
+
+
+def find_state(serving_directory: str | Path, version: int) -> ReleasedState:
+    """Find a release's state; the parts that serve are not looked at.
+
+    Args:
+        serving_directory: The folder that releases are pushed to: a path or URI.
+        version: The release's version number.
+
+    Returns:
+        Where the state is.
+
+    Raises:
+        ReleaseError: There is no such release, or its manifest is unreadable.
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    serving = storage.join(serving_directory)
     file = storage.join(serving, RELEASES, str(version), MANIFEST_FILE)
     state = _read_manifest(serving, file, version).parts.get(STATE)
     return ReleasedState(version, None if state is None else storage.join(serving, state.path))

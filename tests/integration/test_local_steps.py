@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from pipeline import run_locks
+
 pytestmark = pytest.mark.integration
 
 TIMEOUT_SECONDS = 300
@@ -175,11 +177,13 @@ def test_nothing_goes_on_once_the_run_is_killed(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     steps = [int(file.read_text()) for file in files]
+    assert run_locks.is_running(tmp_path)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=TIMEOUT_SECONDS)
     while any(is_running(step) for step in steps):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    assert not run_locks.is_running(tmp_path)
 
 
 def is_running(process: int) -> bool:

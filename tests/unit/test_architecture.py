@@ -140,7 +140,14 @@ def test_schemas_import_without_tensorflow(module: str) -> None:
     assert heavy_imports_at_start(module) == {}
 
 
-QUICK = ["pipeline.cli", "pipeline.config", "components.tower_pusher.logic", "schemas.release"]
+QUICK = [
+    "pipeline.cli",
+    "pipeline.comparison_table",
+    "pipeline.config",
+    "pipeline.run_table",
+    "components.tower_pusher.logic",
+    "schemas.release",
+]
 
 
 @pytest.mark.parametrize("module", QUICK)

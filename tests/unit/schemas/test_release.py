@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from schemas.errors import ReleaseError
-from schemas.release import list_versions, read_latest_release, read_part_id, read_release
+from schemas.release import (
+    find_latest_state,
+    find_state,
+    list_versions,
+    read_latest_release,
+    read_part_id,
+    read_release,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -163,3 +170,17 @@ def test_versions_are_folders_named_with_an_integer(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     assert list_versions(tmp_path) == [9, 10]
     assert list_versions(tmp_path / "absent") == []
+
+
+def test_a_state_is_found_without_looking_at_what_serves(tmp_path: Path) -> None:
+    write_release(tmp_path, 1)
+    manifest = write_release(tmp_path, 2)
+    manifest["parts"]["state"] = {"path": "state/2", "files": {}}
+    write_manifest(tmp_path, 2, manifest)
+    write_release(tmp_path, 3)
+    (tmp_path / "index" / "2" / "data.bin").unlink()
+    assert find_state(tmp_path, 2).location == str(tmp_path / "state" / "2")
+    assert find_state(tmp_path, 1).location is None
+    assert find_latest_state(tmp_path) == find_state(tmp_path, 3)
+    with pytest.raises(ReleaseError, match=r"No release 4 in .*: its releases are 1, 2, 3\."):
+        find_state(tmp_path, 4)
