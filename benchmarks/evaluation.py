@@ -5,8 +5,8 @@
 6,000 queries against 1,000,000 items of 64 numbers, K = 100. The pipeline's program ranks each query's
 held-out item with 50 items masked, lists its best 100 items and computes every metric at K = 10, 50 and 100;
 the embeddings are mapped from a file, as those of the index are. The other program multiplies the same
-matrices and gives each row of the product to `np.argpartition`, and does no more. Its product of 24 GB is made
-256 queries at a time.
+matrices and gives each row of the product to `np.argpartition`, and does no more. Its product of 24 GB is
+made 256 queries at a time.
 
 The two take turns, each in a process of its own. `evaluation_vs_blas` is the ratio of their queries a second.
 The memory is the peak of the pipeline's process, its libraries among it, less the size of the catalogue's
