@@ -128,18 +128,18 @@ class Resamples:
         means: list[list[npt.NDArray[np.float64]]] = [[] for _ in subsets]
         for draws in self._draw():
             for number, subset in enumerate(subsets):
-                weights = (draws if subset is None else draws[:, subset]).astype(np.float64)
-                drawn = weights.sum(axis=1)
+                own = draws if subset is None else draws[subset]
+                drawn = own.sum(axis=0, dtype=np.int64)
                 has_users = drawn > 0
-                sums = weights[has_users] @ chosen[number]
-                means[number].append(sums / drawn[has_users, np.newaxis])
+                sums = own.astype(np.float64).T @ chosen[number]
+                means[number].append(sums[has_users] / drawn[has_users, np.newaxis])
         return [
             _summarise(names, own, np.concatenate(resampled), level)
             for own, resampled in zip(chosen, means, strict=True)
         ]
 
     def _draw(self) -> Iterator[npt.NDArray[np.uint8]]:
-        """Yield [block, queries] how often each query is drawn."""
+        """Yield [queries, block] how often each query is drawn."""
         if self._kept is not None:
             yield from self._kept
             return
@@ -155,6 +155,8 @@ class Resamples:
             counts = np.bincount(drawn.ravel(), minlength=rows * self.query_count)
             # A query of n is drawn about once; that it is drawn 256 times out of 256 or more never happens.
             draws = np.minimum(counts, 255).astype(np.uint8).reshape(rows, self.query_count)
+            # The draws of a query side by side, so that those of a slice are read in whole rows.
+            draws = np.ascontiguousarray(draws.T)
             if kept is not None:
                 kept.append(draws)
             yield draws

@@ -109,3 +109,13 @@ def test_pipeline_runs_and_tells_of_every_step(run_quick):
     assert len(run["step_seconds"]) == 13
     assert max(run["step_bytes"].values()) <= run["peak_bytes"] * 2
     assert run["seconds"] > run["ingest_seconds"] + run["epoch_seconds"]
+
+
+def test_evaluation_runs_beside_a_matrix_product(run_quick):
+    document = run_quick("evaluation.py")
+    assert bars_of(document) == {"evaluation_vs_blas": 0.5, "evaluation_memory_above_catalogue_gib": 1.0}
+    assert document["figures"]["evaluation_memory_above_catalogue_gib"]["at_most"]
+    # Each query is near its held-out item.
+    [run] = document["raw"]["pipeline"]
+    assert run["metrics"]["recall_at_100"] > 0.5
+    assert len(document["raw"]["numpy"]) == 1
