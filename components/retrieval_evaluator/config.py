@@ -51,9 +51,9 @@ class EvaluationConfig:
     cut-offs; null: the recall at the largest."""
     blessing_minimum: Share = 0.0
     """The metric must be at least this."""
-    blessing_baselines: tuple[str, ...] = ("popularity", "recent_popularity")
+    blessing_baselines: tuple[str, ...] | None = None
     """Those of the baselines that the model must beat: the interval of the difference, paired by user, is
-    above 0."""
+    above 0. Null: popularity and recent popularity, as far as they are shown."""
     blessing_margin: Share = 0.05
     """The model must be shown not to be worse than the released one on the same users by more than this share
     of the released one's metric: the interval of the difference is above minus the margin."""
@@ -72,7 +72,7 @@ class EvaluationConfig:
             known = metric_names(self.ks)
             if self.blessing_metric not in known:
                 raise ValueError(f"blessing_metric {self.blessing_metric!r} is none of {known}")
-        for name in self.blessing_baselines:
+        for name in self.blessing_baselines or ():
             if name not in self.shown_baselines:
                 nearest = difflib.get_close_matches(name, self.shown_baselines, n=1)
                 raise ValueError(
@@ -85,6 +85,13 @@ class EvaluationConfig:
     def shown_baselines(self) -> tuple[str, ...]:
         """The baselines that are computed."""
         return tuple(dict.fromkeys(["popularity", *self.baselines]))
+
+    @property
+    def deciding_baselines(self) -> tuple[str, ...]:
+        """The baselines that the model must beat."""
+        if self.blessing_baselines is not None:
+            return self.blessing_baselines
+        return tuple(name for name in ("popularity", "recent_popularity") if name in self.shown_baselines)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def judge(
 
     Args:
         metric: The model's deciding metric.
-        baselines: By name, the model's metric less that baseline's; those of `blessing_baselines` decide, and
+        baselines: By name, the model's metric less that baseline's; those of `deciding_baselines` decide, and
             one that could not be computed is not beaten.
         rival: The released model, or why there is none.
         config: The rules.
@@ -123,7 +123,7 @@ def judge(
     name = show_metric(deciding_metric)
     rules = [_judge_floor(metric, name, config.blessing_minimum)]
     rules += [
-        _judge_baseline(baseline, baselines.get(baseline), name) for baseline in config.blessing_baselines
+        _judge_baseline(baseline, baselines.get(baseline), name) for baseline in config.deciding_baselines
     ]
     rules += _judge_released(rival, name, config)
     blessed = all(rule.passed is not False for rule in rules)

@@ -78,12 +78,12 @@ def log_report(report: Mapping[str, Any]) -> None:
         describe_users(report),
         f"{report['held_out']:,}",
         f"{report['catalogue_items']:,}",
-        ", ".join(
+        f"{show_metric(deciding)} "
+        + ", ".join(
             f"{model['label']} {model['metrics'][deciding]['value']:.4f}"
             for model in report["models"]
             if model["metrics"]
-        )
-        + f" {show_metric(deciding)}",
+        ),
     )
     protocol = report["protocol"]
     is_masked = protocol["candidates"] == "new"

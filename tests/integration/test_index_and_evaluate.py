@@ -14,6 +14,7 @@ from tfx.types.channel_utils import as_channel
 
 from components.artifacts import CandidateIndex, Catalogue, Report, Sequences
 from components.candidate_indexer.component import CandidateIndexer, CandidateIndexerExecutor
+from components.interaction_ingest.config import LatestPerUserSplit
 from components.retrieval_evaluator.component import RetrievalEvaluator, RetrievalEvaluatorExecutor
 from components.retrieval_evaluator.config import EvaluationConfig
 from schemas.errors import ReleaseError
@@ -96,6 +97,7 @@ def artifacts(tmp_path_factory):
         tf.saved_model.save(towers, str(folder), signatures={"serving_default": function})
         (folder / "assets.extra").mkdir()
         (folder / "assets.extra" / "dssm_part.json").write_text(json.dumps({"model_id": "m1", "part": part}))
+    (root / "model" / "Format-Serving" / "model.json").write_text('{"refitted": false}')
     write_users(root / "sequences", train=[0], held_out=[1])
     (root / "catalogue").mkdir()
     items = [str(item) for item in np.random.default_rng(0).permutation(ITEMS)]
@@ -122,13 +124,17 @@ def artifacts(tmp_path_factory):
     return made
 
 
-def evaluate(artifacts, tmp_path, **config):
+def evaluate(artifacts, tmp_path, serving=None, **config):
     component = RetrievalEvaluator(
         sequences=as_channel(artifacts["sequences"]),
         model=as_channel(artifacts["model"]),
         index=as_channel(artifacts["index"]),
         feature_spec=make_features(),
-        evaluation_config=EvaluationConfig(**config),
+        evaluation_config=EvaluationConfig(baselines=("popularity",), **config),
+        split=LatestPerUserSplit(kind="latest_per_user"),
+        display=("title",),
+        serving_directory=str(serving or tmp_path / "serving"),
+        run_id="today",
     )
     outputs = {"blessing": [standard_artifacts.ModelBlessing()], "report": [Report()]}
     for name, (artifact,) in outputs.items():
@@ -163,12 +169,17 @@ def test_report_and_blessing_of_a_good_model(artifacts, tmp_path):
     assert (report["users"], report["users_sampled_of"], report["held_out"]) == (USERS, None, USERS)
     assert (report["catalogue_items"], report["model_id"], report["blessed"]) == (ITEMS, "m1", True)
     assert report["seen_splits"] == ["train"]
-    assert report["blessing"] == {
-        "metric": "recall_at_1",
-        "value": 1.0,
-        "popularity": pytest.approx(8 * (1 / 8) / USERS),
-        "minimum": 0.9,
-    }
+    assert report["gate"]["metric"] == "recall_at_1"
+    assert [(rule["name"], rule["passed"]) for rule in report["gate"]["rules"]] == [
+        ("floor", True), ("baseline:popularity", True), ("released", None),
+    ]  # fmt: skip
+    floor, baseline, released = report["gate"]["rules"]
+    assert (floor["value"], floor["bound"]) == (1.0, 0.9)
+    assert baseline["value"] == pytest.approx(1 - 8 * (1 / 8) / USERS)
+    assert 0 < baseline["low"] < baseline["value"] <= baseline["high"] <= 1
+    assert released["reason"] == "There is no release yet, and nothing to compare with"
+    assert (report["released"], report["changes"]) == (None, None)
+    assert blessing.get_string_custom_property("rule_floor").startswith("kept: recall@1 is at least 0.9")
     assert blessing.get_int_custom_property("blessed") == 1
     assert [file.name for file in (tmp_path / "blessing").iterdir()] == ["BLESSED"]
 
@@ -197,14 +208,15 @@ def test_a_sample_of_the_users_is_evaluated(artifacts, tmp_path):
     [
         # Between u + 1 and u + 3 are u + 2 and u - 1: one of the two targets is among the first two.
         {"ks": (2,), "blessing_metric": "recall_at_2", "blessing_minimum": 0.6},
-        {"ks": (12,), "blessing_metric": "recall_at_12"},  # popularity is as good
+        # Popularity finds as much: nearly every item is in so long a list.
+        {"ks": (11,), "blessing_metric": "recall_at_11"},
     ],
 )
 def test_model_that_is_not_good_enough_is_not_blessed(artifacts, tmp_path, config):
     write_users(tmp_path / "sequences", train=[0], held_out=[1, 3])
     sequences = make(Sequences, tmp_path / "sequences")
     report, blessing = evaluate({**artifacts, "sequences": sequences}, tmp_path, **config)
-    assert report["blessing"]["value"] == (0.5 if config["ks"] == (2,) else 1)
+    assert report["gate"]["rules"][0]["value"] == (0.5 if config["ks"] == (2,) else 1)
     assert report["blessed"] is False
     assert blessing.get_int_custom_property("blessed") == 0
     assert [file.name for file in (tmp_path / "blessing").iterdir()] == ["NOT_BLESSED"]

@@ -1,33 +1,139 @@
+import numpy as np
 import pytest
 
 from components.retrieval_evaluator.config import EvaluationConfig
-from components.retrieval_evaluator.gate import decide, write_blessing
-from schemas.errors import ConfigError
-from schemas.strict_config import parse
+from components.retrieval_evaluator.gate import (
+    NoRival,
+    Rival,
+    SliceDifference,
+    judge,
+    simultaneous_interval,
+    write_blessing,
+)
+from components.retrieval_evaluator.intervals import Interval
 
 pytestmark = pytest.mark.unit
 
+CONFIG = EvaluationConfig(
+    blessing_minimum=0.2,
+    blessing_baselines=("popularity",),
+    blessing_margin=0.1,
+    blessing_slice_margin=0.2,
+    slice_minimum_users=2,
+)
+METRIC = Interval(0.5, 0.45, 0.55)
+ABOVE = {"popularity": Interval(0.1, 0.05, 0.15)}
+FIRST = NoRival("There is no release yet", is_first=True)
+
+
+def make_rival(low, value, high, slices=()):
+    return Rival(version=3, metric=0.5, difference=Interval(value, low, high), slices=slices)
+
+
+def verdict(metric=METRIC, baselines=ABOVE, rival=FIRST, config=CONFIG):
+    return judge(metric, baselines, rival, config, "recall_at_10")
+
+
+def rules(found):
+    return {rule.name: rule.passed for rule in found.rules}
+
+
+def test_a_first_model_has_nothing_to_be_compared_with_and_says_so():
+    found = verdict()
+    assert found.blessed
+    assert rules(found) == {"floor": True, "baseline:popularity": True, "released": None}
+    assert found.sentence == (
+        "Blessed: recall@10 0.5000 (0.4500 to 0.5500), above every baseline that decides; "
+        "There is no release yet."
+    )
+
+
+@pytest.mark.parametrize(("value", "passed"), [(0.2, True), (0.19, False)])
+def test_the_floor_is_enough(value, passed):
+    found = verdict(metric=Interval(value, 0.1, 0.3))
+    assert rules(found)["floor"] is passed
+    assert found.blessed is passed
+
 
 @pytest.mark.parametrize(
-    ("value", "popularity", "minimum", "expected"),
-    [(0.3, 0.2, 0.0, True), (0.2, 0.2, 0.0, False), (0.3, 0.2, 0.3, True), (0.3, 0.2, 0.31, False)],
+    ("difference", "passed", "reason"),
+    [
+        (Interval(0.1, 0.001, 0.2), True, None),
+        (Interval(0.1, 0.0, 0.2), False, "it is above, but so few users cannot tell it from chance"),
+        (Interval(-0.1, -0.2, 0.01), False, None),
+    ],
 )
-def test_a_model_is_blessed_above_popularity_and_from_the_minimum_on(value, popularity, minimum, expected):
-    config = EvaluationConfig(ks=(5,), blessing_metric="ndcg_at_5", blessing_minimum=minimum)
-    other = {"recall_at_5": 0.5}
-    is_blessed, figures = decide({"ndcg_at_5": value, **other}, {"ndcg_at_5": popularity, **other}, config)
-    assert is_blessed is expected
-    assert figures == {
-        "metric": "ndcg_at_5",
-        "value": value,
-        "popularity": popularity,
-        "minimum": minimum,
-    }
+def test_a_baseline_is_beaten_when_the_whole_interval_says_so(difference, passed, reason):
+    found = verdict(baselines={"popularity": difference})
+    [rule] = [rule for rule in found.rules if rule.name == "baseline:popularity"]
+    assert (rule.passed, rule.reason, found.blessed) == (passed, reason, passed)
+    assert (rule.value, rule.low, rule.high) == difference
 
 
-def test_the_deciding_metric_must_be_one_of_those_computed():
-    with pytest.raises(ConfigError, match=r"'recall_at_7' is none of .*'mrr_at_5'"):
-        parse(EvaluationConfig, {"ks": [5], "blessing_metric": "recall_at_7"}, source="test")
+def test_a_baseline_that_could_not_be_computed_is_not_beaten():
+    found = verdict(baselines={})
+    assert rules(found)["baseline:popularity"] is False
+    assert "the baseline could not be computed" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "passed", "reason"),
+    [
+        # The margin is a tenth of 0.5.
+        (-0.05, 0.0, 0.05, True, None),
+        (-0.049, -0.04, -0.03, True, None),  # worse for certain, by less than the margin
+        (-0.06, 0.0, 0.06, False, "so few users cannot show"),
+        (-0.08, -0.06, -0.04, False, "it is worse"),
+    ],
+)
+def test_not_worse_than_the_released_model_has_to_be_shown(low, value, high, passed, reason):
+    found = verdict(rival=make_rival(low, value, high))
+    rule = next(rule for rule in found.rules if rule.name == "released")
+    assert (rule.passed, rule.bound) == (passed, -0.05)
+    assert rule.reason is None if reason is None else rule.reason.startswith(reason)
+    assert found.blessed is passed
+
+
+@pytest.mark.parametrize(("choice", "blessed"), [("baselines", True), ("refuse", False)])
+def test_a_rival_that_cannot_be_compared_with_is_said_and_decided_by_the_configuration(choice, blessed):
+    rival = NoRival("Release 3 may have seen the rows that are held out now", is_first=False)
+    config = EvaluationConfig(blessing_baselines=("popularity",), unfair_release=choice)
+    found = verdict(rival=rival, config=config)
+    assert found.blessed is blessed
+    reason = next(rule.reason for rule in found.rules if rule.name == "released")
+    assert reason.startswith("Release 3 may have seen the rows that are held out now; ")
+    assert f"evaluation.unfair_release is {choice!r}" in reason
+
+
+def test_a_group_that_is_worse_by_more_than_its_margin_refuses_the_model():
+    # Differences of -1 and 0 half and half: mean -.5, standard error .5 / 10.
+    worse = SliceDifference("age: old", np.tile([-1.0, 0.0], 50))
+    same = SliceDifference("age: young", np.tile([-1.0, 1.0], 50))
+    found = verdict(rival=make_rival(-0.01, 0.0, 0.01, [same, worse]))
+    rule = next(rule for rule in found.rules if rule.name == "slices")
+    assert (rule.passed, found.blessed) == (False, False)
+    assert (rule.value, rule.bound) == (-0.5, pytest.approx(-0.1))
+    assert rule.reason == "the worst of 2 is age: old"
+
+
+def test_a_group_that_is_worse_by_chance_alone_does_not_refuse_the_model():
+    # Mean -.2, twice the margin, with a standard error of .98 / sqrt(10) = .31.
+    noisy = SliceDifference("age: old", np.repeat([-1.0, 1.0], [6, 4]))
+    assert verdict(rival=make_rival(-0.01, 0.0, 0.01, [noisy])).blessed
+
+
+def test_groups_too_small_to_judge_are_said():
+    rule = next(r for r in verdict(rival=make_rival(-0.01, 0.0, 0.01)).rules if r.name == "slices")
+    assert (rule.passed, rule.reason) == (None, "no group is large enough")
+
+
+def test_intervals_of_many_groups_are_wider():
+    # Two users with 0 and 1: mean 1/2, standard deviation sqrt(1/2), standard error 1/2. z is 1.960 at
+    # 97.5 %, and 2.807 at 1 - .05 / 20 = 99.75 %, from a table of the normal distribution.
+    values = np.array([0.0, 1.0])
+    one, ten = simultaneous_interval(values, 1), simultaneous_interval(values, 10)
+    assert one == (0.5, pytest.approx(0.5 - 1.960 / 2, abs=1e-3), pytest.approx(0.5 + 1.960 / 2, abs=1e-3))
+    assert ten == (0.5, pytest.approx(0.5 - 2.807 / 2, abs=1e-3), pytest.approx(0.5 + 2.807 / 2, abs=1e-3))
 
 
 @pytest.mark.parametrize(("is_blessed", "name"), [(True, "BLESSED"), (False, "NOT_BLESSED")])
