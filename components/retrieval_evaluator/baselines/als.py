@@ -1,5 +1,6 @@
 """Matrix factorisation by alternating least squares (Hu, Koren and Volinsky 2008), by `implicit`."""
 
+from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
@@ -37,15 +38,10 @@ def rank_by_als(
     Returns:
         The targets' places; none where `implicit` is missing.
     """
+    if find_spec("implicit") is None:
+        return BaselineResult(None, "not computed: implicit is not installed (pip install implicit)")
     item_count = len(popularity)
-    try:
-        model = fit_als(log.as_matrix(item_count), FACTORS, REGULARIZATION, ALPHA, ITERATIONS)
-    except ModuleNotFoundError as error:
-        if error.name != "implicit":
-            raise
-        return BaselineResult(
-            None, "not computed: the package implicit is not installed (pip install implicit)"
-        )
+    model = fit_als(log.as_matrix(item_count), FACTORS, REGULARIZATION, ALPHA, ITERATIONS)
     known = to_binary_matrix(queries.seen.offsets, queries.seen.items, item_count)
     users = model.recalculate_user(np.arange(known.shape[0]), scipy.sparse.csr_matrix(known))
     score_block = score_by_inner_product(users, model.item_factors)
@@ -76,9 +72,6 @@ def fit_als(
 
     Returns:
         The model of `implicit`, with `user_factors` and `item_factors`.
-
-    Raises:
-        ModuleNotFoundError: `implicit` is not installed.
     """
     import threadpoolctl  # type: ignore[import-untyped]
     from implicit.cpu.als import AlternatingLeastSquares
