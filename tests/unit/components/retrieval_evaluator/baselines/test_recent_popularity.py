@@ -117,6 +117,16 @@ def test_the_window_is_chosen_on_validation_where_there_is_one(make_log):
     assert days == 90
 
 
+def test_validation_does_not_count_when_the_window_is_chosen(make_log):
+    # Item 0 ten times and item 1 five times long ago, item 2 once lately; two users know 4 and 5, and their
+    # validation is item 1, one day after the other. With all that was before, item 1 is second. With a short
+    # window it ties with what nobody buys, unless the first one's validation counts for the second one.
+    rows = [[0]] * 10 + [[1]] * 5 + [[2], [4, 1], [5, 1]]
+    times = [[DAY]] * 10 + [[2 * DAY]] * 5 + [[99 * DAY], [98 * DAY, 100 * DAY], [98 * DAY, 101 * DAY]]
+    log = make_log(rows, times, [1] * 18)
+    assert choose_window(log, "new", 6)[0] is None
+
+
 def test_without_anything_to_choose_on_everything_before_counts(make_log, make_queries):
     log = make_log([[0], [0], [1]], [[0], [1], [2]])
     result = rank_by_recent_popularity(log, make_queries([[]], [[1]], [10]), np.array([2, 1]))
