@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from components.retrieval_evaluator.baselines import BaselineLog, BaselineQueries
+from components.retrieval_evaluator.baselines.interface import BaselineQueries
+from components.retrieval_evaluator.baselines.log import BaselineLog
 from schemas.ranking import ItemSets, choose_targets
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from components.retrieval_evaluator.baselines import BASELINES, LABELS
+from components.retrieval_evaluator.baselines.labels import LABELS
+from components.retrieval_evaluator.baselines.registry import BASELINES
 from schemas.ranking import compute_metrics
 
 pytestmark = pytest.mark.unit
