@@ -1,4 +1,4 @@
-"""The baselines' names, without SciPy, which the baselines need and whoever reads a configuration does not."""
+"""The baselines' names, for whoever reads a configuration and needs no SciPy for that."""
 
 from typing import Final
 
