@@ -13,10 +13,11 @@ iterations. Among the best few, the differences are well within the noise of 943
 
 import numpy as np
 import scipy.sparse
-import threadpoolctl  # type: ignore[import-untyped]
-from implicit.cpu.als import AlternatingLeastSquares
 from implicit.cpu.bpr import BayesianPersonalizedRanking
 from numpy.typing import NDArray
+
+from components.retrieval_evaluator.baselines.als import fit_als
+from components.retrieval_evaluator.baselines.item_knn import find_neighbours
 
 Indices = NDArray[np.integer]
 Scores = NDArray[np.float32]
@@ -54,14 +55,7 @@ def score_item_knn(users: Indices, items: Indices, shape: tuple[int, int], neigh
         [users, items] float32 scores.
     """
     matrix = _interaction_matrix(users, items, shape)
-    together = (matrix.T @ matrix).toarray()
-    norms = np.sqrt(together.diagonal())
-    similarity = together / np.maximum(np.outer(norms, norms), 1.0)
-    np.fill_diagonal(similarity, 0.0)
-    if neighbours < shape[1]:
-        weakest = np.partition(similarity, -neighbours, axis=0)[-neighbours]
-        similarity[similarity < weakest] = 0.0
-    return np.asarray(matrix @ similarity, np.float32)
+    return (matrix @ find_neighbours(matrix, neighbours).T).toarray()
 
 
 def score_ease(users: Indices, items: Indices, shape: tuple[int, int], l2_weight: float = 160.0) -> Scores:
@@ -114,17 +108,7 @@ def score_als(
         [users, items] float32 scores.
     """
     matrix = _interaction_matrix(users, items, shape)
-    # implicit asks for this: a threaded BLAS under its own threads is slower by far.
-    with threadpoolctl.threadpool_limits(1, "blas"):
-        model = AlternatingLeastSquares(
-            factors=factors,
-            regularization=regularization,
-            alpha=alpha,
-            iterations=iterations,
-            num_threads=1,
-            random_state=seed,
-        )
-        model.fit(matrix, show_progress=False)
+    model = fit_als(matrix, factors, regularization, alpha, iterations, seed)
     return np.asarray(model.user_factors @ model.item_factors.T, np.float32)
 
 
@@ -162,12 +146,12 @@ def score_bpr(
         num_threads=1,
         random_state=seed,
     )
-    model.fit(_interaction_matrix(users, items, shape), show_progress=False)
+    model.fit(scipy.sparse.csr_matrix(_interaction_matrix(users, items, shape)), show_progress=False)
     return np.asarray(model.user_factors @ model.item_factors.T, np.float32)
 
 
-def _interaction_matrix(users: Indices, items: Indices, shape: tuple[int, int]) -> scipy.sparse.csr_matrix:
-    matrix = scipy.sparse.csr_matrix((np.ones(len(users), np.float32), (users, items)), shape=shape)
+def _interaction_matrix(users: Indices, items: Indices, shape: tuple[int, int]) -> scipy.sparse.csr_array:
+    matrix = scipy.sparse.csr_array((np.ones(len(users), np.float32), (users, items)), shape=shape)
     # A repeated interaction counts once.
     matrix.sum_duplicates()
     matrix.data[:] = 1.0

@@ -250,7 +250,7 @@ def _find_levels(
     lowest = scores.min(initial=0)
     if np.issubdtype(scores.dtype, np.integer) and scores.max(initial=0) - lowest < _MOST_LEVELS:
         # Counts are levels already, those that no item has among them, and need no sort.
-        levels = (scores - lowest).astype(np.int64)
+        levels = (scores - lowest).astype(np.int64, copy=False)
         return levels, np.bincount(levels)
     _, levels, counts = np.unique(scores, return_inverse=True, return_counts=True)
     return levels, counts

@@ -30,7 +30,7 @@ def rank_by_product(
         The targets' places.
     """
     blocks = [Ranks(np.empty(0, np.int64), np.empty(0, np.int64))]
-    for queries in split_into_blocks(left, right):
+    for queries in split_into_blocks(left, right, BLOCK_PRODUCTS):
         blocks.append(
             rank_by_sparse_scores(
                 left[queries] @ right, targets.of_queries(queries), masked.of_queries(queries)
@@ -42,7 +42,7 @@ def rank_by_product(
 
 
 def split_into_blocks(
-    left: scipy.sparse.csr_array, right: scipy.sparse.csr_array, block_products: int = BLOCK_PRODUCTS
+    left: scipy.sparse.csr_array, right: scipy.sparse.csr_array, block_products: int
 ) -> Iterator[slice]:
     """Split the rows of a sparse product so that the memory of each block is bounded.
 

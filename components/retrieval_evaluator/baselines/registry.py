@@ -16,13 +16,4 @@ BASELINES: Final[dict[str, Baseline]] = {
     "markov": rank_by_markov_chain,
     "als": rank_by_als,
 }
-"""The functions."""
-
-LABELS: Final[dict[str, str]] = {
-    "popularity": "popularity",
-    "recent_popularity": "recent popularity",
-    "item_knn": "item-kNN",
-    "markov": "Markov chain of the last items",
-    "als": "ALS (implicit)",
-}
-"""What a reader of the report sees."""
+"""In the order of the report."""

@@ -320,3 +320,14 @@ def test_popularity_example():
     found = compute_metrics(ranks, targets, [1, 2])
     assert found["recall_at_1"] == pytest.approx([1 / 2, 0, 1])
     assert found["mrr_at_2"] == pytest.approx([(1 + 1 / 2) / 2, 1 / 2, 1])
+
+
+@pytest.mark.parametrize("widest", [5, 10**9])
+def test_counts_rank_like_the_same_floats(widest):
+    rng = np.random.default_rng(0)
+    counts = np.where(rng.random(30) < 0.1, widest, rng.integers(-2, 5, 30))
+    kind = rng.choice(3, (40, 30), p=[0.6, 0.1, 0.3])
+    targets, masked = (ItemSets.from_pairs(*np.nonzero(kind == which), 40) for which in (1, 2))
+    expected = rank_targets(np.tile(counts.astype(float), (40, 1)), targets, masked)
+    ranks = rank_by_common_scores(counts, targets, masked)
+    assert places(ranks) == places(expected)

@@ -1,0 +1,12 @@
+"""The baselines' names, for whoever reads a configuration and needs no SciPy for that."""
+
+from typing import Final
+
+LABELS: Final[dict[str, str]] = {
+    "popularity": "popularity",
+    "recent_popularity": "recent popularity",
+    "item_knn": "item-kNN",
+    "markov": "Markov chain of the last items",
+    "als": "ALS (implicit)",
+}
+"""By the name in the configuration, what a reader of the report sees."""

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from components.retrieval_evaluator.baselines.labels import LABELS
+from components.retrieval_evaluator.baselines.registry import BASELINES
+from schemas.ranking import compute_metrics
+
+pytestmark = pytest.mark.unit
+
+
+def test_every_baseline_has_a_label():
+    assert list(BASELINES) == list(LABELS) == ["popularity", "recent_popularity", "item_knn", "markov", "als"]
+
+
+@pytest.mark.parametrize("candidates", ["new", "all"])
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_answers_for_all_targets_and_leaves_what_it_was_given(random_case, name, candidates):
+    log, queries, popularity = random_case(0, candidates)
+    before = [array.copy() for array in (log.offsets, log.items, log.times, queries.seen.offsets, popularity)]
+    result = BASELINES[name](log, queries, popularity)
+    after = (log.offsets, log.items, log.times, queries.seen.offsets, popularity)
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
+    if result.ranks is None:
+        pytest.skip(result.note)
+    assert len(result.ranks.better) == len(queries.targets.items)
+    assert (result.ranks.tied >= 0).all()
+    assert all(np.isfinite(v).all() for v in compute_metrics(result.ranks, queries.targets, [1, 10]).values())
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_log_without_interactions_gives_chance(make_log, make_queries, name):
+    queries = make_queries([[], []], [[0], [2]], k=3)
+    ranks = BASELINES[name](make_log([[], []]), queries, np.zeros(3, np.int64)).ranks
+    if ranks is not None:
+        assert (ranks.better.tolist(), ranks.tied.tolist()) == ([0, 0], [2, 2])
+
+
+def test_a_sampled_log_is_said_by_those_that_read_it(random_case):
+    log, queries, popularity = random_case(0, "new")
+    sampled = type(log)(log.offsets, log.train_ends, log.items, log.times, sampled_of=4 * len(log.items))
+    for name, rank in BASELINES.items():
+        result = rank(sampled, queries, popularity)
+        if result.ranks is not None:
+            assert ("(25.0%): all those of randomly drawn users" in (result.note or "")) == (
+                name != "popularity"
+            )
