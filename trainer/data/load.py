@@ -124,9 +124,8 @@ class _SequencesReader:
     def __init__(self, folder: Path, spec: FeatureSpec, item_ids: pa.Array, until: SplitEnd) -> None:
         self._folder, self._spec, self._item_ids, self._until = folder, spec, item_ids, until
         names = pq.read_schema(list_sequence_files(folder)[0]).names
-        users, positions = count_positions(folder, spec)
+        users, positions = count_positions(folder, until)
         history = spec.history
-        # What lies behind the last split that is read has a place here and is cut off in the end.
         self._items = np.empty(positions, np.int32)
         self._lists: dict[str, npt.NDArray] = {}
         if history is not None and history.time_gap_buckets is not None:
@@ -151,13 +150,11 @@ class _SequencesReader:
 
     def sequences(self, context_graph: str | None) -> FlatSequences:
         """Give what was read, and read the context features."""
-        positions = int(self._offsets[-1])
-        seconds, weights = self._lists.get(self._spec.timestamp), self._lists.get(WEIGHT)
         return FlatSequences(
             offsets=self._offsets,
-            items=self._items[:positions],
-            seconds=None if seconds is None else seconds[:positions],
-            weights=None if weights is None else weights[:positions],
+            items=self._items,
+            seconds=self._lists.get(self._spec.timestamp),
+            weights=self._lists.get(WEIGHT),
             contexts=self._read_contexts(context_graph),
         )
 
