@@ -213,15 +213,15 @@ def read_sequences(
     item = spec.item_id.name
     wanted = list(dict.fromkeys([*user_columns, item, *position_columns, *SPLIT_ENDS]))
     for path in list_sequence_files(folder):
+        _require_columns(path, wanted)
         with pq.ParquetFile(path, read_dictionary=[_items_path(spec)]) as file:
-            _require_columns(file, path, wanted)
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=wanted).unify_dictionaries().combine_chunks()
                 yield _to_part(table, path, item, catalogue_ids, user_columns, position_columns, until)
 
 
-def _require_columns(file: pq.ParquetFile, path: Path, wanted: Sequence[str]) -> None:
-    missing = sorted(set(wanted) - set(file.schema_arrow.names))
+def _require_columns(path: Path, wanted: Sequence[str]) -> None:
+    missing = sorted(set(wanted) - set(pq.read_schema(path).names))
     if missing:
         raise DataError(
             f"{path}: expected the columns {', '.join(wanted)}. Received: no {', '.join(missing)}. "
@@ -232,9 +232,8 @@ def _require_columns(file: pq.ParquetFile, path: Path, wanted: Sequence[str]) ->
 def _read_ends(folder: Path) -> Iterator[dict[str, npt.NDArray[np.int64]]]:
     """Read where the splits end, file by file."""
     for path in list_sequence_files(folder):
-        with pq.ParquetFile(path) as file:
-            _require_columns(file, path, SPLIT_ENDS)
-            yield _to_ends(file.read(columns=list(SPLIT_ENDS)), path)
+        _require_columns(path, SPLIT_ENDS)
+        yield _to_ends(pq.read_table(path, columns=list(SPLIT_ENDS)), path)
 
 
 def _to_ends(table: pa.Table, path: Path) -> dict[str, npt.NDArray[np.int64]]:

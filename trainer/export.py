@@ -23,8 +23,8 @@ from schemas.contract import (
     USER_TOWER,
 )
 from schemas.features import Dtype, Feature, FeatureSpec, History
-from trainer.data.transform_graphs import TransformGraphs, saved_model_folder
-from trainer.data.transform_part import TransformPart
+from trainer.data.transform_graphs import TransformGraphs
+from trainer.data.transform_part import TransformPart, load_transform
 from trainer.towers import Towers
 
 _DTYPES = {"string": tf.string, "int": tf.int64, "float": tf.float32}
@@ -59,12 +59,12 @@ def export_towers(
     """
     user_inputs = [_to_input(feature) for feature in spec.tower_features("user")] + _history_inputs(spec)
     item_inputs = [_to_input(feature) for feature in spec.tower_features("item")]
-    item_graph = tf.saved_model.load(saved_model_folder(graphs.item))
+    item_graph = load_transform(graphs.item)
     user_parts = []
     for table in ("user", "context"):
         features = [feature for feature in spec.tower_features("user") if feature.tower == table]
         if features:
-            user_parts.append(_cut(tf.saved_model.load(saved_model_folder(graphs.folder(table))), features))
+            user_parts.append(_cut(load_transform(graphs.folder(table)), features))
     if spec.history is not None:
         user_parts.append(_cut_history(item_graph, spec, spec.history, gap_boundaries))
     item_parts = [_cut(item_graph, spec.tower_features("item"))]

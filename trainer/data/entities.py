@@ -12,8 +12,7 @@ from schemas.contract import HISTORY_PADDING_KEY
 from schemas.errors import DataError
 from schemas.features import Feature, FeatureSpec, TextEncoding
 from schemas.sequences import value_type
-from trainer.data.transform_graphs import saved_model_folder
-from trainer.data.transform_part import TransformPart
+from trainer.data.transform_part import TransformPart, load_transform
 
 _BATCH_ROWS = 4096
 _DTYPES = {"string": pa.large_binary(), "int": pa.int64(), "float": pa.float32()}
@@ -37,13 +36,13 @@ def transform_table(
         -1.
 
     Raises:
-        DataError: A column or a value is missing, or a list has the wrong length.
+        DataError: The graph, a column or a value is missing, or a list has the wrong length.
     """
     encoded = [feature for feature in features if feature.encoding is not None]
     if not encoded:
         return {}
     names = [feature.name for feature in encoded]
-    transform = TransformPart(tf.saved_model.load(saved_model_folder(graph)), inputs=names, outputs=names)
+    transform = TransformPart(load_transform(graph), inputs=names, outputs=names)
     transform_batch = tf.function(transform, autograph=False, reduce_retracing=True)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for batch in itertools.chain([_empty(encoded)], _slice(batches, batch_rows)):

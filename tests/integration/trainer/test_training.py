@@ -347,7 +347,7 @@ def test_an_embedding_that_only_validation_finds_not_finite_stops_too(tmp_path):
     config = make_config(learning_rate=0.25, early_stopping=EarlyStoppingConfig())
     with pytest.raises(
         TrainingError,
-        match=r"Validation failed after step 4 \(epoch 1\): Expected finite scores.*0.25 at this step.*: none",
+        match=r"Validation failed after step 4 \(epoch 1\): Expected finite.*0.25 at this step.*: none",
     ):
         run(tmp_path, config, data)
 

@@ -151,6 +151,10 @@ def test_errors_say_what_is_missing(tmp_path):
         read(tmp_path)
     with pytest.raises(DataError, match=r"Received: no price, size"):
         read(tmp_path, position_columns=["size"], user_columns=["price"])
+    [path] = tmp_path.iterdir()
+    pq.write_table(pq.read_table(path).drop_columns(["item"]), path)
+    with pytest.raises(DataError, match=r"expected the columns item, .*Received: no item\."):
+        read(tmp_path)
 
 
 def test_texts_have_a_dictionary_and_times_their_gaps(tmp_path: Path) -> None:
