@@ -52,8 +52,8 @@ def export_towers(
         towers: The trained towers.
         graphs: What the Transform steps wrote.
         spec: The features.
-        gap_boundaries: `[buckets - 1]` in rising order; a time gap's bucket is the number of boundaries that
-            are not above it. None where the history has no gaps.
+        gap_boundaries: `[buckets - 1]` int64 in rising order; a time gap's bucket is the number of boundaries
+            that are not above it. None where the history has no gaps.
         directory: Where the two folders go.
         model_id: Identifies the training; written into each part, so that a reader can refuse a mixed pair.
     """
@@ -151,12 +151,8 @@ def _to_history(values: Any, is_item: Any, history: History) -> Any:
 
 
 def _to_gap_buckets(gaps: Any, boundaries: np.ndarray) -> Any:
-    # float64 holds every number of seconds exactly, and the boundaries between two of them.
     buckets = tf.searchsorted(
-        tf.constant(boundaries, tf.float64)[None, :],
-        tf.reshape(tf.cast(gaps, tf.float64), [1, -1]),
-        side="right",
-        out_type=tf.int64,
+        tf.constant(boundaries, tf.int64), tf.reshape(gaps, [-1]), side="right", out_type=tf.int64
     )
     return tf.where(gaps == GAP_PADDING, gaps, tf.reshape(buckets, tf.shape(gaps)))
 
