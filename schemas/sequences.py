@@ -145,24 +145,23 @@ def list_sequence_files(folder: Path) -> list[Path]:
     return files
 
 
-def count_positions(folder: Path, spec: FeatureSpec) -> tuple[int, int]:
-    """Count the users and their positives, from the files' metadata alone.
+def count_positions(folder: Path, until: SplitEnd = EVAL_END) -> tuple[int, int]:
+    """Count the users and their positives.
 
     Args:
         folder: The artifact's folder.
-        spec: The features.
+        until: The split's end after which a user's positives do not count.
 
     Returns:
-        Users and positives, those of no split among them.
+        Users and positives: as many as `read_sequences` gives until the same end.
+
+    Raises:
+        DataError: There is no file, one lacks a column, or the ends of its splits are in no order.
     """
     users = positions = 0
-    for path in list_sequence_files(folder):
-        metadata = pq.read_metadata(path)
-        users += metadata.num_rows
-        for group in range(metadata.num_row_groups):
-            row_group = metadata.row_group(group)
-            chunks = (row_group.column(index) for index in range(row_group.num_columns))
-            positions += next(c.num_values for c in chunks if c.path_in_schema == _items_path(spec))
+    for ends in _read_ends(folder):
+        users += len(ends[until])
+        positions += int(ends[until].sum())
     return users, positions
 
 
@@ -174,11 +173,13 @@ def count_split_rows(folder: Path) -> dict[str, int]:
 
     Returns:
         Rows of train, validation and eval, by the name of the split.
+
+    Raises:
+        DataError: There is no file, one lacks a column, or the ends of its splits are in no order.
     """
     totals = np.zeros(len(SPLIT_ENDS), np.int64)
-    for path in list_sequence_files(folder):
-        ends = pq.read_table(path, columns=list(SPLIT_ENDS))
-        totals += [ends.column(name).to_numpy().astype(np.int64).sum() for name in SPLIT_ENDS]
+    for ends in _read_ends(folder):
+        totals += [ends[name].sum() for name in SPLIT_ENDS]
     rows = np.diff(totals, prepend=0).tolist()
     return dict(zip((TRAIN_SPLIT, VALIDATION_SPLIT, EVAL_SPLIT), rows, strict=True))
 
@@ -206,21 +207,46 @@ def read_sequences(
         The users of a row group.
 
     Raises:
-        DataError: There is no file, one lacks a column, or an item is not in the catalogue.
+        DataError: There is no file, one lacks a column, an item is not in the catalogue, or the ends of a
+            user's splits do not fit its positives.
     """
     item = spec.item_id.name
     wanted = list(dict.fromkeys([*user_columns, item, *position_columns, *SPLIT_ENDS]))
     for path in list_sequence_files(folder):
+        _require_columns(path, wanted)
         with pq.ParquetFile(path, read_dictionary=[_items_path(spec)]) as file:
-            missing = sorted(set(wanted) - set(file.schema_arrow.names))
-            if missing:
-                raise DataError(
-                    f"{path}: expected the columns {', '.join(wanted)}. Received: no {', '.join(missing)}. "
-                    "Run the ingest again with this schema file and configuration."
-                )
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=wanted).unify_dictionaries().combine_chunks()
                 yield _to_part(table, path, item, catalogue_ids, user_columns, position_columns, until)
+
+
+def _require_columns(path: Path, wanted: Sequence[str]) -> None:
+    missing = sorted(set(wanted) - set(pq.read_schema(path).names))
+    if missing:
+        raise DataError(
+            f"{path}: expected the columns {', '.join(wanted)}. Received: no {', '.join(missing)}. "
+            "Run the ingest again with this schema file and configuration."
+        )
+
+
+def _read_ends(folder: Path) -> Iterator[dict[str, npt.NDArray[np.int64]]]:
+    """Read where the splits end, file by file."""
+    for path in list_sequence_files(folder):
+        _require_columns(path, SPLIT_ENDS)
+        yield _to_ends(pq.read_table(path, columns=list(SPLIT_ENDS)), path)
+
+
+def _to_ends(table: pa.Table, path: Path) -> dict[str, npt.NDArray[np.int64]]:
+    """Give by `SPLIT_ENDS`, [users], where in its lists the user's split ends."""
+    ends = [table.column(name).to_numpy().astype(np.int64) for name in SPLIT_ENDS]
+    is_wrong = (ends[0] < 0) | (np.diff(ends, axis=0) < 0).any(axis=0)
+    if is_wrong.any():
+        user = int(np.flatnonzero(is_wrong)[0])
+        raise DataError(
+            f"{path}: expected 0 <= {' <= '.join(SPLIT_ENDS)}. Received: "
+            f"{', '.join(str(end[user]) for end in ends)}. Run the ingest again."
+        )
+    return dict(zip(SPLIT_ENDS, ends, strict=True))
 
 
 def _to_part(
@@ -235,7 +261,13 @@ def _to_part(
     lists = _whole(table.column(item))
     lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
     starts = np.cumsum(lengths) - lengths
-    ends = {name: table.column(name).to_numpy().astype(np.int64) for name in SPLIT_ENDS}
+    ends = _to_ends(table, path)
+    if (ends[EVAL_END] > lengths).any():
+        user = int(np.flatnonzero(ends[EVAL_END] > lengths)[0])
+        raise DataError(
+            f"{path}: expected {EVAL_END} up to the number of the user's positives, {lengths[user]}. "
+            f"Received: {ends[EVAL_END][user]}. Run the ingest again."
+        )
     kept_lengths = ends[until]
     encoded = lists.flatten()
     if (kept_lengths == lengths).all():

@@ -18,6 +18,7 @@ import tensorflow as tf
 from schemas import storage
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import StorageError
+from schemas.feature_parts import model_part
 from schemas.features import FeatureSpec
 from schemas.strict_config import to_json
 from schemas.user_code import hash_user_code
@@ -220,7 +221,8 @@ def training_key(
 
     Args:
         arrays: What the training is made of, by name.
-        spec: The features.
+        spec: The features; where their columns are, what is displayed, allowed values and thresholds do not
+            count.
         config: All settings; where checkpoints go, how often something is logged and the threads do not
             count.
         sizes: Rows of each feature with a vocabulary or buckets, by name.
@@ -247,7 +249,7 @@ def training_key(
         digest.update(np.ascontiguousarray(array).data)
 
     add("format", str(_FORMAT_VERSION))
-    add("spec", to_json(spec))
+    add("spec", to_json(model_part(spec)))
     add("config", to_json(dataclasses.replace(config, training=settings)))
     if config.model.user_tower is not None:
         add("user_tower", hash_user_code("model.user_tower", config.model.user_tower))

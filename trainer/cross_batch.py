@@ -29,7 +29,7 @@ class PastItems:
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """The embeddings, [capacity, dim] float32, and the keys of item and user, [capacity, 2] int64."""
+        """The embeddings, [capacity, dim] float32, and numbers of item and user, [capacity, 2] int64."""
         return [self._embeddings, self._keys]
 
     def usable(self, step: tf.Tensor) -> tf.Tensor:
@@ -51,9 +51,9 @@ class PastItems:
             step: Scalar int64, from 1 on.
 
         Returns:
-            Their embeddings, [capacity, dim] float32, without a gradient; their keys and those of the users
-            who had them as positives, [capacity] int64 each. The item key is -1 in a slot that may not be
-            used.
+            Their embeddings, [capacity, dim] float32, without a gradient; their catalogue rows and the users
+            who had them as positives, [capacity] int64 each. The catalogue row is -1 in a slot that may not
+            be used.
         """
         keys = self._keys.read_value()
         is_usable = tf.range(self._capacity, dtype=tf.int64) < self.usable(step)
@@ -71,8 +71,8 @@ class PastItems:
         Args:
             step: Scalar int64, from 1 on; each step once, in order.
             embeddings: [global batch, dim] float32.
-            items: [global batch] int64 item keys.
-            users: [global batch] int64 user keys.
+            items: [global batch] int64 catalogue rows.
+            users: [global batch] int64 numbers of users.
         """
         start = (step - 1) * self._taken % self._capacity
         # Each slot fetches what is new for it: a gather, which is as fast on every device.

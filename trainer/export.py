@@ -23,8 +23,8 @@ from schemas.contract import (
     USER_TOWER,
 )
 from schemas.features import Dtype, Feature, FeatureSpec, History
-from trainer.data.transform_graphs import TransformGraphs, saved_model_folder
-from trainer.data.transform_part import TransformPart
+from trainer.data.transform_graphs import TransformGraphs
+from trainer.data.transform_part import TransformPart, load_transform
 from trainer.towers import Towers
 
 _DTYPES = {"string": tf.string, "int": tf.int64, "float": tf.float32}
@@ -52,19 +52,19 @@ def export_towers(
         towers: The trained towers.
         graphs: What the Transform steps wrote.
         spec: The features.
-        gap_boundaries: `[buckets - 1]` in rising order; a time gap's bucket is the number of boundaries that
-            are not above it. None where the history has no gaps.
+        gap_boundaries: `[buckets - 1]` int64 in rising order; a time gap's bucket is the number of boundaries
+            that are not above it. None where the history has no gaps.
         directory: Where the two folders go.
         model_id: Identifies the training; written into each part, so that a reader can refuse a mixed pair.
     """
     user_inputs = [_to_input(feature) for feature in spec.tower_features("user")] + _history_inputs(spec)
     item_inputs = [_to_input(feature) for feature in spec.tower_features("item")]
-    item_graph = tf.saved_model.load(saved_model_folder(graphs.item))
+    item_graph = load_transform(graphs.item)
     user_parts = []
     for table in ("user", "context"):
         features = [feature for feature in spec.tower_features("user") if feature.tower == table]
         if features:
-            user_parts.append(_cut(tf.saved_model.load(saved_model_folder(graphs.folder(table))), features))
+            user_parts.append(_cut(load_transform(graphs.folder(table)), features))
     if spec.history is not None:
         user_parts.append(_cut_history(item_graph, spec, spec.history, gap_boundaries))
     item_parts = [_cut(item_graph, spec.tower_features("item"))]
@@ -151,12 +151,8 @@ def _to_history(values: Any, is_item: Any, history: History) -> Any:
 
 
 def _to_gap_buckets(gaps: Any, boundaries: np.ndarray) -> Any:
-    # float64 holds every number of seconds exactly, and the boundaries between two of them.
     buckets = tf.searchsorted(
-        tf.constant(boundaries, tf.float64)[None, :],
-        tf.reshape(tf.cast(gaps, tf.float64), [1, -1]),
-        side="right",
-        out_type=tf.int64,
+        tf.constant(boundaries, tf.int64), tf.reshape(gaps, [-1]), side="right", out_type=tf.int64
     )
     return tf.where(gaps == GAP_PADDING, gaps, tf.reshape(buckets, tf.shape(gaps)))
 

@@ -46,8 +46,10 @@ class KnownPositives:
         """
         with tf.device("CPU"):
             begins, ends = tf.gather(self.begins, users), tf.gather(self.ends, users)
-            places = tf.repeat(tf.range(tf.size(users, tf.int64)), ends - begins)
-            items = tf.gather(self.items, _concatenate_ranges(begins, ends))
+            numbers = tf.range(tf.size(users, tf.int64))
+            # tf.repeat would make users x the longest of them first.
+            places, offsets = _unpack(_concatenate_ranges(_pack(numbers, 0), _pack(numbers, ends - begins)))
+            items = tf.gather(self.items, tf.gather(begins, places) + offsets)
         return places, tf.cast(items, tf.int64)
 
 

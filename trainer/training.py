@@ -337,9 +337,7 @@ def _run(
             if not math.isfinite(health.cosine_mean):
                 raise TrainingError(
                     f"The embeddings are not finite after step {progress.step} (epoch {epoch + 1}), although "
-                    f"the loss was. Lower training.learning_rate ({phase.learning_rate(progress.step):g} at "
-                    f"this step), and look for extreme values among the numeric features. Last checkpoint: "
-                    f"{_name_newest(checkpoints)}."
+                    f"the loss was. {_advise(phase, progress.step, checkpoints)}"
                 )
             scalars = {
                 "loss": loss,
@@ -362,7 +360,14 @@ def _run(
             phase.monitor.warn(health, config.model.dim, epoch_ended=progress.step == epoch_end)
 
         if progress.step == epoch_end and phase.recall is not None and stopping is not None:
-            recall = phase.recall(phase.towers)
+            try:
+                recall = phase.recall(phase.towers)
+            # An embedding that is not finite: validation sees those that the figures of health have not.
+            except ValueError as error:
+                raise TrainingError(
+                    f"Validation failed after step {progress.step} (epoch {epoch + 1}): {error} "
+                    f"{_advise(phase, progress.step, checkpoints)}"
+                ) from error
             progress = replace(progress, recall_by_epoch=(*progress.recall_by_epoch, recall))
             if progress.epochs_since_best == 0 and phase.best is not None:
                 phase.best.keep()
@@ -374,6 +379,14 @@ def _run(
         if checkpoints is not None and phase.writes_checkpoints and checkpoints.is_due(progress.step):
             _write_checkpoint(checkpoints, progress, phase.state)
     return progress
+
+
+def _advise(phase: _Phase, step: int, checkpoints: Checkpoints | None) -> str:
+    """Say what to do about embeddings that are not finite."""
+    return (
+        f"Lower training.learning_rate ({phase.learning_rate(step):g} at this step), and look for extreme "
+        f"values among the numeric features. Last checkpoint: {_name_newest(checkpoints)}."
+    )
 
 
 def _write_checkpoint(checkpoints: Checkpoints, progress: Progress, state: Sequence[tf.Variable]) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from schemas.contract import HISTORY_PADDING_KEY
-from schemas.features import FeatureSpec
+from schemas.features import FeatureSpec, History
 from trainer.data.sequences import FlatSequences, Rows
 
 FEATURES: Final = "features"
@@ -120,30 +120,39 @@ class BatchMaker:
         Returns:
             The batch.
         """
-        items = tf.gather(self._items, positions)
-        features = {name: tf.gather(values, users) for name, values in self._users.items()}
-        features |= {name: tf.gather(values, items) for name, values in self._item_table.items()}
-        features |= {name: tf.gather(values, positions) for name, values in self._contexts.items()}
-        batch = {FEATURES: features, USERS: users, ITEMS: tf.cast(items, tf.int64)}
-        if self._history is not None:
-            before = positions[:, tf.newaxis] + tf.range(-self._history.length, 0, dtype=tf.int64)
-            is_item = before >= tf.gather(self._offsets, users)[:, tf.newaxis]
-            before = tf.maximum(before, 0)
-            history = tf.where(is_item, tf.gather(self._items, before), HISTORY_PADDING_KEY)
-            batch[HISTORIES] = tf.cast(history, tf.int64)
-            rows = tf.maximum(history, 0)
-            features |= {
-                name: _pad(tf.gather(values, rows), is_item) for name, values in self._history_items.items()
-            }
-            if self._seconds is not None:
-                gaps = tf.gather(self._seconds, positions)[:, tf.newaxis] - tf.gather(self._seconds, before)
-                buckets = tf.searchsorted(
-                    self._boundaries, tf.reshape(gaps, [-1]), side="right", out_type=tf.int64
-                )
-                features[self._history.gap_column] = _pad(tf.reshape(buckets, tf.shape(gaps)), is_item)
-        if self._weights is not None:
-            batch[WEIGHTS] = tf.gather(self._weights, positions)
-        return batch
+        # Called eagerly, TensorFlow would copy whole tables to the GPU.
+        with tf.device("CPU"):
+            items = tf.gather(self._items, positions)
+            features = {name: tf.gather(values, users) for name, values in self._users.items()}
+            features |= {name: tf.gather(values, items) for name, values in self._item_table.items()}
+            features |= {name: tf.gather(values, positions) for name, values in self._contexts.items()}
+            batch = {FEATURES: features, USERS: users, ITEMS: tf.cast(items, tf.int64)}
+            if self._history is not None:
+                batch[HISTORIES], columns = self._gather_histories(self._history, users, positions)
+                features |= columns
+            if self._weights is not None:
+                batch[WEIGHTS] = tf.gather(self._weights, positions)
+            return batch
+
+    def _gather_histories(
+        self, history: History, users: tf.Tensor, positions: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Look back from positions: `[n, length]` int64 catalogue rows, and the history's columns by name."""
+        before = positions[:, tf.newaxis] + tf.range(-history.length, 0, dtype=tf.int64)
+        is_item = before >= tf.gather(self._offsets, users)[:, tf.newaxis]
+        before = tf.maximum(before, 0)
+        items = tf.where(is_item, tf.gather(self._items, before), HISTORY_PADDING_KEY)
+        rows = tf.maximum(items, 0)
+        columns = {
+            name: _pad(tf.gather(values, rows), is_item) for name, values in self._history_items.items()
+        }
+        if self._seconds is not None:
+            gaps = tf.gather(self._seconds, positions)[:, tf.newaxis] - tf.gather(self._seconds, before)
+            buckets = tf.searchsorted(
+                self._boundaries, tf.reshape(gaps, [-1]), side="right", out_type=tf.int64
+            )
+            columns[history.gap_column] = _pad(tf.reshape(buckets, tf.shape(gaps)), is_item)
+        return tf.cast(items, tf.int64), columns
 
 
 @dataclass(frozen=True)
@@ -166,9 +175,10 @@ class RowGather:
         Returns:
             The batch.
         """
-        users = tf.searchsorted(self.offsets, rows, side="right", out_type=tf.int64) - 1
-        positions = tf.gather(self.begins, users) + rows - tf.gather(self.offsets, users)
-        return self.maker.gather(users, positions)
+        with tf.device("CPU"):
+            users = tf.searchsorted(self.offsets, rows, side="right", out_type=tf.int64) - 1
+            positions = tf.gather(self.begins, users) + rows - tf.gather(self.offsets, users)
+            return self.maker.gather(users, positions)
 
 
 def _pad(values: tf.Tensor, is_item: tf.Tensor) -> tf.Tensor:

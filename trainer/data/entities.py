@@ -12,10 +12,11 @@ from schemas.contract import HISTORY_PADDING_KEY
 from schemas.errors import DataError
 from schemas.features import Feature, FeatureSpec, TextEncoding
 from schemas.sequences import value_type
-from trainer.data.transform_graphs import saved_model_folder
-from trainer.data.transform_part import TransformPart
+from trainer.data.transform_part import TransformPart, load_transform
 
 _BATCH_ROWS = 4096
+# The ingest leaves no value out, and no list of another length.
+_REMEDY = "Run the ingest again with the schema file of this training."
 _DTYPES = {"string": pa.large_binary(), "int": pa.int64(), "float": pa.float32()}
 
 
@@ -37,21 +38,21 @@ def transform_table(
         -1.
 
     Raises:
-        DataError: A column or a value is missing, or a list has the wrong length.
+        DataError: The graph, a column or a value is missing, or a list has the wrong length.
     """
     encoded = [feature for feature in features if feature.encoding is not None]
     if not encoded:
         return {}
     names = [feature.name for feature in encoded]
-    transform = TransformPart(tf.saved_model.load(saved_model_folder(graph)), inputs=names, outputs=names)
+    transform = TransformPart(load_transform(graph), inputs=names, outputs=names)
     transform_batch = tf.function(transform, autograph=False, reduce_retracing=True)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for batch in itertools.chain([_empty(encoded)], _slice(batches, batch_rows)):
         missing = sorted(set(names) - set(batch.schema.names))
         if missing:
             raise DataError(
-                f"Expected a table with the columns {', '.join(names)}. Received: no {', '.join(missing)}. "
-                "Run the ingest again with the schema of this training."
+                f"Expected the {encoded[0].tower} table with the columns {', '.join(names)}. Received: no "
+                f"{', '.join(missing)}. {_REMEDY}"
             )
         raw = {feature.name: _to_tensor(batch.column(feature.name), feature) for feature in encoded}
         for name, value in transform_batch(raw).items():
@@ -110,8 +111,8 @@ def _to_tensor(column: pa.Array, feature: Feature) -> tf.Tensor | tf.SparseTenso
     if (lengths != feature.length).any():
         wrong = int(lengths[lengths != feature.length][0])
         raise DataError(
-            f"Column {feature.name!r}: expected lists of {feature.length} values. Received: a list of "
-            f"{wrong}."
+            f"Column {feature.name} of the {feature.tower} table: expected lists of {feature.length} values. "
+            f"Received: a list of {wrong}. {_REMEDY}"
         )
     return tf.constant(values.reshape(len(column), feature.length or 1))
 
@@ -119,7 +120,8 @@ def _to_tensor(column: pa.Array, feature: Feature) -> tf.Tensor | tf.SparseTenso
 def _to_numpy(values: pa.Array, feature: Feature) -> np.ndarray:
     if values.null_count:
         raise DataError(
-            f"Column {feature.name!r}: expected no missing value. Received: {values.null_count:,}."
+            f"Column {feature.name} of the {feature.tower} table: expected no missing value. Received: "
+            f"{values.null_count:,}. {_REMEDY}"
         )
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()

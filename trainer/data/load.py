@@ -10,7 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.contract import CATALOGUE_FILE, TRAIN_END, VALIDATION_END, WEIGHT
+from schemas.contract import (
+    CATALOGUE_FILE,
+    TRAIN_END,
+    TRAIN_SPLIT,
+    VALIDATION_END,
+    VALIDATION_SPLIT,
+    WEIGHT,
+)
 from schemas.errors import DataError
 from schemas.features import Feature, FeatureSpec
 from schemas.sequences import (
@@ -28,6 +35,11 @@ from trainer.data.sequences import FlatSequences, Rows
 from trainer.data.transform_graphs import TransformGraphs
 
 _ITEMS_PER_BATCH: Final = 65_536
+_NO_TRAIN: Final = "Choose an ingest.split, and ingest.validation_days, that leave some, or give more data."
+_NO_VALIDATION: Final = (
+    "Run the ingest with ingest.validation: true and an ingest.split and ingest.validation_days that leave "
+    "some, or set training.early_stopping to null, which alone reads it."
+)
 
 
 @dataclass(frozen=True)
@@ -66,18 +78,19 @@ def load_training_data(
         Path(folders.sequences), spec, ids, VALIDATION_END if read_validation else TRAIN_END
     )
     users = reader.read(folders.graphs.user)
-    sequences = reader.sequences(folders.graphs.context)
+    sequences = reader.sequences(folders.graphs)
     begins = sequences.offsets[:-1]
     train = Rows.between(begins, reader.ends[TRAIN_END])
     validation = (
         Rows.between(reader.ends[TRAIN_END], reader.ends[VALIDATION_END]) if read_validation else None
     )
-    for name, rows in ((TRAIN_END, train), (VALIDATION_END, validation)):
+    for name, rows, remedy in (
+        (TRAIN_SPLIT, train, _NO_TRAIN),
+        (VALIDATION_SPLIT, validation, _NO_VALIDATION),
+    ):
         if rows is not None and not len(rows):
             raise DataError(
-                f"Expected rows of the split that {name} ends in {folders.sequences}. Received: none. Choose "
-                "an ingest.split that leaves some, and ingest.validation: true where a validation split is "
-                "wanted."
+                f"Expected rows of the split {name} in {folders.sequences}. Received: none. {remedy}"
             )
     history = spec.history
     boundaries = None
@@ -99,7 +112,13 @@ def load_training_data(
 def _read_items(folder: Path, spec: FeatureSpec, graph: str) -> tuple[pa.Array, dict[str, np.ndarray]]:
     features = spec.tower_features("item")
     names = list(dict.fromkeys([spec.item_id.name, *(feature.name for feature in features)]))
-    with pq.ParquetFile(folder / CATALOGUE_FILE) as file:
+    path = folder / CATALOGUE_FILE
+    if not path.is_file():
+        raise DataError(
+            f"Expected the catalogue {path}. Received: no such file. Give the ingest's artifact "
+            "catalogue, or run the ingest again."
+        )
+    with pq.ParquetFile(path) as file:
         missing = sorted(set(names) - set(file.schema_arrow.names))
         if missing or not file.metadata.num_rows:
             received = f"no {', '.join(missing)}" if missing else "no item"
@@ -124,9 +143,8 @@ class _SequencesReader:
     def __init__(self, folder: Path, spec: FeatureSpec, item_ids: pa.Array, until: SplitEnd) -> None:
         self._folder, self._spec, self._item_ids, self._until = folder, spec, item_ids, until
         names = pq.read_schema(list_sequence_files(folder)[0]).names
-        users, positions = count_positions(folder, spec)
+        users, positions = count_positions(folder, until)
         history = spec.history
-        # What lies behind the last split that is read has a place here and is cut off in the end.
         self._items = np.empty(positions, np.int32)
         self._lists: dict[str, npt.NDArray] = {}
         if history is not None and history.time_gap_buckets is not None:
@@ -149,16 +167,14 @@ class _SequencesReader:
             (batch for part in parts for batch in part.users.to_batches()), features, user_graph
         )
 
-    def sequences(self, context_graph: str | None) -> FlatSequences:
+    def sequences(self, graphs: TransformGraphs) -> FlatSequences:
         """Give what was read, and read the context features."""
-        positions = int(self._offsets[-1])
-        seconds, weights = self._lists.get(self._spec.timestamp), self._lists.get(WEIGHT)
         return FlatSequences(
             offsets=self._offsets,
-            items=self._items[:positions],
-            seconds=None if seconds is None else seconds[:positions],
-            weights=None if weights is None else weights[:positions],
-            contexts=self._read_contexts(context_graph),
+            items=self._items,
+            seconds=self._lists.get(self._spec.timestamp),
+            weights=self._lists.get(WEIGHT),
+            contexts=self._read_contexts(graphs),
         )
 
     def _parts(self, users: Sequence[str], lists: Sequence[str]) -> Iterator[SequencesPart]:
@@ -184,18 +200,15 @@ class _SequencesReader:
             user, position = user + users, position + positions
             yield part
 
-    def _read_contexts(self, graph: str | None) -> dict[str, np.ndarray]:
+    def _read_contexts(self, graphs: TransformGraphs) -> dict[str, np.ndarray]:
         features: list[Feature] = [
             feature for feature in self._spec.table_features("context") if feature.encoding is not None
         ]
         if not features:
             return {}
-        if graph is None:
-            raise DataError(
-                f"Expected a transform graph of the context features {', '.join(f.name for f in features)}. "
-                "Received: none."
-            )
         parts = self._parts([], [feature.name for feature in features])
         return transform_table(
-            (batch for part in parts for batch in part.columns.to_batches()), features, graph
+            (batch for part in parts for batch in part.columns.to_batches()),
+            features,
+            graphs.folder("context"),
         )

@@ -4,11 +4,15 @@ A row is a position in a user's sequence: its positive is the item there, its hi
 a row costs a few bytes whatever the length of its history.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+_ROWS_PER_COUNT: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,6 @@ class FlatSequences:
     """[positions] what a row's loss is multiplied by; None: 1."""
     contexts: Mapping[str, np.ndarray] = field(default_factory=dict)
     """[positions, ...] transformed context features by name."""
-
-    @property
-    def users(self) -> int:
-        """Number of users."""
-        return len(self.offsets) - 1
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Name every array.
@@ -111,9 +110,14 @@ def count_items(sequences: FlatSequences, rows: Rows, items: int) -> npt.NDArray
     Returns:
         [items].
     """
-    if len(rows) == len(sequences.items):
-        return np.bincount(sequences.items, minlength=items)
-    return np.bincount(sequences.items[rows.positions()], minlength=items)
+    counts = np.zeros(items, np.int64)
+    first_rows = np.arange(0, len(rows), _ROWS_PER_COUNT)
+    # The users that blocks begin with. The last one of a block has all its rows there, however many.
+    users = np.unique([*np.searchsorted(rows.offsets[:-1], first_rows), len(rows.begins)])
+    for first, last in itertools.pairwise(users.tolist()):
+        part = Rows.between(rows.begins[first:last], rows.ends[first:last])
+        counts += np.bincount(sequences.items[part.positions()], minlength=items)
+    return counts
 
 
 def item_log_q(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from schemas.contract import VOCABULARY_SUFFIX
+from schemas.errors import DataError
 from schemas.features import Feature, Tower
 
 # TFT's layout of the artifact: tft.TFTransformOutput would read it too, but imports Beam and its like, which
@@ -34,11 +35,14 @@ class TransformGraphs:
             The artifact's folder.
 
         Raises:
-            ValueError: It is that of the context features, and there is none.
+            DataError: It is that of the context features, and none was given.
         """
         folder = {"user": self.user, "item": self.item, "context": self.context}[tower]
         if folder is None:
-            raise ValueError("expected a transform graph of the context features. Received: None")
+            raise DataError(
+                "Expected a transform graph of the context features of the schema file. Received: none. "
+                "Give ContextTransform's artifact transform_graph (--context-transform of dssm train)."
+            )
         return folder
 
     def read_vocabulary(self, feature: Feature) -> list[bytes]:
@@ -49,9 +53,19 @@ class TransformGraphs:
 
         Returns:
             Its entries in the order of their indices: the most frequent one first.
+
+        Raises:
+            DataError: There is no such graph, or it has no vocabulary of the feature.
         """
         file = Path(saved_model_folder(self.folder(feature.tower)), _ASSETS, feature.name + VOCABULARY_SUFFIX)
-        return file.read_bytes().split(b"\n")[:-1]
+        try:
+            return file.read_bytes().split(b"\n")[:-1]
+        except FileNotFoundError as error:
+            raise DataError(
+                f"Expected the vocabulary of {feature.name} in {file}. Received: no such file. Give the "
+                f"transform graph of the {feature.tower} features, made with this schema file, or run the "
+                "Transform step again."
+            ) from error
 
 
 def saved_model_folder(graph: str) -> str:

@@ -5,6 +5,30 @@ from typing import Any
 
 import tensorflow as tf
 
+from schemas.errors import DataError
+from trainer.data.transform_graphs import saved_model_folder
+
+
+def load_transform(graph: str) -> Any:
+    """Load a transform graph.
+
+    Args:
+        graph: The folder of the artifact `transform_graph`.
+
+    Returns:
+        What `TransformPart` cuts.
+
+    Raises:
+        DataError: There is none, or a part of it is missing.
+    """
+    try:
+        return tf.saved_model.load(saved_model_folder(graph))
+    except (OSError, tf.errors.NotFoundError) as error:
+        raise DataError(
+            f"Expected a transform graph in {graph}. Received: {error} Give a Transform step's artifact "
+            "transform_graph, or run that step again."
+        ) from error
+
 
 class TransformPart:
     """The part of a transform graph that computes some of its outputs, with only the vocabularies it reads.

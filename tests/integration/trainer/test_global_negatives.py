@@ -20,6 +20,7 @@ PROGRAM = textwrap.dedent(
     from trainer.strategy import configure_logical_devices
     configure_logical_devices(2)
     from trainer.config import LossConfig
+    from trainer.false_negatives import KnownPositives
     from trainer.losses import BatchKeys
     from trainer.objective import Objective
 
@@ -32,6 +33,11 @@ PROGRAM = textwrap.dedent(
     q = generator.random(ITEMS)
     item_log_q = np.log(q / q.sum()).astype(np.float32)
     tables = [generator.normal(size=(size, DIM)).astype(np.float32) for size in (USERS, ITEMS)]
+    # Four items of each user, for mask_same_user: sequence.
+    begins = tf.range(USERS, dtype=tf.int64) * 4
+    positives = KnownPositives(
+        tf.constant(generator.integers(0, ITEMS, USERS * 4), tf.int32), begins, begins + 4
+    )
 
     # Made once: a second strategy would give its collectives the numbers of the first one's, which TensorFlow
     # refuses where their kind differs.
@@ -47,7 +53,7 @@ PROGRAM = textwrap.dedent(
             optimizer.build(variables)
             objective = Objective(
                 config, per_replica_batch=rows, dim=DIM, seed=3, item_log_q=item_log_q,
-                catalogue={},
+                catalogue={}, positives=positives,
             )
 
         def step_of_replica(step):
@@ -116,6 +122,7 @@ CASES = {
         "cross_batch_warmup_steps": 1,
         **STREAMED,
     },
+    "sequence": {"negatives_scope": "global", "mask_same_user": "sequence", **STREAMED},
     "replica": {"negatives_scope": "replica"},
 }
 
@@ -141,7 +148,7 @@ def unequal(tmp_path_factory):
     return json.loads(process.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("case", ["in_batch", "streamed", "rotation", "cross_batch"])
+@pytest.mark.parametrize("case", ["in_batch", "streamed", "rotation", "cross_batch", "sequence"])
 def test_two_replicas_with_global_negatives_are_one_replica_of_both_batches(unequal, case):
     assert unequal[case] == []
 

@@ -329,6 +329,31 @@ def test_weights_that_are_not_finite_after_the_last_step_stop_too(tmp_path, monk
         run(tmp_path, make_config(epochs=1), make_data(rows=16))
 
 
+def test_an_embedding_that_only_validation_finds_not_finite_stops_too(tmp_path):
+    data = make_data(rows=64)
+    # A user whom no row of train has, and so no step and no figure of health, with a feature that overflowed.
+    positions = len(data.sequences.items)
+    begins, ends = np.append(data.train.begins, positions), np.append(data.train.ends, positions)
+    data = dataclasses.replace(
+        data,
+        sequences=FlatSequences(
+            np.append(data.sequences.offsets, positions + 1), np.append(data.sequences.items, np.int32(0))
+        ),
+        users={
+            "user_id": np.append(data.users["user_id"], 12),
+            "age": np.append(data.users["age"], np.float32(np.inf)),
+        },
+        train=Rows.between(begins, ends),
+        validation=Rows.between(ends, np.append(data.train.ends, positions + 1)),
+    )
+    config = make_config(learning_rate=0.25, early_stopping=EarlyStoppingConfig())
+    with pytest.raises(
+        TrainingError,
+        match=r"Validation failed after step 4 \(epoch 1\): Expected finite.*0.25 at this step.*: none",
+    ):
+        run(tmp_path, config, data)
+
+
 def test_a_checkpoint_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, caplog):
     config = make_config(checkpoint=CheckpointConfig(interval_steps=3))
     whole = run(tmp_path / "whole", config)

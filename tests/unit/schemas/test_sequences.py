@@ -105,7 +105,8 @@ def test_parts_come_in_the_order_of_the_files_and_their_row_groups(tmp_path):
     parts = read(tmp_path, user_columns=["user"])
     assert [part.users["user"].to_pylist() for part in parts] == [["u"], ["v"], ["w"]]
     assert [part.items.tolist() for part in parts] == [[1, 2, 1], [0], [2, 2]]
-    assert count_positions(tmp_path, make_spec()) == (3, 7)
+    assert count_positions(tmp_path) == (3, 6)
+    assert count_positions(tmp_path, "train_end") == (3, 4)
     assert count_split_rows(tmp_path) == {"train": 4, "validation": 1, "eval": 1}
 
 
@@ -113,6 +114,33 @@ def test_users_without_a_positive_count_as_none(tmp_path):
     write(tmp_path, [make_row("u", [], (0, 0, 0)), ROWS[1]])
     [part] = read(tmp_path)
     np.testing.assert_array_equal(part.offsets, [0, 0, 1])
+    assert count_positions(tmp_path) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        ((0, 2, 3), r"00000-of-00001.parquet: expected eval_end up to .* positives, 2\. Received: 3\."),
+        ((2, 1, 2), r"expected 0 <= train_end <= validation_end <= eval_end\. Received: 2, 1, 2\."),
+        ((0, 2, 1), r"validation_end <= eval_end\. Received: 0, 2, 1\. Run the ingest again"),
+        ((-1, 0, 2), r"expected 0 <= train_end .* Received: -1, 0, 2\."),
+    ],
+)
+def test_ends_that_do_not_fit_the_lists_are_refused(ends, message, tmp_path):
+    write(tmp_path, [ROWS[0], make_row("v", ["b", "c"], ends), ROWS[2]])
+    with pytest.raises(DataError, match=message):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("count", [count_positions, count_split_rows])
+def test_counts_of_ends_in_no_order_or_missing_are_refused(count, tmp_path):
+    write(tmp_path, [make_row("u", ["a"], (1, 0, 1))])
+    with pytest.raises(DataError, match=r"Received: 1, 0, 1"):
+        count(tmp_path)
+    [path] = tmp_path.iterdir()
+    pq.write_table(pq.read_table(path).drop_columns(["eval_end"]), path)
+    with pytest.raises(DataError, match=r"00001.parquet: expected the columns train_end, .*no eval_end\."):
+        count(tmp_path)
 
 
 def test_errors_say_what_is_missing(tmp_path):
@@ -123,6 +151,10 @@ def test_errors_say_what_is_missing(tmp_path):
         read(tmp_path)
     with pytest.raises(DataError, match=r"Received: no price, size"):
         read(tmp_path, position_columns=["size"], user_columns=["price"])
+    [path] = tmp_path.iterdir()
+    pq.write_table(pq.read_table(path).drop_columns(["item"]), path)
+    with pytest.raises(DataError, match=r"expected the columns item, .*Received: no item\."):
+        read(tmp_path)
 
 
 def test_texts_have_a_dictionary_and_times_their_gaps(tmp_path: Path) -> None:

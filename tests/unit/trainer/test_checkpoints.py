@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import StorageError
-from schemas.features import Feature, FeatureSpec, VocabularyEncoding
+from schemas.features import Feature, FeatureSpec, History, ItemTable, Tables, VocabularyEncoding
 from trainer import checkpoints
 from trainer.checkpoints import Checkpoints, Progress, training_key
 from trainer.config import CheckpointConfig, LossConfig, ModelConfig, TrainerConfig, TrainingConfig
@@ -166,6 +166,7 @@ def test_intervals_of_steps_and_of_seconds(tmp_path, monkeypatch):
 
 
 VOCABULARY = VocabularyEncoding(kind="vocabulary")
+RARE = VocabularyEncoding(kind="vocabulary", minimum_count=2)
 SPEC = FeatureSpec(
     name="t",
     features=(
@@ -190,6 +191,10 @@ def make_key(**changes):
     return training_key(**arguments)
 
 
+def change_spec(**changes):
+    return dataclasses.replace(SPEC, **changes)
+
+
 def change_training(**changes):
     return TrainerConfig(training=dataclasses.replace(TrainingConfig(), **changes))
 
@@ -201,7 +206,12 @@ def change_training(**changes):
         {"arrays": {"user_id": ROWS["item_id"], "item_id": ROWS["user_id"]}},
         {"arrays": ROWS | {"item_id": ROWS["item_id"][:, None]}},
         {"arrays": ROWS | {"validation/begins": np.arange(1)}},
-        {"spec": dataclasses.replace(SPEC, name="u")},
+        {"spec": change_spec(history=History(length=3))},
+        {
+            "spec": change_spec(
+                features=(SPEC.features[0], dataclasses.replace(SPEC.features[1], encoding=RARE))
+            )
+        },
         {"config": TrainerConfig(loss=LossConfig(temperature=0.2))},
         {"config": TrainerConfig(candidates="all")},
         {"config": change_training(seed=2)},
@@ -237,6 +247,12 @@ def test_what_does_not_change_the_result_does_not_change_the_key():
         checkpoint=CheckpointConfig(directory="elsewhere", interval_steps=3, keep=5),
     )
     assert make_key(config=silent) == make_key()
+    shown = change_spec(
+        name="u",
+        tables=Tables(items=ItemTable(file="goods.csv", display=("title",))),
+        features=tuple(dataclasses.replace(feature, drift_threshold=0.5) for feature in SPEC.features),
+    )
+    assert make_key(spec=shown) == make_key()
 
 
 def test_the_marker_is_written_after_everything_it_lists(tmp_path, monkeypatch):

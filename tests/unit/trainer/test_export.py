@@ -38,4 +38,9 @@ def test_a_gap_is_in_the_bucket_of_the_boundaries_not_above_it() -> None:
     gaps = tf.constant([[-1, 0, 9], [10, 19, 20], [2**40, 21, -1]], tf.int64)
     expected = [[-1, 0, 0], [1, 1, 2], [2, 2, -1]]
     np.testing.assert_array_equal(_to_gap_buckets(gaps, np.array([10, 20])), expected)
-    np.testing.assert_array_equal(_to_gap_buckets(gaps, np.array([9.5, 19.5])), expected)
+
+
+def test_a_gap_is_compared_as_the_integer_that_it_is() -> None:
+    # As float64, both gaps would be the boundary.
+    gaps = tf.constant([[2**53, 2**53 + 1]], tf.int64)
+    np.testing.assert_array_equal(_to_gap_buckets(gaps, np.array([2**53 + 1])), [[0, 1]])

@@ -277,3 +277,47 @@ def test_past_items_of_the_sequence_are_masked_whoever_they_came_from():
     expected = cross_entropy(0, 0, [0, 2, 3]) + cross_entropy(1, 2, [2, 0, 1, 3])
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(share, 1 / 6)
+
+
+def positives_of(users, **of_user):
+    """What each of so many users has in train, by `user_<number>`; the others have nothing."""
+    given = [of_user.get(f"user_{number}", []) for number in range(users)]
+    ends = np.cumsum([len(items) for items in given])
+    return KnownPositives(
+        items=tf.constant(np.concatenate(given), tf.int32),
+        begins=tf.constant(np.concatenate([[0], ends[:-1]]), tf.int64),
+        ends=tf.constant(ends, tf.int64),
+    )
+
+
+def test_the_sequence_is_that_of_the_rows_user_whatever_the_order_of_the_users():
+    positives = positives_of(2, user_0=[0, 2], user_1=[2, 3, 4])
+    masked = objective(batch=3, mask_same_user="sequence", positives=positives, logq=False)
+    loss, share = loss_at(masked, 1, items=[2, 0, 3], users=[1, 0, 1])
+    # Row 0 masks item 3, row 1 item 2, row 2 item 2.
+    expected = cross_entropy(1, 2, [2, 0]) + cross_entropy(0, 0, [0, 3]) + cross_entropy(1, 3, [3, 0])
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(share, 3 / 6)
+
+
+def test_the_numbers_of_users_may_be_larger_than_the_batch():
+    positives = positives_of(901, user_5=[1], user_899=[0, 1, 2, 3, 4], user_900=[0, 1])
+    masked = objective(mask_same_user="sequence", positives=positives, logq=False)
+    loss, share = loss_at(masked, 1, items=[0, 1], users=[900, 5], user_vectors=TABLE[:2])
+    np.testing.assert_allclose(loss, cross_entropy(1, 1, [1, 0]), rtol=1e-5)
+    np.testing.assert_allclose(share, 1 / 2)
+
+
+def test_uniform_items_of_the_sequence_are_masked(monkeypatch):
+    masked = objective(
+        catalogue=CATALOGUE, uniform_negatives=30, mask_same_user="sequence", logq=False,
+        positives=positives_of(2, user_0=[0, 3], user_1=[1]),
+    )  # fmt: skip
+    drawn = note_draws(monkeypatch)
+    loss, share = loss_at(masked, 1, items=[0, 1], users=[0, 1])
+    assert {0, 1, 3} < set(drawn)
+    of_first = [item for item in drawn if item not in (0, 3)]
+    of_second = [item for item in drawn if item != 1]
+    expected = cross_entropy(0, 0, [0, 1, *of_first]) + cross_entropy(1, 1, [1, 0, *of_second])
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(share, sum(map(drawn.count, (0, 1, 3))) / (2 * 31))

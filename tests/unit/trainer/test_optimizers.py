@@ -1,3 +1,5 @@
+import typing
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,7 +7,7 @@ import tensorflow as tf
 from schemas.errors import ConfigError, TrainingError
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
-from trainer.config import ModelConfig, OptimizerConfig, TrainingConfig
+from trainer.config import HistoryEncoderName, ModelConfig, OptimizerConfig, TrainingConfig
 from trainer.optimizers import RateSchedule, build_optimizer, scale_learning_rate
 from trainer.strategy import create_strategy
 from trainer.towers import build_towers
@@ -222,39 +224,73 @@ def test_learning_rate_follows_the_global_batch(rule, replicas, expected):
     assert scale_learning_rate(settings, replicas) == pytest.approx(expected)
 
 
-def test_padding_of_a_history_touches_no_row():
-    """The most frequent item is row 0: with lazy Adam it must not move in a batch that does not hold it."""
+@pytest.mark.parametrize("encoder", typing.get_args(HistoryEncoderName))
+def test_padding_of_a_history_touches_no_row(encoder):
+    """The most frequent value is row 0: with lazy Adam it must not move in a batch that does not hold it."""
+    vocabulary = {"encoding": {"kind": "vocabulary"}}
     spec = parse(
         FeatureSpec,
         {
             "name": "t",
-            "history": {"length": 3},
+            "history": {
+                "length": 3, "item_features": ["tags", "price"], "values_per_item": 2, "time_gap_buckets": 4
+            },
             "features": [
                 {"name": "user", "dtype": "string", "tower": "user", "role": "user_id"},
-                {"name": "item", "dtype": "string", "tower": "item", "role": "item_id"}
-                | {"encoding": {"kind": "vocabulary"}},
+                {"name": "item", "dtype": "string", "tower": "item", "role": "item_id"} | vocabulary,
+                {"name": "tags", "dtype": "string", "tower": "item", "multi_valued": True} | vocabulary,
+                {"name": "price", "dtype": "float", "tower": "item", "encoding": {"kind": "z_score"}},
             ],
         },
         "test",
-    )
-    towers = build_towers(spec, ModelConfig(dim=4), {"item": EncodedSize(5, 1)}, seed=1)
-    table = towers.tables["item"]
+    )  # fmt: skip
+    sizes = {
+        "item": EncodedSize(5, 1),
+        "tags": EncodedSize(4, 1),
+        "history_gap_seconds": EncodedSize(4, 0),
+    }
+    towers = build_towers(spec, ModelConfig(dim=4, history_encoders=(encoder,)), sizes, seed=1)
+    tables = towers.tables
     optimizer = build_optimizer(
-        TrainingConfig(), replicas=1, total_steps=9, tables=[table], dense=towers.dense_variables
+        TrainingConfig(),
+        replicas=1,
+        total_steps=9,
+        tables=list(tables.values()),
+        dense=towers.dense_variables,
     )
+    tags = np.array([[0, 3], [1, -1], [2, -1], [3, 1], [-1, -1]])
 
-    def step(history, items):
-        features = {"history": tf.constant(history, tf.int64), "item": tf.constant(items, tf.int64)}
+    def step(histories, gaps, items):
+        histories = np.array(histories)
+        is_item = histories >= 0
+        history_tags = np.where(is_item[:, :, None], tags[histories], -1)
+        features = {
+            "history": tf.constant(histories),
+            "history_tags": tf.constant(history_tags),
+            "history_price": tf.constant(np.where(is_item, histories, 0), tf.float32),
+            "history_gap_seconds": tf.constant(gaps, tf.int64),
+            "item": tf.constant(items, tf.int64),
+            "tags": tf.constant(tags[items]),
+            "price": tf.constant(items, tf.float32),
+        }
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(towers.user(features) * tf.constant([1.0, 2.0, 3.0, 4.0]))
             loss += tf.reduce_sum(towers.item(features) * tf.constant([4.0, 3.0, 2.0, 1.0]))
-        optimizer.apply(tape.gradient(loss, [table, *towers.dense_variables]))
-        return table.numpy()
+        optimizer.apply(tape.gradient(loss, [*tables.values(), *towers.dense_variables]))
+        return {name: table.numpy() for name, table in tables.items()}
 
-    before = step([[-1, 0, 3], [0, 1, 2]], [0, 4])
-    slots = {name: slot.numpy() for name, slot in optimizer.slots(table).items()}
-    after = step([[-1, -1, 3], [-1, -1, -1]], [2, 4])
-    moved = np.abs(after - before).max(axis=1) > 0
-    np.testing.assert_array_equal(moved, [False, False, True, True, True, False])
-    for name, slot in optimizer.slots(table).items():
-        np.testing.assert_array_equal(slot.numpy()[:2], slots[name][:2])
+    before = step([[-1, 1, 0], [2, 1, 0]], [[-1, 1, 0], [3, 1, 0]], [0, 4])
+    slots = {
+        table: {name: slot.numpy() for name, slot in optimizer.slots(tables[table]).items()}
+        for table in tables
+    }
+    # Item 1 has the tag 1, item 2 the tag 2.
+    after = step([[-1, -1, 1], [-1, -1, -1]], [[-1, -1, 2], [-1, -1, -1]], [2, 4])
+    held = {"item": {1, 2, 4}, "tags": {1, 2}, "history_gap_seconds": {2}}
+    assert set(tables) == set(held)
+    for table, rows in held.items():
+        moved = np.abs(after[table] - before[table]).max(axis=1) > 0
+        assert set(np.flatnonzero(moved)) == rows, table
+        still = sorted(set(range(len(moved))) - rows)
+        for name, slot in optimizer.slots(tables[table]).items():
+            np.testing.assert_array_equal(slot.numpy()[still], slots[table][name][still])

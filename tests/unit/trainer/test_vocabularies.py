@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from schemas.errors import DataError
 from schemas.features import Feature, FeatureSpec, History, VocabularyEncoding
 from schemas.strict_config import parse
 from trainer.data.transform_graphs import TransformGraphs
@@ -73,8 +74,16 @@ def test_each_vocabulary_is_read_from_the_graph_of_its_table(tmp_path):
 
 
 def test_without_context_features_there_is_no_graph_of_them():
-    with pytest.raises(ValueError, match=r"expected a transform graph of the context features"):
+    with pytest.raises(DataError, match=r"transform graph of the context features .*--context-transform"):
         TransformGraphs("user", "item").folder("context")
+
+
+def test_a_vocabulary_that_is_not_there_says_which_and_what_to_do(tmp_path):
+    graphs = write_graphs(tmp_path, {"item": {"price": [b"1"]}})
+    with pytest.raises(
+        DataError, match=r"vocabulary of item in .*item_vocabulary\. .*graph of the item feat"
+    ):
+        encoded_sizes(make_spec({"kind": "vocabulary"}), graphs)
 
 
 def test_rows_are_named_by_their_token_or_their_place_among_the_buckets(tmp_path):

@@ -103,6 +103,19 @@ def test_without_a_history_there_is_none():
     assert set(batch[FEATURES]) == {"age", "hour", "item", "tags", "price"}
 
 
+def test_gathers_stay_with_the_arrays_in_the_hosts_memory():
+    maker = BatchMaker(DATA, make_spec(HISTORY))
+
+    def gather(rows):
+        # As eager calls of a machine with a GPU are.
+        with tf.device("GPU:0"):
+            return maker.of_rows(DATA.train)(rows), maker.gather(rows, rows)
+
+    graph = tf.function(gather).get_concrete_function(tf.TensorSpec([None], tf.int64)).graph
+    devices = {op.device for op in graph.get_operations() if op.type in ("GatherV2", "UpperBound")}
+    assert devices == {"/device:CPU:0"}
+
+
 def test_every_array_is_among_those_that_name_a_training():
     assert set(DATA.arrays()) >= {
         "sequences/items", "sequences/offsets", "sequences/seconds", "sequences/weights",

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,21 @@ def test_a_sample_of_the_rows_tells_nearly_the_same(monkeypatch):
     shares = np.searchsorted(every_gap, sampled) / len(every_gap)
     assert (sampled != everything).any()
     np.testing.assert_allclose(shares, np.arange(1, 10) / 10, atol=0.01)
+
+
+def test_a_sample_costs_no_memory_for_the_rows_that_are_not_in_it(monkeypatch):
+    users = 200_000
+    sequences = make(np.zeros(10 * users, np.int64), np.arange(0, 10 * users + 1, 10))
+    rows = Rows.between(sequences.offsets[:-1], sequences.offsets[1:])
+    # Without replacement, numpy numbers all rows for a draw of more than a fiftieth of them.
+    monkeypatch.setattr(gaps, "_SAMPLED_ROWS", users // 2)
+    tracemalloc.start()
+    try:
+        np.testing.assert_array_equal(learn_gap_boundaries(sequences, rows, 2, 2), [0])
+        # The 2,000,000 rows would be 16 MB, and the 100,000 of the sample are 0.8 MB for each array.
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_without_a_history_there_are_no_quantiles():

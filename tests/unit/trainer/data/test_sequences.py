@@ -1,6 +1,9 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from trainer.data import sequences as module
 from trainer.data.sequences import FlatSequences, Rows, count_items, item_log_q
 
 pytestmark = pytest.mark.unit
@@ -23,6 +26,31 @@ def test_counts_are_of_the_rows_alone():
     np.testing.assert_array_equal(count_items(SEQUENCES, TRAIN, 4), [3, 0, 2, 0])
     every = Rows.between(SEQUENCES.offsets[:-1], SEQUENCES.offsets[1:])
     np.testing.assert_array_equal(count_items(SEQUENCES, every, 4), [3, 1, 2, 0])
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 100])
+def test_counts_are_those_of_all_blocks_of_users(block, monkeypatch):
+    monkeypatch.setattr(module, "_ROWS_PER_COUNT", block)
+    np.testing.assert_array_equal(count_items(SEQUENCES, TRAIN, 4), [3, 0, 2, 0])
+    nothing = Rows.between(SEQUENCES.offsets[:-1], SEQUENCES.offsets[:-1])
+    np.testing.assert_array_equal(count_items(SEQUENCES, nothing, 2), [0, 0])
+
+
+def test_counting_costs_the_memory_of_a_block(monkeypatch):
+    users = 100_000
+    offsets = np.arange(0, 10 * users + 1, 10)
+    sequences = FlatSequences(offsets, np.zeros(10 * users, np.int32))
+    every = Rows.between(offsets[:-1], offsets[1:])
+    but_the_last = Rows.between(offsets[:-1], offsets[1:] - 1)
+    monkeypatch.setattr(module, "_ROWS_PER_COUNT", 10_000)
+    for rows, count in ((every, 1_000_000), (but_the_last, 900_000)):
+        tracemalloc.start()
+        try:
+            np.testing.assert_array_equal(count_items(sequences, rows, 1), [count])
+            # 10,000 rows are 0.08 MB for each array, all of them 8.
+            assert tracemalloc.get_traced_memory()[1] < 4e6
+        finally:
+            tracemalloc.stop()
 
 
 def test_log_q_of_an_item_without_a_row_is_that_of_one():
