@@ -15,8 +15,8 @@ DEFAULT_KS: Final = (10, 50, 100)
 """The cut-offs of a catalogue that is large enough."""
 ITEMS_PER_PLACE: Final = 5
 """A default cut-off has at least this many items of the catalogue for each of its places."""
-BASELINE_NAMES: Final = ("popularity", "recent_popularity", "item_knn", "markov", "als")
-"""Every baseline; components.retrieval_evaluator.baselines computes them."""
+ALWAYS_SHOWN: Final = ("chance", "popularity")
+"""The baselines that every report has."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -40,12 +40,12 @@ class EvaluationConfig:
     """Equal seeds draw the same users from the same data, and the same resamples for the intervals."""
     resamples: Annotated[int, Field(ge=100)] = 1000
     """Resamples of the users that the intervals are made of."""
-    baselines: tuple[Literal["popularity", "recent_popularity", "item_knn", "markov", "als"], ...] = (
-        BASELINE_NAMES
-    )
-    """What the model is shown beside: `popularity`; `recent_popularity`, within a window that is chosen on
+    baselines: tuple[
+        Literal["chance", "popularity", "recent_popularity", "item_knn", "markov", "als"], ...
+    ] = ("recent_popularity", "item_knn", "markov", "als")
+    """What the model is shown beside, besides `chance` and `popularity`: `recent_popularity`, within a window that is chosen on
     earlier interactions; `item_knn`; `markov`, what followed the user's last items; and `als`, where the
-    package implicit is installed. `popularity` is always among them."""
+    package implicit is installed."""
     blessing_metric: str | None = None
     """The metric that decides: recall_at_K, ndcg_at_K, mrr_at_K, map_at_K or hit_rate_at_K with one of the
     cut-offs; null: the recall at the largest."""
@@ -53,11 +53,12 @@ class EvaluationConfig:
     """The metric must be at least this."""
     blessing_baselines: tuple[str, ...] | None = None
     """Those of the baselines that the model must beat: the interval of the difference, paired by user, is
-    above 0. Null: popularity and recent popularity, as far as they are shown."""
-    blessing_margin: Share = 0.05
+    above 0. Null: popularity and recent popularity, as far as they are shown. Chance must be beaten in any
+    case."""
+    blessing_margin: Share = 0.1
     """The model must be shown not to be worse than the released one on the same users by more than this share
     of the released one's metric: the interval of the difference is above minus the margin."""
-    blessing_slice_margin: Share = 0.15
+    blessing_slice_margin: Share = 0.2
     """In no group of enough users may the metric be lower than the released model's by more than this share
     of the released one's metric over all users."""
     slice_minimum_users: Annotated[int, Field(ge=2)] = 100
@@ -84,14 +85,17 @@ class EvaluationConfig:
     @property
     def shown_baselines(self) -> tuple[str, ...]:
         """The baselines that are computed."""
-        return tuple(dict.fromkeys(["popularity", *self.baselines]))
+        return tuple(dict.fromkeys([*ALWAYS_SHOWN, *self.baselines]))
 
     @property
     def deciding_baselines(self) -> tuple[str, ...]:
         """The baselines that the model must beat."""
-        if self.blessing_baselines is not None:
-            return self.blessing_baselines
-        return tuple(name for name in ("popularity", "recent_popularity") if name in self.shown_baselines)
+        named = self.blessing_baselines
+        if named is None:
+            named = tuple(
+                name for name in ("popularity", "recent_popularity") if name in self.shown_baselines
+            )
+        return tuple(dict.fromkeys(["chance", *named]))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The gate's verdicts on models that are known to be worse, as good, or untrained."""
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +29,9 @@ from trainer.vocabularies import EncodedSize
 
 pytestmark = pytest.mark.integration
 
-SEEDS = 2
-METRIC = "recall_at_50"
+SEEDS = 4
+K = 20
+METRIC = f"recall_at_{K}"
 VOCABULARY = VocabularyEncoding(kind="vocabulary")
 SPEC = FeatureSpec(
     name="planted",
@@ -85,10 +85,11 @@ class Log:
 
 
 def train_model(log, seed, tmp_path, share=1.0, **training):
+    """Train towers on a history alone."""
     config = TrainerConfig(
         model=ModelConfig(dim=16, user_layers=(), item_layers=(), history_encoders=("mean", "last")),
         training=TrainingConfig(
-            **{"per_replica_batch": 256, "epochs": 6, "learning_rate": 0.02, "seed": seed} | training
+            **{"per_replica_batch": 1024, "epochs": 5, "learning_rate": 0.03, "seed": seed} | training
         ),
     )
     configure_devices(config.training)
@@ -98,7 +99,7 @@ def train_model(log, seed, tmp_path, share=1.0, **training):
 
 
 def measure(log, towers):
-    """Give the metric of each user, the model's and popularity's."""
+    """Give the metric of each user, the model's and the baselines'."""
     data = log.to_training_data()
     users = np.flatnonzero(log.ends < log.offsets[1:])
     queries = Rows.between(log.ends, log.offsets[1:])
@@ -116,24 +117,42 @@ def measure(log, towers):
     ).ranks
     positions = data.train.positions()
     popularity = np.bincount(log.items[positions], minlength=log.item_count)
-    by_popularity = rank_by_common_scores(popularity, chosen.targets, chosen.masked)
-    return [compute_metrics(found, chosen.targets, (50,))[METRIC] for found in (ranks, by_popularity)]
+    by_popularity, by_chance = (
+        rank_by_common_scores(scores, chosen.targets, chosen.masked)
+        for scores in (popularity, 0 * popularity)
+    )
+    metrics = [
+        compute_metrics(found, chosen.targets, (K,))[METRIC] for found in (ranks, by_popularity, by_chance)
+    ]
+    return Measured(*metrics)
 
 
-def decide(own, popularity, released=None):
-    config = EvaluationConfig(baselines=("popularity",))
+@dataclass(frozen=True)
+class Measured:
+    """The metric of each user."""
+
+    own: np.ndarray
+    popularity: np.ndarray
+    chance: np.ndarray
+
+
+def decide(measured, released=None):
+    config = EvaluationConfig(baselines=())
+    own = measured.own
     resamples = Resamples(len(own))
     rival = FIRST
     if released is not None:
-        rival = Rival(1, float(released.mean()), resamples.interval(own - released), ())
-    baselines = {"popularity": resamples.interval(own - popularity)}
+        rival = Rival(1, float(released.own.mean()), resamples.interval(own - released.own), ())
+    baselines = {
+        name: resamples.interval(own - getattr(measured, name)) for name in config.deciding_baselines
+    }
     return judge(resamples.interval(own), baselines, rival, config, METRIC)
 
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory):
     folder = tmp_path_factory.mktemp("synth")
-    write_synthetic(folder, users=3_000, items=400, interactions=30_000, days=60, seed=7)
+    write_synthetic(folder, users=8_000, items=500, interactions=80_000, days=60, seed=7)
     table = pq.read_table(folder / "interactions.parquet").sort_by("timestamp")
     users = table["user_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     items = table["item_id"].combine_chunks().dictionary_encode()
@@ -144,13 +163,69 @@ def test_a_model_of_half_of_the_data_is_refused_and_one_of_another_seed_accepted
     whole = [measure(log, train_model(log, seed, tmp_path)) for seed in range(SEEDS + 1)]
     halves = [measure(log, train_model(log, seed, tmp_path, share=0.5)) for seed in range(SEEDS)]
     accepted = [
-        decide(*after, released=before[0]).blessed
-        for before, after in zip(whole[:-1], whole[1:], strict=True)
+        decide(after, released=before).blessed for before, after in zip(whole[:-1], whole[1:], strict=True)
     ]
     refused = [
-        not decide(*half, released=before[0]).blessed
-        for before, half in zip(whole[:-1], halves, strict=True)
+        not decide(half, released=before).blessed for before, half in zip(whole[:-1], halves, strict=True)
     ]
-    print(np.mean([m[0].mean() for m in whole]), np.mean([m[0].mean() for m in halves]), len(whole[0][0]), sum(accepted), sum(refused))
+    print(
+        sum(accepted),
+        sum(refused),
+        np.mean([m.own.mean() for m in whole]),
+        np.mean([m.own.mean() for m in halves]),
+        [round(decide(h, released=b).rules[-1].low / b.own.mean(), 3) for b, h in zip(whole, halves)],
+        [round(decide(h, released=b).rules[-1].low / b.own.mean(), 3) for b, h in zip(whole[:-1], whole[1:])],
+    )
     assert sum(accepted) >= SEEDS - 1
     assert sum(refused) >= SEEDS - 1
+
+
+def make_equal_log(generator):
+    """Every item has 15 interactions in train, in any order, so that popularity knows nothing."""
+    train = generator.permutation(np.repeat(np.arange(60), 15)).reshape(180, 5)
+    items = np.concatenate([train, generator.integers(0, 60, (180, 1))], axis=1)
+    return Log.of(np.repeat(np.arange(180), 6), items.ravel(), 60)
+
+
+def make_zipf_log(generator):
+    """Popularity is all that there is to know."""
+    share = 1 / np.arange(1, 201)
+    return Log.of(np.repeat(np.arange(600), 8), generator.choice(200, 4_800, p=share / share.sum()), 200)
+
+
+def make_cycle_log(generator):
+    """What comes next follows from the last item; every item is as popular as the others."""
+    starts = generator.integers(0, 100, 500)
+    items = (starts[:, np.newaxis] + np.arange(8)) % 100
+    return Log.of(np.repeat(np.arange(500), 8), items.ravel(), 100)
+
+
+def make_cluster_log(generator):
+    """Each user keeps to one of five groups of 30 items."""
+    groups = np.repeat(generator.integers(0, 5, 500), 8)
+    return Log.of(np.repeat(np.arange(500), 8), groups * 30 + generator.integers(0, 30, 4_000), 150)
+
+
+@pytest.mark.parametrize("make", [make_zipf_log, make_cycle_log, make_cluster_log])
+def test_an_untrained_model_is_never_blessed(make, tmp_path):
+    log = make(np.random.default_rng(3))
+    verdict = decide(
+        measure(log, train_model(log, 1, tmp_path, epochs=1, learning_rate=1e-12, per_replica_batch=64))
+    )
+    assert not verdict.blessed
+
+
+def test_an_untrained_model_of_synthetic_data_is_never_blessed(log, tmp_path):
+    assert not decide(
+        measure(log, train_model(log, 1, tmp_path, epochs=1, learning_rate=1e-12, per_replica_batch=64))
+    ).blessed
+
+
+def test_where_every_item_is_as_popular_popularity_is_chance_and_no_model_is_blessed(tmp_path):
+    log = make_equal_log(np.random.default_rng(3))
+    found = measure(log, train_model(log, 1, tmp_path, epochs=1, learning_rate=1e-12, per_replica_batch=64))
+    np.testing.assert_allclose(found.popularity, found.chance)
+    # 20 places for the items that a user has not seen: 55 of 60 where the five are different ones.
+    assert found.chance.max() == pytest.approx(20 / 55)
+    assert found.chance.min() >= 20 / 59
+    assert not decide(found).blessed

@@ -3,6 +3,7 @@
 from typing import Final
 
 LABELS: Final[dict[str, str]] = {
+    "chance": "chance",
     "popularity": "popularity",
     "recent_popularity": "recent popularity",
     "item_knn": "item-kNN",

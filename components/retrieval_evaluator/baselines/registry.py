@@ -3,6 +3,7 @@
 from typing import Final
 
 from components.retrieval_evaluator.baselines.als import rank_by_als
+from components.retrieval_evaluator.baselines.chance import rank_by_chance
 from components.retrieval_evaluator.baselines.interface import Baseline
 from components.retrieval_evaluator.baselines.item_knn import rank_by_item_knn
 from components.retrieval_evaluator.baselines.markov import rank_by_markov_chain
@@ -10,6 +11,7 @@ from components.retrieval_evaluator.baselines.popularity import rank_by_populari
 from components.retrieval_evaluator.baselines.recent_popularity import rank_by_recent_popularity
 
 BASELINES: Final[dict[str, Baseline]] = {
+    "chance": rank_by_chance,
     "popularity": rank_by_popularity,
     "recent_popularity": rank_by_recent_popularity,
     "item_knn": rank_by_item_knn,

@@ -1,7 +1,8 @@
 import pytest
 
 from components.retrieval_evaluator.baselines.registry import BASELINES
-from components.retrieval_evaluator.config import BASELINE_NAMES, EvaluationConfig, choose_protocol
+from components.retrieval_evaluator.baselines.labels import LABELS
+from components.retrieval_evaluator.config import EvaluationConfig, choose_protocol
 from schemas.errors import ConfigError
 from schemas.strict_config import parse
 
@@ -9,7 +10,8 @@ pytestmark = pytest.mark.unit
 
 
 def test_every_baseline_can_be_configured():
-    assert tuple(BASELINES) == BASELINE_NAMES
+    config = EvaluationConfig(baselines=tuple(BASELINES))
+    assert config.shown_baselines == tuple(BASELINES) == tuple(LABELS)
 
 
 @pytest.mark.parametrize(
@@ -41,10 +43,14 @@ def test_the_deciding_metric_must_be_one_of_those_computed():
 def test_a_baseline_that_decides_must_be_computed():
     with pytest.raises(ConfigError, match=r"Received: 'markof'; did you mean 'markov'\?"):
         parse(EvaluationConfig, {"blessing_baselines": ["markof"]}, source="test")
-    with pytest.raises(ConfigError, match=r"expected some of baselines, \['popularity', 'als'\]"):
+    with pytest.raises(ConfigError, match=r"expected some of baselines, \['chance', 'popularity', 'als'\]"):
         parse(EvaluationConfig, {"baselines": ["als"], "blessing_baselines": ["markov"]}, source="test")
 
 
 def test_default_baselines_that_are_left_out_decide_nothing():
-    config = EvaluationConfig(baselines=("popularity",))
-    assert config.deciding_baselines == ("popularity",)
+    assert EvaluationConfig(baselines=()).deciding_baselines == ("chance", "popularity")
+    assert EvaluationConfig().deciding_baselines == ("chance", "popularity", "recent_popularity")
+
+
+def test_chance_must_be_beaten_in_any_case():
+    assert EvaluationConfig(blessing_baselines=("markov",)).deciding_baselines == ("chance", "markov")

@@ -22,7 +22,7 @@ CONFIG = EvaluationConfig(
     slice_minimum_users=2,
 )
 METRIC = Interval(0.5, 0.45, 0.55)
-ABOVE = {"popularity": Interval(0.1, 0.05, 0.15)}
+ABOVE = {"chance": Interval(0.4, 0.35, 0.45), "popularity": Interval(0.1, 0.05, 0.15)}
 FIRST = NoRival("There is no release yet", is_first=True)
 
 
@@ -41,7 +41,12 @@ def rules(found):
 def test_a_first_model_has_nothing_to_be_compared_with_and_says_so():
     found = verdict()
     assert found.blessed
-    assert rules(found) == {"floor": True, "baseline:popularity": True, "released": None}
+    assert rules(found) == {
+        "floor": True,
+        "baseline:chance": True,
+        "baseline:popularity": True,
+        "released": None,
+    }
     assert found.sentence == (
         "Blessed: recall@10 0.5000 (0.4500 to 0.5500), above every baseline that decides; "
         "There is no release yet."
@@ -64,14 +69,14 @@ def test_the_floor_is_enough(value, passed):
     ],
 )
 def test_a_baseline_is_beaten_when_the_whole_interval_says_so(difference, passed, reason):
-    found = verdict(baselines={"popularity": difference})
+    found = verdict(baselines=ABOVE | {"popularity": difference})
     [rule] = [rule for rule in found.rules if rule.name == "baseline:popularity"]
     assert (rule.passed, rule.reason, found.blessed) == (passed, reason, passed)
     assert (rule.value, rule.low, rule.high) == difference
 
 
 def test_a_baseline_that_could_not_be_computed_is_not_beaten():
-    found = verdict(baselines={})
+    found = verdict(baselines={"chance": ABOVE["chance"]})
     assert rules(found)["baseline:popularity"] is False
     assert "the baseline could not be computed" in found.sentence
 
