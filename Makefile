@@ -11,7 +11,7 @@ CONFIG ?= pipeline/configs/movielens_100k.yaml
 DATA := data/movielens-100k
 USER_ID ?= 42
 IMAGE ?= dssm-pipeline:0.1.0
-SOURCES := $(shell find schemas trainer components pipeline -name '*.py' -o -name '*.yaml' -o -name py.typed)
+SOURCES := $(shell find schemas trainer components pipeline -name '*.py' -o -name '*.yaml' -o -name '*.jinja' -o -name '*.css' -o -name py.typed)
 
 .PHONY: help run test unit integration e2e lint format lock image kubeflow-local clean
 

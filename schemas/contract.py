@@ -65,6 +65,10 @@ TRAINING_STATE_FILE: Final = "training_state.json"
 INDEX_EMBEDDINGS_FILE: Final = "embeddings.npy"
 EVALUATION_REPORT_FILE: Final = "evaluation_report.json"
 ANOMALY_REPORT_FILE: Final = "anomaly_report.json"
+# What a person, a CI system and another program read of a run.
+REPORT_PAGE_FILE: Final = "report.html"
+REPORT_MARKDOWN_FILE: Final = "report.md"
+REPORT_SCALARS_FILE: Final = "scalars.json"
 BLESSED_FILE: Final = "BLESSED"
 NOT_BLESSED_FILE: Final = "NOT_BLESSED"
 # TFX's name for what StatisticsGen writes for each split.
