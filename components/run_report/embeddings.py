@@ -74,10 +74,10 @@ def make_histogram(values: npt.NDArray[np.float64]) -> Histogram:
         values: [values] at least one.
 
     Returns:
-        The histogram, of a width that can be seen where all values are the same.
+        The histogram, a tenth of the values wide where they are nearly the same.
     """
     low, high = float(values.min()), float(values.max())
-    margin = max(0.0, 1e-3 * max(1.0, abs(low)) - (high - low)) / 2
+    margin = max(0.0, max(abs(low), abs(high), 1e-3) / 10 - (high - low)) / 2
     counts, edges = np.histogram(values, _BINS, range=(low - margin, high + margin))
     return Histogram(edges, counts.astype(np.int64), float(values.mean()), float(values.std()), low, high)
 

@@ -188,6 +188,7 @@ def draw_histogram(
     def paint(figure: "Figure") -> None:
         axes = figure.add_subplot()
         axes.stairs(counts, edges, fill=True, color=COLORS[0], alpha=0.85)
+        axes.ticklabel_format(useOffset=False)
         axes.grid(visible=False, axis="x")
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)

@@ -169,11 +169,8 @@ def compile_checked(prepared: PipelineConfig, features: FeatureSpec, target: Tar
         DssmError: Kubeflow Pipelines would refuse it.
     """
     from pipeline.console import noise_to_file
-    from pipeline.lean_tfx import load_components_one_by_one
 
     with noise_to_file(Path(os.devnull)):
-        # Keras 3, which TFX's other components need, would import matplotlib where it is installed.
-        load_components_one_by_one()
         if target == "vertex":
             from pipeline.kubeflow.vertex import compile_for_vertex
 
