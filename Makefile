@@ -11,9 +11,9 @@ CONFIG ?= pipeline/configs/movielens_100k.yaml
 DATA := data/movielens-100k
 USER_ID ?= 42
 IMAGE ?= dssm-pipeline:0.1.0
-SOURCES := $(shell find schemas trainer components pipeline -name '*.py' -o -name '*.yaml' -o -name py.typed)
+SOURCES := $(shell find schemas trainer components pipeline -name '*.py' -o -name '*.yaml' -o -name '*.jinja' -o -name '*.css' -o -name py.typed)
 
-.PHONY: help run test unit integration e2e lint format lock image kubeflow-local clean
+.PHONY: help run test unit integration e2e lint browser format lock image kubeflow-local clean
 
 help:  ## Print the targets with a line each
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,13 +22,13 @@ run: $(VENV)/installed $(DATA)/interactions.parquet  ## Environment, data and pi
 	@$(BIN)/dssm run --config $(CONFIG)
 	@$(BIN)/dssm recommend --config $(CONFIG) --user $(USER_ID)
 
-test: lint  ## Environment and the whole test suite
+test: lint browser  ## Environment and the whole test suite
 	$(BIN)/pytest
 
 unit: $(VENV)/installed  ## The unit tests, under a minute
 	$(BIN)/pytest -m unit
 
-integration: $(VENV)/installed  ## The tests with the real Transform, Beam and SavedModels
+integration: $(VENV)/installed browser  ## The tests with the real Transform, Beam and SavedModels
 	$(BIN)/pytest -m integration
 
 e2e: $(VENV)/installed  ## One run of the whole pipeline on synthetic data
@@ -38,6 +38,9 @@ lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy setup.py schemas trainer components pipeline benchmarks
+
+browser:  ## A browser for the test of the report's page, by apt where this is Debian and root
+	@environment/browser.sh
 
 format: $(VENV)/installed  ## Let ruff format the code
 	$(BIN)/ruff check --fix .

@@ -24,7 +24,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
-    package_data={"schemas": ["*.yaml", "py.typed"], "pipeline": ["configs/*.yaml", "py.typed"]},
+    package_data={
+        "schemas": ["*.yaml", "py.typed"],
+        "components": ["run_report/templates/*"],
+        "pipeline": ["configs/*.yaml", "py.typed"],
+    },
     install_requires=read_requirements(HERE / "environment" / "requirements.in"),
     entry_points={"console_scripts": ["dssm = pipeline.cli:main"]},
 )

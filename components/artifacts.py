@@ -31,3 +31,21 @@ class Report(Artifact):
     """One JSON document with figures that a person reads."""
 
     TYPE_NAME = "components.Report"
+
+
+class Page(Artifact):
+    """One self-contained HTML file, which Kubeflow Pipelines shows in its own page."""
+
+    TYPE_NAME = "system.HTML"
+
+
+class Markdown(Artifact):
+    """One Markdown file, which Kubeflow Pipelines shows in its own page."""
+
+    TYPE_NAME = "system.Markdown"
+
+
+class Metrics(Artifact):
+    """Numbers as custom properties, which Kubeflow Pipelines lists and compares; and a JSON file of them."""
+
+    TYPE_NAME = "system.Metrics"

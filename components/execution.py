@@ -25,6 +25,9 @@ class ExecutorArtifact(Protocol):
     def set_int_custom_property(self, key: str, value: int) -> None:
         """Note a number."""
 
+    def set_float_custom_property(self, key: str, value: float) -> None:
+        """Note a number that need not be whole."""
+
     def set_string_custom_property(self, key: str, value: str) -> None:
         """Note a text."""
 
@@ -88,6 +91,24 @@ def get_optional_path(artifacts: Artifacts, key: str) -> Path | None:
         Its folder, or None.
     """
     return get_path(artifacts, key) if artifacts.get(key) else None
+
+
+def get_file_path(artifacts: Artifacts, key: str, name: str) -> Path:
+    """Find where to write an artifact that is one file.
+
+    TFX gives it a folder; Kubeflow Pipelines' page shows what is at the artifact's own URI, so that in a
+    container it is a file there.
+
+    Args:
+        artifacts: The outputs.
+        key: One that holds one artifact.
+        name: The file's name, where there is a folder for it.
+
+    Returns:
+        The file, which need not exist.
+    """
+    path = get_path(artifacts, key)
+    return path / name if path.is_dir() else path
 
 
 def get_split_paths(artifacts: Artifacts, key: str) -> dict[str, Path]:

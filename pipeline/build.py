@@ -20,10 +20,11 @@ from components.candidate_indexer.component import CandidateIndexer
 from components.feature_schema.component import FeatureSchema
 from components.interaction_ingest.component import InteractionIngest
 from components.retrieval_evaluator.component import RetrievalEvaluator
+from components.run_report.component import RunReport
 from components.tower_pusher.component import TowerPusher
 from components.tower_trainer.component import TowerTrainer
 from pipeline.config import PipelineConfig
-from pipeline.parameters import RunParameters
+from pipeline.parameters import RunParameters, list_settings
 from schemas.contract import ENTITY_SPLIT, TRAIN_ROWS, TRAIN_SPLIT, VALIDATION_SPLIT
 from schemas.feature_parts import gate_part, ingest_part, model_part
 from schemas.features import FeatureSpec, Tower
@@ -144,9 +145,30 @@ def build_pipeline(
         serving_directory=parameters.serving_directory,
         run_id=parameters.run_id,
     )
+    report = RunReport(
+        evaluation_report=evaluator.outputs["report"],
+        ingest_report=ingest.outputs["report"],
+        anomaly_report=gate.outputs["report"],
+        model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        index=indexer.outputs["index"],
+        config=config.report,
+        settings=list_settings(config),
+        item_id=features.item_id.name,
+        items=features.tables.items,
+        run_id=parameters.run_id,
+        data_directory=parameters.data_directory,
+        window_from=parameters.window_from,
+        window_to=parameters.window_to,
+        window_last_days=parameters.window_last_days,
+        epochs=parameters.epochs,
+        serving_directory=parameters.serving_directory,
+        checkpoint_directory=parameters.checkpoint_directory,
+    )
     components: list[BaseNode] = [
         ingest, schema, *statistics.values(), *validators.values(), gate, *transforms.values(),
-        trainer, indexer, evaluator, pusher,
+        # The report last, so that nothing waits for it.
+        trainer, indexer, evaluator, pusher, report,
     ]  # fmt: skip
     return Pipeline(
         pipeline_name=config.run.name,

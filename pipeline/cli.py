@@ -14,6 +14,7 @@ from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
 from pipeline.commands.lint import lint_command
 from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.report import report_command
 from pipeline.commands.runs import runs_command
 from pipeline.commands.schedule import schedule_command
 from pipeline.commands.submit import submit_command
@@ -50,6 +51,7 @@ main.add_command(submit_command)
 main.add_command(runs_command)
 main.add_command(schedule_command)
 main.add_command(train_command)
+main.add_command(report_command)
 
 
 @main.command()

@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 from components.anomaly_gate.config import GateConfig
 from components.interaction_ingest.config import IngestConfig
 from components.retrieval_evaluator.config import EvaluationConfig
+from components.run_report.config import ReportConfig
 from pipeline.kubeflow.config import KubeflowConfig
 from pipeline.kubeflow.credentials import find_credential_options
 from schemas.errors import ConfigError
@@ -90,6 +91,8 @@ class PipelineConfig:
     """The training."""
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     """How the model is judged."""
+    report: ReportConfig = Field(default_factory=ReportConfig)
+    """What the run's report draws."""
     kubeflow: KubeflowConfig = Field(default_factory=KubeflowConfig)
     """How the pipeline runs on Kubeflow Pipelines; `dssm run` reads none of it."""
 
@@ -128,12 +131,23 @@ class PipelineConfig:
                 f"model.history_encoders: {self.data.schema} gives the user tower nothing but a history."
                 " Expected at least one encoder. Received: none."
             )
+        self._check_map_feature(spec)
         if any(source.columns for source in (spec.tables.interactions, spec.tables.users, spec.tables.items)):
             # Takes a second to import, which most commands do not need.
             from components.interaction_ingest.reading.inputs import check_mapped_names
 
             check_mapped_names(spec, self.ingest)
         return spec
+
+    def _check_map_feature(self, spec: FeatureSpec) -> None:
+        # The report is the last step of a run: too late to learn it.
+        shown = [*(feature.name for feature in spec.table_features("item")), *spec.tables.items.display]
+        if self.report.map_feature is not None and self.report.map_feature not in shown:
+            raise ConfigError(
+                f"report.map_feature: expected an item feature or a column of tables.items.display of "
+                f"{self.data.schema}, one of {', '.join(dict.fromkeys(shown))}. Received: "
+                f"{self.report.map_feature!r}."
+            )
 
 
 def load_config(path: str, overrides: tuple[str, ...] = ()) -> PipelineConfig:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import TypeAdapter
+
 if TYPE_CHECKING:
     from tfx.orchestration.data_types import RuntimeParameter
 
@@ -112,6 +114,25 @@ def configured_values(config: PipelineConfig) -> dict[str, Any]:
         "serving_directory": config.serving.directory,
         "checkpoint_directory": config.training.checkpoint.directory or "",
     }
+
+
+def list_settings(config: PipelineConfig) -> dict[str, Any]:
+    """List the settings that do not change from run to run, for whoever reads a run's report.
+
+    Args:
+        config: The checked configuration.
+
+    Returns:
+        Plain data, section by section, defaults among them; without the run parameters, which each stand in
+        one place only, and without `kubeflow`, which says nothing about what a run computes.
+    """
+    settings: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
+    del settings["kubeflow"], settings["serving"]
+    del settings["run"]["directory"], settings["data"]["directory"]
+    del settings["training"]["epochs"], settings["training"]["checkpoint"]["directory"]
+    for name in ("first", "last", "last_days"):
+        (settings["ingest"]["window"] or {}).pop(name, None)
+    return settings
 
 
 def make_absolute(location: str) -> str:

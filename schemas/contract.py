@@ -67,6 +67,10 @@ EVALUATION_REPORT_FILE: Final = "evaluation_report.json"
 # Beside the evaluation's report, and in the release's state: a row for each user, a column for each metric.
 PER_USER_METRICS_FILE: Final = "per_user_metrics.parquet"
 ANOMALY_REPORT_FILE: Final = "anomaly_report.json"
+# What a person, a CI system and another program read of a run.
+REPORT_PAGE_FILE: Final = "report.html"
+REPORT_MARKDOWN_FILE: Final = "report.md"
+REPORT_SCALARS_FILE: Final = "scalars.json"
 BLESSED_FILE: Final = "BLESSED"
 NOT_BLESSED_FILE: Final = "NOT_BLESSED"
 # TFX's name for what StatisticsGen writes for each split.

@@ -14,6 +14,8 @@ from pipeline.kubeflow.container_io import (
 
 # Left empty where there is no training log and where nothing is pushed.
 _MAY_BE_EMPTY: Final = ("tfx.ModelRun", "tfx.PushedModel")
+# Of these KFP's page shows the file at the URI itself.
+_SINGLE_FILES: Final = ("system.HTML", "system.Markdown")
 # By it TFX's own steps tell the layout of the files.
 _VERSION_PROPERTY: Final = "tfx_version"
 
@@ -29,7 +31,7 @@ class PlainArtifact:
         """
         self.uri = str(runtime.path)
         self._properties = dict(runtime.metadata)
-        self._noted: dict[str, int | str] = {}
+        self._noted: dict[str, int | float | str] = {}
 
     @property
     def split_names(self) -> str:
@@ -44,6 +46,15 @@ class PlainArtifact:
             value: A whole number, at most 2^53, which is what Kubeflow Pipelines keeps exactly.
         """
         self._noted[key] = int(value)
+
+    def set_float_custom_property(self, key: str, value: float) -> None:
+        """Note a number that need not be whole.
+
+        Args:
+            key: The property's name.
+            value: A finite number.
+        """
+        self._noted[key] = float(value)
 
     def set_string_custom_property(self, key: str, value: str) -> None:
         """Note a text.
@@ -89,7 +100,8 @@ def run_plain_executor(executor_class: type[PlainExecutor], invocation: Invocati
     prepare_outputs(invocation)
     for artifacts in invocation.outputs.values():
         for artifact in artifacts:
-            artifact.path.mkdir()
+            if artifact.type_title not in _SINGLE_FILES:
+                artifact.path.mkdir()
     executor_class().Do(inputs, outputs, dict(invocation.parameters))
     return Made(
         metadata={key: [one.to_metadata() for one in value] for key, value in outputs.items()},

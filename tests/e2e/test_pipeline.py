@@ -37,9 +37,9 @@ def test_run_shows_steps_progress_metrics_and_release(finished_run):
     for step in (
         "InteractionIngest", "FeatureSchema", "UserStatisticsGen", "ItemStatisticsGen",
         "UserExampleValidator", "ItemExampleValidator", "AnomalyGate", "UserTransform", "ItemTransform",
-        "Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher",
+        "Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher", "RunReport",
     ):  # fmt: skip
-        assert re.search(rf"\[\d+/13\] {step} took", screen), step
+        assert re.search(rf"\[\d+/14\] {step} took", screen), step
     assert re.search(r"epoch 4/4.*examples/s", screen)
     assert re.search(r"recall@10 +0\.\d+ +0\.\d+", screen)
     assert "serving/releases/1" in screen
@@ -138,7 +138,7 @@ def test_a_changed_threshold_or_display_neither_transforms_nor_trains(finished_r
     after = count_executions()
     # The gate and the pusher run anew in every run.
     assert {step for step in after if after[step] > before[step]} == {
-        "AnomalyGate", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher",
+        "AnomalyGate", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher", "RunReport",
     }  # fmt: skip
     catalogue = pq.read_table(tmp_path / "serving/index/1/catalogue.parquet")
     assert "title" not in catalogue.column_names

@@ -70,6 +70,12 @@ EDGES = {
     ("RetrievalEvaluator", "blessing", "TowerPusher", "blessing"),
     ("RetrievalEvaluator", "report", "TowerPusher", "report"),
     ("InteractionIngest", "report", "TowerPusher", "ingest_report"),
+    ("RetrievalEvaluator", "report", "RunReport", "evaluation_report"),
+    ("InteractionIngest", "report", "RunReport", "ingest_report"),
+    ("AnomalyGate", "report", "RunReport", "anomaly_report"),
+    ("Trainer", "model", "RunReport", "model"),
+    ("Trainer", "model_run", "RunReport", "model_run"),
+    ("CandidateIndexer", "index", "RunReport", "index"),
 }
 # Those that there are beside them with context features.
 CONTEXT_EDGES = {
@@ -235,7 +241,7 @@ def test_a_hundred_features_fit_in_one_argument_of_the_driver(compiler) -> None:
     )
     wide = dataclasses.replace(features, features=(*features.features, *further))
     spec = next(yaml.safe_load_all(compiler.compile_pipeline(config, wide)))
-    assert len(spec["root"]["dag"]["tasks"]) == 13
+    assert len(spec["root"]["dag"]["tasks"]) == 14
     assert len(json.dumps(spec["root"], separators=(",", ":"))) < 131_072
 
 
@@ -282,12 +288,14 @@ def test_data_that_read_like_templates_are_none_in_the_file(compiler) -> None:
 
 def test_only_the_output_is_written_and_the_network_is_not_used(two_compilations) -> None:
     for output, _, events in two_compilations:
-        # Importing Keras writes its settings; Python tries whether the temporary directory can be written.
-        keras, temporary = str(output.parent / ".keras"), tempfile.gettempdir()
+        # Importing Keras writes its settings, and matplotlib, which Keras imports, the list of the fonts;
+        # Python tries whether the temporary directory can be written.
+        settings = (str(output.parent / ".keras"), str(output.parent / ".cache" / "matplotlib"))
+        temporary = tempfile.gettempdir()
         ours = [
             event
             for event in events
-            if not event.startswith(keras)
+            if not event.removeprefix("os.remove ('").startswith(settings)
             and event != os.devnull
             and re.sub(r"\w{8}$", "", event) != f"{temporary}/"
             and not event.startswith(f"os.remove ('{temporary}/")
@@ -341,6 +349,15 @@ def test_both_targets_have_the_same_nodes_and_edges(compiler, has_context: bool)
         assert set(ours.exec_properties) == set(theirs.exec_properties)
 
 
+def test_the_report_is_of_types_that_kfps_page_shows(rich) -> None:
+    outputs = rich[1]["components"]["RunReport"]["outputDefinitions"]["artifacts"]
+    titles = {
+        name: yaml.safe_load(output["artifactType"]["instanceSchema"])["title"]
+        for name, output in outputs.items()
+    }
+    assert titles == {"page": "system.HTML", "markdown": "system.Markdown", "scalars": "system.Metrics"}
+
+
 def test_it_is_schema_2_1_and_loads_into_kfps_messages(rich) -> None:
     _, spec, _ = rich
     assert spec["schemaVersion"] == "2.1.0"
@@ -368,6 +385,7 @@ def test_run_parameters_have_types_and_defaults(rich) -> None:
 
 def test_each_run_parameter_is_an_input_of_its_own_and_nowhere_a_constant(rich) -> None:
     text, spec, _ = rich
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
     readers = {
         (task, name): source["componentInputParameter"]
         for task, body in spec["root"]["dag"]["tasks"].items()
@@ -385,6 +403,8 @@ def test_each_run_parameter_is_an_input_of_its_own_and_nowhere_a_constant(rich) 
         ("Trainer", "serving_directory"): "serving_directory",
         ("AnomalyGate", "serving_directory"): "serving_directory",
         ("TowerPusher", "serving_directory"): "serving_directory",
+        # It shows what the run was given.
+        **{("RunReport", name): name for name in parameters},
     }
     assert '"epochs"' not in text
     assert '"last_days": 28' not in text
@@ -406,7 +426,7 @@ def test_a_step_gets_its_own_section_only(compiler) -> None:
 
     before = parameters_of()
     after = parameters_of("training.learning_rate=0.5")
-    assert {task for task in before if before[task] != after[task]} == {"Trainer"}
+    assert {task for task in before if before[task] != after[task]} == {"Trainer", "RunReport"}
 
 
 def test_ingest_is_never_cached_and_others_as_configured(rich) -> None:

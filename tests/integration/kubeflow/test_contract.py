@@ -30,10 +30,10 @@ SMALL = (
 TASKS = {
     "InteractionIngest", "FeatureSchema", "UserStatisticsGen", "ItemStatisticsGen", "UserExampleValidator",
     "ItemExampleValidator", "AnomalyGate", "UserTransform", "ItemTransform", "Trainer", "CandidateIndexer",
-    "RetrievalEvaluator", "TowerPusher",
+    "RetrievalEvaluator", "TowerPusher", "RunReport",
 }  # fmt: skip
 # Tasks that the second run's parameters reach; what the others made is taken over.
-AFFECTED = ("Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher")
+AFFECTED = ("Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher", "RunReport")
 COMPILE_CPU_SECONDS = 30
 
 

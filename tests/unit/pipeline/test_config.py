@@ -56,6 +56,14 @@ def test_a_mapped_column_that_is_none_is_refused_with_the_schema(tmp_path: Path)
         config.load_features()
 
 
+def test_a_feature_of_the_map_that_is_none_is_refused_with_the_schema() -> None:
+    for name in ("genres", "title"):
+        load_config(SHIPPED, (f"report.map_feature={name}",)).load_features()
+    config = load_config(SHIPPED, ("report.map_feature=gender",))
+    with pytest.raises(ConfigError, match=r"one of item_id, year, genres, title. Received: 'gender'"):
+        config.load_features()
+
+
 def test_early_stopping_needs_the_split_that_it_looks_at() -> None:
     with pytest.raises(
         ConfigError, match=r"training\.early_stopping: expected ingest\.validation: true.*false"

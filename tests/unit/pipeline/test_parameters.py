@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load_config
-from pipeline.parameters import RunParameters
+from pipeline.parameters import RunParameters, list_settings
 
 pytestmark = pytest.mark.unit
 
@@ -59,3 +59,18 @@ def test_window_comes_from_the_ingest_section() -> None:
     assert (days.window_from, days.window_to, days.window_last_days) == ("2026-11-01", "2026-11-30", 0)
     last = make_parameters("ingest.window={last_days: 28}")
     assert (last.window_from, last.window_to, last.window_last_days) == ("", "", 28)
+
+
+def test_settings_are_all_but_what_changes_from_run_to_run() -> None:
+    settings = list_settings(
+        load_config(SHIPPED, ("ingest.window={last_days: 28, maximum_missing_days: 2}", "training.epochs=7"))
+    )
+    assert settings["run"] == {"name": "movielens_100k", "steps_side_by_side": 2}
+    assert settings["data"] == {"schema": "schemas/movielens_100k.yaml"}
+    assert settings["ingest"]["window"] == {"maximum_missing_days": 2}
+    assert "epochs" not in settings["training"]
+    assert settings["training"]["learning_rate"] == 0.001
+    assert settings["model"]["dim"] == 64
+    # A default, and a section that the file does not name.
+    assert settings["report"] == {"map_feature": None, "map_items": 2000}
+    assert not {"kubeflow", "serving"} & set(settings)

@@ -1,0 +1,1 @@
+"""RunReport: what a run did, as a page, as Markdown and as numbers."""

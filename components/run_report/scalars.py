@@ -1,0 +1,25 @@
+"""The report as numbers, which other programs compare."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def collect_scalars(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """Collect the numbers by which runs are compared.
+
+    Args:
+        evaluation: RetrievalEvaluator's document.
+
+    Returns:
+        The model's metrics by name, those of every other model as `popularity.recall_at_10`, the number of
+        users, and 1.0 or 0.0 as `blessed`. What was not measured is left out.
+    """
+    scalars: dict[str, float | None] = dict(evaluation["metrics"])
+    for model in evaluation.get("models") or ():
+        if model["name"] != "model":
+            scalars |= {
+                f"{model['name']}.{name}": estimate["value"]
+                for name, estimate in (model.get("metrics") or {}).items()
+            }
+    scalars |= {"users": evaluation["users"], "blessed": evaluation["blessed"]}
+    return {name: float(value) for name, value in scalars.items() if value is not None}

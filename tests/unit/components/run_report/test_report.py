@@ -1,0 +1,269 @@
+import itertools
+import json
+import re
+import xml.dom.minidom
+from collections import Counter
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.run_report.config import ReportConfig
+from components.run_report.page import render_page
+from components.run_report.report import ReportFiles, write_report
+from components.run_report.sections import build_sections
+from components.run_report.sections.embeddings import describe_map
+from schemas.errors import DataError
+
+pytestmark = pytest.mark.unit
+
+TWO_MEGABYTES = 2_000_000
+NOTHING = {"value": None, "low": None, "high": None}
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+HOSTILE = "</title><script>alert('x')</script>\"><img src=//evil.example/x> $\\frac{1}{2}$ {{ 7*7 }} &amp;"
+
+
+class Page(HTMLParser):
+    """What is in a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.values: list[tuple[float, str]] = []
+        self._value: float | None = None
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "data":
+            self._value = float(dict(attrs)["value"])
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag == "data":
+            self._value = None
+
+    def handle_data(self, data: str) -> None:
+        if self._value is not None:
+            self.values.append((self._value, data))
+
+
+def render(facts: Any, **settings: Any) -> str:
+    return render_page("Report", "Run", build_sections(facts, ReportConfig(**settings)))
+
+
+def draw_the_map(facts: Any, **settings: Any) -> str:
+    [_, plots] = describe_map(facts, ReportConfig(**settings)).blocks
+    return plots.plots[0].svg
+
+
+@pytest.fixture(scope="module")
+def whole_page(make_facts: Any) -> Page:
+    return Page(render(make_facts()))
+
+
+def list_numbers(content: Any, path: str = "") -> list[tuple[str, float]]:
+    if isinstance(content, dict):
+        return [found for key, value in content.items() for found in list_numbers(value, f"{path}.{key}")]
+    if isinstance(content, list):
+        return [found for value in content for found in list_numbers(value, path)]
+    if isinstance(content, int | float) and not isinstance(content, bool):
+        return [(path, content)]
+    return []
+
+
+def test_the_numbers_are_those_of_the_document(whole_page, document) -> None:
+    page = whole_page
+    shown = {value for value, _ in page.values}
+    expected = [
+        value
+        for key in ("metrics", "models", "differences", "gate", "changes")
+        for path, value in list_numbers(document[key], key)
+        # The ends of intervals are in the text, the versions and the curves' own K in other places.
+        if path.rpartition(".")[2] not in ("low", "high", "version", "overlap_at_10")
+    ]
+    assert len(expected) > 150
+    assert set(expected) <= shown
+    for value, text in page.values:
+        assert float(text.split(" [")[0].rpartition("@10 ")[2].replace(",", "")) == pytest.approx(
+            value, rel=5e-3, abs=6e-5
+        )
+    assert "0.2460 [0.2140, 0.2780]" in page.text
+    assert "0.5832 on average" in page.text
+
+
+def test_what_comes_from_data_is_escaped_everywhere(make_facts, document) -> None:
+    def poison(content: Any, key: str = "") -> Any:
+        if isinstance(content, dict):
+            return {name: poison(value, name) for name, value in content.items()}
+        if isinstance(content, list):
+            return [poison(value, key) for value in content]
+        # Metrics are names of our own.
+        return HOSTILE if isinstance(content, str) and key not in ("metric", "name") else content
+
+    facts = make_facts()
+    count = facts.catalogue.num_rows
+    catalogue = facts.catalogue.set_column(2, "title", [[HOSTILE] * count]).set_column(
+        1, "genres", [[[HOSTILE]] * count]
+    )
+    del document["slices"][4:]
+    poisoned = make_facts(
+        run_id=HOSTILE,
+        evaluation=poison(document),
+        ingest={**facts.ingest, "dropped": {HOSTILE: 3}, "missing_days": [HOSTILE]},
+        anomalies=poison(facts.anomalies),
+        model={**facts.model, HOSTILE: HOSTILE},
+        catalogue=catalogue,
+        settings={HOSTILE: {HOSTILE: HOSTILE}},
+        parameters={HOSTILE: HOSTILE},
+    )
+    page = Page(render_page(HOSTILE, HOSTILE, build_sections(poisoned, ReportConfig())))
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "img", "iframe", "object", "embed", "form"}
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    assert "{{ 7*7 }}" in page.text
+    assert "49" not in page.text.split("{{ 7*7 }}")[1][:1]
+    assert r"$\frac{1}{2}$" in page.text
+    assert page.text.count("&lt;script&gt;") > 100
+
+
+def test_nothing_is_fetched_and_nothing_runs(whole_page) -> None:
+    page = whole_page
+    for tag, attributes in page.elements:
+        for name in ("href", "src", "srcset", "xlink:href", "action", "poster"):
+            if name in attributes:
+                assert (attributes[name] or "").startswith(("#", "data:")), (tag, attributes)
+        assert tag != "script"
+    assert "@import" not in page.text
+    assert not re.search(r"url\((?!#)", page.text)
+
+
+def test_it_can_be_read_by_ear_and_keyboard(whole_page) -> None:
+    page = whole_page
+    tags = Counter(tag for tag, _ in page.elements)
+    assert (tags["main"], tags["nav"], tags["h1"], tags["header"]) == (1, 1, 1, 1)
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in page.elements:
+        if tag == "svg":
+            assert attributes["role"] == "img"
+            assert len(attributes["aria-label"] or "") > 20
+        if tag == "th":
+            assert attributes["scope"] in ("row", "col")
+        if (attributes.get("href") or "").startswith("#"):
+            assert (attributes["href"] or "")[1:] in ids
+    assert tags["caption"] == tags["table"]
+
+
+def test_the_verdict_comes_first_and_the_settings_last(whole_page) -> None:
+    text = whole_page.text
+    assert re.findall(r'<section id="([a-z]+)"', text) == [
+        "verdict", "metrics", "curves", "gate", "changes", "training", "slices", "data", "anomalies",
+        "embeddings", "map", "users", "settings",
+    ]  # fmt: skip
+    assert text.index("Released: recall@10 is 0.0098") < text.index('<h2 id="metrics-title"')
+    assert "model.layers" in text
+    assert "no: too few users" in text
+
+
+def test_the_same_facts_give_the_same_bytes(whole_page, make_facts) -> None:
+    assert render(make_facts()) == whole_page.text
+
+
+@pytest.mark.parametrize("is_null", [False, True])
+def test_a_section_without_figures_says_so(make_facts, small_document, is_null) -> None:
+    optional = ("models", "differences", "slices", "gate", "released", "changes", "samples", "protocol")
+    if is_null:
+        small_document |= dict.fromkeys(optional)
+    facts = make_facts(
+        evaluation=small_document,
+        ingest={},
+        anomalies={},
+        scalars={},
+        refit_scalars={},
+        settings={},
+        parameters={},
+    )
+    page = Page(render(facts))
+    for sentence in (
+        "Blessed: the model may be released.",
+        "holds no rules",
+        "nothing to compare with",
+        "left no logs",
+        "Drift was not measured.",
+        "holds no users",
+    ):
+        assert sentence in page.text
+    assert not re.search(r"\bnan\b", page.text.lower())
+
+
+def test_null_figures_are_not_measured(make_facts, document) -> None:
+    for model in document["models"]:
+        model["metrics"] = {name: dict(NOTHING) for name in model["metrics"]}
+        model["recall_curve"] = model["lists"] = None
+    for one in document["slices"]:
+        one["metrics"] = one["difference"] = None
+    del document["slices"][4:]
+    text = render(make_facts(items=5, evaluation=document))
+    assert text.count("not measured") > 60
+    assert not re.search(r"\bnan\b", text.lower())
+
+
+def test_a_hundred_thousand_items_stay_under_two_megabytes(whole_page, make_facts, small_document) -> None:
+    text = render(make_facts(items=100_000, evaluation=small_document))
+    assert "a random sample of 2,000 of 100,000 items" in text
+    assert text.count("<title>Film ") == 2000
+    # Whatever else there is, of which the small document has little.
+    assert len(text.encode()) + len(whole_page.text.encode()) < TWO_MEGABYTES
+
+
+def test_titles_are_those_of_the_points(make_facts) -> None:
+    facts = make_facts(items=3)
+    embeddings = np.array([[1, 0], [-1, 0], [0, 0.1]], np.float32)
+    svg = draw_the_map(make_facts(items=3, embeddings=embeddings, catalogue=facts.catalogue))
+    places = {
+        title: float(x)
+        for title, x in re.findall(r"<title>(Film \d) [^<]*</title>.*?x=\"([\d.]+)\"", svg, re.DOTALL)
+    }
+    # The first component is the first coordinate.
+    assert places["Film 1"] < places["Film 2"] < places["Film 0"]
+
+
+def test_the_map_is_coloured_by_the_feature_that_is_asked_for(make_facts) -> None:
+    assert "coloured by genres" in draw_the_map(make_facts())
+    assert "coloured by title" in draw_the_map(make_facts(), map_feature="title")
+    with pytest.raises(DataError, match=r"one of \['item_id', 'genres', 'title'\]. Received: 'colour'"):
+        draw_the_map(make_facts(), map_feature="colour")
+
+
+def test_each_plot_is_well_formed_and_has_the_pages_colours(whole_page) -> None:
+    text = whole_page.text
+    plots = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert len(plots) > 15
+    for svg in plots:
+        xml.dom.minidom.parseString(svg)
+        assert "#0a0b" not in svg
+        assert "font-family" not in svg
+        assert "var(--ink)" in svg
+
+
+def test_all_three_files_are_written(make_facts, small_document, tmp_path) -> None:
+    files = ReportFiles(tmp_path / "a.html", tmp_path / "b.md", tmp_path / "c.json")
+    scalars = write_report(make_facts(evaluation=small_document), ReportConfig(), files)
+    assert "<title>Run report: films</title>" in files.page.read_text()
+    assert files.markdown.read_text().startswith("# Run report: films\n")
+    assert json.loads(files.scalars.read_text()) == {
+        "run_id": "20261128T121233.5Z", "model_id": small_document["model_id"], "scalars": scalars,
+    }  # fmt: skip
