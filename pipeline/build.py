@@ -88,6 +88,7 @@ def build_pipeline(
         **statistics_by_table,
         ingest_report=ingest.outputs["report"],
         feature_spec=gate_part(features),
+        items=features.tables.items,
         config=config.gate,
         serving_directory=parameters.serving_directory,
         run_id=parameters.run_id,

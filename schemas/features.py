@@ -330,7 +330,8 @@ class ItemTable(TableSource):
     file: str = "items.parquet"
     """A file, a folder or a pattern with *, ? and **, in the data directory, or a path or URI of its own."""
     display: tuple[str, ...] = ()
-    """Columns shown with a recommendation; they need not be features."""
+    """Columns shown with a recommendation; they need not be features. One that is missing is refused before
+    anything is trained."""
 
 
 @dataclass(frozen=True, config=STRICT)

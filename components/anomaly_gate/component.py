@@ -12,7 +12,7 @@ from components.anomaly_gate.config import GateConfig
 from components.anomaly_gate.executor import AnomalyGateExecutor
 from components.artifacts import Report
 from schemas.feature_parts import gate_part
-from schemas.features import FeatureSpec
+from schemas.features import FeatureSpec, ItemTable
 from schemas.strict_config import to_json, to_short_json
 
 
@@ -21,6 +21,7 @@ class AnomalyGateSpec(ComponentSpec):
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         "feature_spec": ExecutionParameter(type=str),
+        "items": ExecutionParameter(type=str),
         "gate_config": ExecutionParameter(type=str),
         "serving_directory": ExecutionParameter(type=str),
         "run_id": ExecutionParameter(type=str),
@@ -40,6 +41,8 @@ class AnomalyGateSpec(ComponentSpec):
 class AnomalyGate(base_component.BaseComponent):
     """Stops the run where ExampleValidator found an error, or the data are too far from the last release.
 
+    Before anything is trained it also refuses columns to show that the item table does not have.
+
     No data flow from it to the steps that it guards: make each of them wait with
     `step.add_upstream_node(gate)`.
     """
@@ -55,6 +58,7 @@ class AnomalyGate(base_component.BaseComponent):
         item_statistics: BaseChannel,
         ingest_report: BaseChannel,
         feature_spec: FeatureSpec,
+        items: ItemTable,
         config: GateConfig,
         serving_directory: str | RuntimeParameter,
         run_id: str | RuntimeParameter,
@@ -70,6 +74,7 @@ class AnomalyGate(base_component.BaseComponent):
             item_statistics: The same of the items.
             ingest_report: InteractionIngest's report.
             feature_spec: The features, with their thresholds.
+            items: The item table, of which the columns that are shown must be there.
             config: Whether drift stops the run.
             serving_directory: The folder that releases are pushed to: a path or URI. Only read.
             run_id: The run, so that no other run's comparison is reused.
@@ -85,6 +90,7 @@ class AnomalyGate(base_component.BaseComponent):
                 item_statistics=item_statistics,
                 ingest_report=ingest_report,
                 feature_spec=to_short_json(gate_part(feature_spec)),
+                items=to_short_json(items),
                 gate_config=to_json(config),
                 serving_directory=serving_directory,
                 run_id=run_id,

@@ -91,7 +91,8 @@ def build_report(
     Returns:
         The report; `users` have at least one row kept, `items` are those of the catalogue, timestamps
         are seconds since 1970, and the window's ends are days, '' where there is no limit. Of the rows
-        dropped, those `rejected` are malformed and in the dead letters. `history_values_cut` are values of
+        dropped, those `rejected` are malformed and in the dead letters. `item_table_columns` are those of
+        its files, read or not. `history_values_cut` are values of
         the catalogue's items that stand in no history, since an item has no place for more.
     """
     filled = {**inputs.users.filled, **inputs.items.filled}
@@ -113,6 +114,7 @@ def build_report(
         "unknown_items": len(counts.unknown_items),
         "filled_defaults": filled,
         "history_values_cut": dict(history_values_cut),
+        "item_table_columns": sorted(inputs.items.names),
         "user_table_dropped": inputs.users.dropped,
         "item_table_dropped": inputs.items.dropped,
         "first_timestamp": int(counts.first_timestamp),

@@ -256,6 +256,7 @@ def test_every_output_of_a_small_shop(tmp_path, caplog):
         "unknown_items": 0,
         "filled_defaults": {"age": 1, "price": 1, "tags": 1, "device": 1},
         "history_values_cut": {},
+        "item_table_columns": ["item", "price", "tags", "title"],
         "user_table_dropped": {"line_break_in_id": 1},
         "item_table_dropped": {},
         "first_timestamp": 10,

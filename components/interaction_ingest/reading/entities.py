@@ -38,6 +38,8 @@ class EntityTable:
     """The files that were read."""
     rejections: tuple[Rejections, ...] = ()
     """The rows left out."""
+    names: frozenset[str] = frozenset()
+    """Every column of the files, by its name there, read or not."""
 
 
 def load_entity_table(
@@ -104,7 +106,12 @@ def load_entity_table(
     for further in further_columns:
         loaded.setdefault(further, raw.column(further).combine_chunks())
     return EntityTable(
-        pa.table(loaded), dict(counts.dropped), filled, files, tuple(r for r in rejections if len(r.letters))
+        pa.table(loaded),
+        dict(counts.dropped),
+        filled,
+        files,
+        tuple(r for r in rejections if len(r.letters)),
+        looked.names,
     )
 
 
