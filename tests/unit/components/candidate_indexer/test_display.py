@@ -71,7 +71,10 @@ def make_spec(**items):
     return parse(FeatureSpec, {"name": "s", "features": features, "tables": {"items": items}}, source="s")
 
 
-WRONG = r"tables\.items\.display: expected columns of items\.\w+: name, sku\. Received: 'nam'\. Did you mean 'name'\?"
+WRONG = (
+    r"tables\.items\.display: expected columns of items\.\w+: name, sku\. Received: 'nam'\. "
+    r"Did you mean 'name'\?"
+)
 
 
 @pytest.mark.parametrize("look", [look_for_display, look_for_display_here])
