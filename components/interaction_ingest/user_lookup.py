@@ -59,7 +59,7 @@ def read_user(
 
     Raises:
         ConfigError: A name under `columns` of a table is none of its columns, or a format cannot be told.
-        DataError: A table is missing or unreadable, or lacks a column.
+        DataError: A table is missing, empty or unreadable, or lacks a column.
         StorageError: The tables' store cannot be reached or refuses.
     """
     of_user = _read_users(spec, data_directory, spec.table_features("user"), user)
@@ -156,6 +156,8 @@ def _read_interactions(
             kept, _ = clean_batch(of_user, piece.file_index, spec, config, opened.window)
             if kept.num_rows or not batches:
                 batches.append(kept)
+    if not batches:
+        raise DataError(f"{log.file} is empty: expected at least one row, found 0. Write the log again.")
     return batches, interacted
 
 
