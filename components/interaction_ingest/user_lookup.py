@@ -67,7 +67,7 @@ def read_user(
     opened = open_interactions(spec, config, data_directory, config.window)
     batches, interacted = _read_interactions(opened, spec, config, user)
     newest = None
-    if config.split.kind == "last_days" and config.repeated != "keep_all":
+    if config.split.needs_newest and config.repeated != "keep_all":
         # Repeated pairs are dropped within a split, and the splits hang on the newest of all users.
         newest = find_newest_positive(opened.looked, spec, config, opened.window)
     sequences, _ = build_sequences(

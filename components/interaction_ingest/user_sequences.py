@@ -98,11 +98,9 @@ def build_sequences(
     if config.max_positives_per_user is not None:
         newest = newest_of_user(offsets, config.max_positives_per_user)
         dropped[OVER_USER_LIMIT] = int((~newest).sum())
-        left = keep_rows(offsets, newest)
-        is_cut = np.repeat(np.diff(left) < np.diff(offsets), np.diff(left))
-        order, offsets, splits = order[newest], left, splits[newest]
-        again = assign_splits(offsets, seconds[order], config, newest_second)
-        splits = np.where(is_cut, again, splits)
+        order, offsets = order[newest], keep_rows(offsets, newest)
+        # Of a user who loses nothing they stay the same: where places decide, repeats were of train alone.
+        splits = assign_splits(offsets, seconds[order], config, newest_second)
 
     columns, filled, missing = _take_columns(table, order, spec)
     ends = split_ends(offsets, splits)

@@ -491,5 +491,5 @@ _CODECS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "xz": lzma.decompress,
 }
 
-FORMAT: Final = SourceFormat("avro", "Avro", (".avro",), look, read)
+FORMAT: Final = SourceFormat("avro", "Avro", ("fastavro", "pyarrow"), (".avro",), look, read)
 """Avro object container files."""
