@@ -11,6 +11,7 @@ from components.interaction_ingest.counts import (
     MISSING_METADATA,
     OUTSIDE_WINDOW,
     IngestCounts,
+    empty_message,
     missing_message,
     show_ids,
 )
@@ -51,7 +52,7 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
     if config.missing_metadata == "refuse" and dropped.get(MISSING_METADATA):
         raise DataError(_unknown_message(counts, spec))
     if not read:
-        raise DataError(f"{source} is empty: expected at least one row, found 0. Write the table again.")
+        raise DataError(empty_message(source))
     if not kept:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
         rule = config.positives

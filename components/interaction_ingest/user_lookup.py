@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.counts import empty_message
 from components.interaction_ingest.reading.cleaning import clean_batch
 from components.interaction_ingest.reading.inputs import InteractionFiles, open_interactions
 from components.interaction_ingest.reading.newest import can_hold, find_newest_positive, find_newest_second
@@ -157,7 +158,7 @@ def _read_interactions(
             if kept.num_rows or not batches:
                 batches.append(kept)
     if not batches:
-        raise DataError(f"{log.file} is empty: expected at least one row, found 0. Write the log again.")
+        raise DataError(empty_message(log.file))
     return batches, interacted
 
 

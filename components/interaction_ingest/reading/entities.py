@@ -10,6 +10,7 @@ from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.counts import (
     EXAMPLE_IDS_SHOWN,
     IngestCounts,
+    empty_message,
     merge_counts,
     missing_message,
     show_ids,
@@ -87,7 +88,7 @@ def load_entity_table(
     counts = merge_counts([*(part.count() for part in rejections), IngestCounts.of_read(kept)])
     refuse_too_many(source.file, counts, looked.size_bytes, config.maximum_rejected_fraction)
     if raw is None:
-        raise DataError(f"{source.file} is empty: expected at least one row, found 0. Write the table again.")
+        raise DataError(empty_message(source.file))
     ids = raw.column(id_feature.name).combine_chunks()
     _refuse_duplicates(file, id_feature.name, ids)
 

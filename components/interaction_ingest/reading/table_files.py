@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 import pyarrow as pa
 
+from components.interaction_ingest.counts import empty_message
 from components.interaction_ingest.dead_letters import (
     UNREADABLE_FILE,
     DeadLetter,
@@ -109,10 +110,7 @@ def look_into_files(
     if problem is not None and not pieces:
         raise problem
     if not pieces:
-        raise DataError(
-            f"{files[0].path if len(files) == 1 else table.file} is empty: expected at least one row, found 0"
-            ". Write the table again."
-        )
+        raise DataError(empty_message(files[0].path if len(files) == 1 else table.file))
     return TableFiles(tuple(files), tuple(pieces), make_rejections(name, letters, unread_bytes), all_names)
 
 
