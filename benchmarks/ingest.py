@@ -51,10 +51,10 @@ Measurement = dict[str, float]
 
 def run_component(data: Path, output: Path) -> None:
     """Run InteractionIngest's executor, with latest_per_user as its split."""
-    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
-
-    from components.interaction_ingest.component import InteractionIngest, InteractionIngestExecutor
+    from components.execution import BeamContext
+    from components.interaction_ingest.component import InteractionIngest
     from components.interaction_ingest.config import IngestConfig
+    from components.interaction_ingest.executor import InteractionIngestExecutor
     from schemas.features import load_feature_spec
 
     spec = load_feature_spec(SCHEMA)
@@ -62,9 +62,7 @@ def run_component(data: Path, output: Path) -> None:
     artifacts = {name: [channel.type()] for name, channel in component.outputs.items()}
     for name, [artifact] in artifacts.items():
         artifact.uri = str(output / name)
-    context = BaseBeamExecutor.Context(
-        beam_pipeline_args=[*RUNNER], tmp_dir=str(output / "tmp"), unique_id="1"
-    )
+    context = BeamContext([*RUNNER])
     InteractionIngestExecutor(context).Do({}, artifacts, dict(component.exec_properties))
 
 

@@ -4,7 +4,7 @@ from tfx.types.artifact import Artifact
 
 
 class Catalogue(Artifact):
-    """Every item once: its features and its display columns, as catalogue.parquet."""
+    """Every item once, with its features, as catalogue.parquet."""
 
     TYPE_NAME = "components.Catalogue"
 

@@ -7,8 +7,12 @@ given light artifacts (pipeline.kubeflow.plain_executors).
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 MODEL_FOLDER: Final = "Format-Serving"
 """Where TFX has a trained model in its artifact."""
@@ -30,13 +34,6 @@ class ExecutorArtifact(Protocol):
 
     def set_string_custom_property(self, key: str, value: str) -> None:
         """Note a text."""
-
-
-class SplitArtifact(ExecutorArtifact, Protocol):
-    """An artifact with a folder for each split."""
-
-    split_names: str
-    """The names, as JSON."""
 
 
 Artifacts = Mapping[str, Sequence[Any]]
@@ -64,6 +61,38 @@ class PlainExecutor:
             exec_properties: The parameters by name.
         """
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class BeamContext:
+    """What a `PlainBeamExecutor` is told, by TFX in an object of its own."""
+
+    beam_pipeline_args: Sequence[str] = ()
+    """Options of Beam's pipeline."""
+
+
+class PlainBeamExecutor(PlainExecutor):
+    """Base of the executors that need Beam, but nothing of TFX."""
+
+    def __init__(self, context: BeamContext) -> None:
+        """Make one.
+
+        Args:
+            context: The task's options of Beam.
+        """
+        super().__init__(context)
+        self._beam_pipeline_args = list(context.beam_pipeline_args or ())
+
+    def make_beam_pipeline(self) -> "beam.Pipeline":
+        """Make a pipeline with the task's options.
+
+        Returns:
+            The pipeline.
+        """
+        # The other executors do without its seconds of imports.
+        import apache_beam as beam
+
+        return beam.Pipeline(argv=self._beam_pipeline_args)
 
 
 def get_path(artifacts: Artifacts, key: str) -> Path:

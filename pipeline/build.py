@@ -89,6 +89,7 @@ def build_pipeline(
         **statistics_by_table,
         ingest_report=ingest.outputs["report"],
         feature_spec=gate_part(features),
+        items=features.tables.items,
         config=config.gate,
         evaluation_config=config.evaluation,
         serving_directory=parameters.serving_directory,

@@ -109,10 +109,6 @@ def run(config: str, overrides: tuple[str, ...], no_cache: bool) -> None:
     click.echo(f"Pipeline {settings.run.name}; everything that its libraries say is in {log_file}")
     with noise_to_file(log_file) as screen:
         click.echo("Loading TFX and TensorFlow", file=screen)
-        from pipeline.lean_tfx import load_components_one_by_one
-
-        load_components_one_by_one()
-
         from pipeline.local import run_locally
         from pipeline.report import render_run
 

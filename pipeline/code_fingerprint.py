@@ -5,13 +5,13 @@ import importlib.metadata
 from pathlib import Path
 from typing import Final
 
+from components.interaction_ingest.sources.registry import FORMATS
 from schemas.user_code import hash_user_code
 
 _PACKAGES: Final = ("schemas", "trainer", "components", "pipeline")
-# Those that read, compute or write what a step gives to the next.
+# Those that compute or write what a step gives to the next; each format of source files names its own.
 _LIBRARIES: Final = (
     "apache-beam",
-    "fastavro",
     "numpy",
     "pandas",
     "protobuf",
@@ -42,7 +42,8 @@ def fingerprint_code(user_tower: str | None = None, root: Path = Path(__file__).
         ConfigError: The user tower's module cannot be found.
     """
     digest = hashlib.sha256()
-    for library in _LIBRARIES:
+    of_formats = (library for one in FORMATS.values() for library in one.libraries)
+    for library in sorted({*_LIBRARIES, *of_formats}):
         digest.update(f"{library}=={importlib.metadata.version(library)}\n".encode())
     for package in _PACKAGES:
         for file in sorted((root / package).rglob("*.py")):

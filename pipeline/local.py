@@ -11,6 +11,8 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 
+from components.candidate_indexer.display import look_for_display
+from components.interaction_ingest.config import WindowConfig
 from components.interaction_ingest.sources.files import fingerprint_inputs
 from pipeline.build import build_pipeline
 from pipeline.code_fingerprint import fingerprint_code
@@ -51,7 +53,7 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
         Reports and the release.
 
     Raises:
-        ConfigError: The configuration asks for several workers.
+        ConfigError: The configuration asks for several workers, or a column to show is not there.
         DssmError: A step refused its input, or failed (StepError).
     """
     if config.training.strategy == "multi_worker":
@@ -68,7 +70,7 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
             run_id=run_id,
             # A client of an object store has threads, which the steps' forks would miss.
             input_fingerprint=call_in_fork(
-                fingerprint_inputs, features, config.data.directory, config.ingest.window
+                _look_at_inputs, features, config.data.directory, config.ingest.window
             ),
             code_fingerprint=fingerprint_code(),
             training_fingerprint=fingerprint_code(config.model.user_tower),
@@ -79,6 +81,12 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
     directory.mkdir(parents=True, exist_ok=True)
     StepRunner(directory, config.run.steps_side_by_side).run(pipeline)
     return _read_result(pipeline, run_id)
+
+
+def _look_at_inputs(features: FeatureSpec, data_directory: str, window: WindowConfig | None) -> str:
+    """Refuse columns to show that are not there, and fingerprint what is."""
+    look_for_display(features, data_directory)
+    return fingerprint_inputs(features, data_directory, window)
 
 
 def _read_result(pipeline: Pipeline, run_id: str) -> RunResult:

@@ -47,7 +47,8 @@ class _Outcome:
     """How a step's process ended."""
 
     peak_bytes: int
-    """The most memory that it held, what it shares with the process that forked it included."""
+    """The most memory that it held, what it shares with the process that forked it included, but not what
+    processes held that it started itself."""
     error: tuple[type[DssmError], str] | None = None
     """Class and message of what is to be raised; None where the step succeeded."""
 

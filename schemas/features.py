@@ -240,13 +240,13 @@ class History:
         return self
 
     def feature_column(self, feature: str) -> str:
-        """Name the column of an item feature of the history's items.
+        """Name the serving input with an item feature of the history's items.
 
         Args:
             feature: One of `item_features`.
 
         Returns:
-            The column of the examples and the serving input.
+            The input's name; in training it is gathered from the items.
         """
         return f"{self.name}_{feature}"
 
@@ -330,7 +330,8 @@ class ItemTable(TableSource):
     file: str = "items.parquet"
     """A file, a folder or a pattern with *, ? and **, in the data directory, or a path or URI of its own."""
     display: tuple[str, ...] = ()
-    """Columns shown with a recommendation; they need not be features."""
+    """Columns shown with a recommendation; they need not be features. One that is missing is refused before
+    anything is trained."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -405,7 +406,7 @@ class FeatureSpec:
 
     @property
     def timestamp(self) -> str:
-        """Name of the timestamp column; in the examples it is int64 seconds since 1970."""
+        """Name of the timestamp column; in the sequences it is int64 seconds since 1970."""
         return self.tables.interactions.timestamp
 
     @property

@@ -2,9 +2,13 @@
 
 import hashlib
 import importlib.util
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
+from typing import Final
 
 from schemas.errors import ConfigError
+
+_SUFFIXES: Final = (*SOURCE_SUFFIXES, *EXTENSION_SUFFIXES)
 
 
 def hash_user_code(key: str, dotted_path: str) -> str:
@@ -18,8 +22,8 @@ def hash_user_code(key: str, dotted_path: str) -> str:
         dotted_path: The function, such as my_package.towers.build.
 
     Returns:
-        64 hexadecimal digits of every Python file of the top-level package with its place in it, or of
-        the module where it is in no package.
+        64 hexadecimal digits of every Python file and every compiled module of the top-level package with
+        its place in it, or of the module where it is in no package.
 
     Raises:
         ConfigError: Python finds no such module.
@@ -44,7 +48,8 @@ def _list_files(module: str) -> dict[str, Path]:
     Nothing of it is imported: that could take long, and change what is found the next time.
     """
     package, *inner = module.split(".")
-    found = importlib.util.find_spec(package) if package else None
+    # What runs as __main__ is another module in each process.
+    found = None if package in ("", "__main__") else importlib.util.find_spec(package)
     if found is None:
         return {}
     if found.submodule_search_locations is None:
@@ -52,7 +57,15 @@ def _list_files(module: str) -> dict[str, Path]:
         return {file.name: file} if file.is_file() and not inner else {}
     files: dict[str, Path] = {}
     for folder in map(Path, found.submodule_search_locations):
-        files |= {file.relative_to(folder).as_posix(): file for file in folder.rglob("*.py")}
+        files |= {
+            file.relative_to(folder).as_posix(): file
+            for suffix in _SUFFIXES
+            for file in folder.rglob(f"*{suffix}")
+        }
     place = "/".join(inner)
-    is_there = not inner or f"{place}.py" in files or any(name.startswith(f"{place}/") for name in files)
+    is_there = (
+        not inner
+        or any(f"{place}{suffix}" in files for suffix in _SUFFIXES)
+        or any(name.startswith(f"{place}/") for name in files)
+    )
     return files if is_there else {}

@@ -13,7 +13,7 @@ from components.anomaly_gate.executor import AnomalyGateExecutor
 from components.artifacts import Report
 from components.retrieval_evaluator.config import EvaluationConfig
 from schemas.feature_parts import gate_part
-from schemas.features import FeatureSpec
+from schemas.features import FeatureSpec, ItemTable
 from schemas.strict_config import to_json, to_short_json
 
 
@@ -22,6 +22,7 @@ class AnomalyGateSpec(ComponentSpec):
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         "feature_spec": ExecutionParameter(type=str),
+        "items": ExecutionParameter(type=str),
         "gate_config": ExecutionParameter(type=str),
         "evaluation_config": ExecutionParameter(type=str),
         "serving_directory": ExecutionParameter(type=str),
@@ -42,6 +43,8 @@ class AnomalyGateSpec(ComponentSpec):
 class AnomalyGate(base_component.BaseComponent):
     """Stops the run where ExampleValidator found an error, or the data are too far from the last release.
 
+    Before anything is trained it also refuses columns to show that the item table does not have.
+
     No data flow from it to the steps that it guards: make each of them wait with
     `step.add_upstream_node(gate)`.
     """
@@ -57,6 +60,7 @@ class AnomalyGate(base_component.BaseComponent):
         item_statistics: BaseChannel,
         ingest_report: BaseChannel,
         feature_spec: FeatureSpec,
+        items: ItemTable,
         config: GateConfig,
         evaluation_config: EvaluationConfig,
         serving_directory: str | RuntimeParameter,
@@ -73,6 +77,7 @@ class AnomalyGate(base_component.BaseComponent):
             item_statistics: The same of the items.
             ingest_report: InteractionIngest's report.
             feature_spec: The features, with their thresholds.
+            items: The item table, of which the columns that are shown must be there.
             config: Whether drift stops the run.
             evaluation_config: The evaluation's cut-offs, which must fit the catalogue.
             serving_directory: The folder that releases are pushed to: a path or URI. Only read.
@@ -89,6 +94,7 @@ class AnomalyGate(base_component.BaseComponent):
                 item_statistics=item_statistics,
                 ingest_report=ingest_report,
                 feature_spec=to_short_json(gate_part(feature_spec)),
+                items=to_short_json(items),
                 gate_config=to_json(config),
                 evaluation_config=to_json(evaluation_config),
                 serving_directory=serving_directory,

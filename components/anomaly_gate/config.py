@@ -19,7 +19,7 @@ class SequenceDriftConfig:
     """The same of the items."""
     positives_per_day: Annotated[float, Field(gt=1.0)] | None = None
     """How many times as large the mean number of positives of a day in the train split may be as the last
-    release's, or the last release's as it."""
+    release's, or the last release's as it. The mean is over the newest 400 days that have any."""
 
 
 @dataclass(frozen=True, config=STRICT)

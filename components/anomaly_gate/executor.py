@@ -8,10 +8,11 @@ from components.anomaly_gate.config import GateConfig
 from components.anomaly_gate.drift import TABLES, TrainSplit, measure_drift
 from components.anomaly_gate.logic import Anomaly, check_anomalies, find_unexpected_values, read_anomalies
 from components.anomaly_gate.statistics import TableStatistics, parse_statistics
+from components.candidate_indexer.display import check_display
 from components.execution import Artifacts, PlainExecutor, get_path, get_split_paths
 from components.retrieval_evaluator.config import EvaluationConfig, choose_protocol
 from schemas.contract import ENTITY_SPLIT, INGEST_REPORT_FILE, STATISTICS_FILE, TRAIN_SPLIT
-from schemas.features import FeatureSpec, Tower
+from schemas.features import FeatureSpec, ItemTable, Tower
 from schemas.strict_config import from_json
 
 
@@ -27,18 +28,27 @@ class AnomalyGateExecutor(PlainExecutor):
             input_dict: `user_anomalies`, `user_statistics`, the same of `item` and, where there are context
                 features, of `context`, and `ingest_report`.
             output_dict: `report`.
-            exec_properties: `feature_spec`, `gate_config` and `evaluation_config`, as JSON,
+            exec_properties: `feature_spec`, `items`, `gate_config` and `evaluation_config`, as JSON,
                 `serving_directory`, and `run_id`, which keeps a comparison with an older release from being
                 reused.
 
         Raises:
-            ConfigError: A cut-off of the evaluation is no smaller than the catalogue.
+            ConfigError: The item table lacks a column that is to be shown, or a cut-off of the evaluation is
+                no smaller than the catalogue.
             DataError: An anomaly has severity ERROR.
             ReleaseError: What the last release left to compare with cannot be read.
             StorageError: It is in an object store, which cannot be reached or refuses.
         """
         spec = from_json(FeatureSpec, exec_properties["feature_spec"])
         config = from_json(GateConfig, exec_properties["gate_config"])
+        file = get_path(input_dict, "ingest_report") / INGEST_REPORT_FILE
+        report = json.loads(file.read_text(encoding="utf-8"))
+        check_display(
+            from_json(ItemTable, exec_properties["items"]),
+            [feature.name for feature in spec.table_features("item")],
+            report["item_table_columns"],
+        )
+        choose_protocol(from_json(EvaluationConfig, exec_properties["evaluation_config"]), report["items"])
         anomalies: dict[str, list[Anomaly]] = {}
         tables: dict[Tower, TableStatistics] = {}
         for tower, table in TABLES.items():
@@ -52,14 +62,10 @@ class AnomalyGateExecutor(PlainExecutor):
             tables[tower] = parse_statistics(file.read_bytes(), str(file))
             if tower != "context":
                 anomalies[table] += find_unexpected_values(spec, tower, tables[tower], anomalies[table])
-        report = get_path(input_dict, "ingest_report") / INGEST_REPORT_FILE
-        ingested = json.loads(report.read_text(encoding="utf-8"))
-        evaluation = from_json(EvaluationConfig, exec_properties["evaluation_config"])
-        choose_protocol(evaluation, ingested["items"])
         drift = measure_drift(
             spec,
             config.sequence_drift,
-            TrainSplit(tables, ingested["sequence_figures"]),
+            TrainSplit(tables, report["sequence_figures"]),
             exec_properties["serving_directory"],
         )
         check_anomalies(anomalies, get_path(output_dict, "report"), drift, config.fatal_drift)

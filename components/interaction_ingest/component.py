@@ -1,96 +1,19 @@
-"""The TFX component InteractionIngest."""
+"""The TFX adapter of InteractionIngest."""
 
 import dataclasses
-import logging
-from pathlib import Path
-from typing import Any, Final
+from typing import ClassVar
 
-from tfx.components.util import examples_utils
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
-from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.orchestration.data_types import RuntimeParameter
-from tfx.proto import example_gen_pb2
-from tfx.types import Channel, artifact_utils, standard_artifacts
+from tfx.types import Channel, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.artifacts import Catalogue, DeadLetters, Report, Sequences
 from components.interaction_ingest.config import IngestConfig, WindowConfig
-from components.interaction_ingest.outputs import IngestOutputs, split_names
-from components.interaction_ingest.report import summarize
-from components.interaction_ingest.run import run_ingest
-from components.interaction_ingest.window import parse_window
-from schemas.contract import ENTITY_SPLIT, PROGRESS_LOGGER
+from components.interaction_ingest.executor import InteractionIngestExecutor
 from schemas.features import FeatureSpec
-from schemas.strict_config import from_json, to_json, to_short_json
-
-_FILES_IN_PROPERTY: Final = 100
-
-
-class InteractionIngestExecutor(BaseBeamExecutor):
-    """Unpacks artifacts and properties for `run_ingest`."""
-
-    def Do(  # noqa: N802 (TFX's name)
-        self,
-        input_dict: dict[str, list[Any]],
-        output_dict: dict[str, list[Any]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """Run the ingest.
-
-        Args:
-            input_dict: Empty.
-            output_dict: One artifact each under the names of InteractionIngestSpec's outputs, `contexts` only
-                for a schema file with context features.
-            exec_properties: As InteractionIngestSpec declares them.
-
-        Raises:
-            ConfigError: The configuration does not fit the schema file, or the window is none.
-            DataError: The data cannot be used.
-            StorageError: The tables' store cannot be reached or refuses.
-        """
-        window = parse_window(
-            # An orchestrator can hand an empty text on as None.
-            exec_properties["window_from"] or "",
-            exec_properties["window_to"] or "",
-            exec_properties["window_last_days"] or 0,
-        )
-        config = from_json(IngestConfig, exec_properties["ingest_config"])
-        if config.window is not None:
-            window = dataclasses.replace(window, maximum_missing_days=config.window.maximum_missing_days)
-        report = run_ingest(
-            self._make_beam_pipeline,
-            from_json(FeatureSpec, exec_properties["feature_spec"]),
-            config,
-            exec_properties["data_directory"],
-            IngestOutputs(
-                **{name: Path(artifact_utils.get_single_uri(found)) for name, found in output_dict.items()}
-            ),
-            window=window,
-            input_fingerprint=exec_properties["input_fingerprint"] or "",
-        )
-        for name, splits in (
-            ("users", [ENTITY_SPLIT]),
-            ("items", [ENTITY_SPLIT]),
-            ("contexts", split_names(config)),
-        ):
-            for examples in output_dict.get(name, []):
-                examples.split_names = artifact_utils.encode_split_names(splits)
-                examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
-                examples_utils.set_file_format(examples, "tfrecords_gzip")
-        for [artifact] in output_dict.values():
-            for name in ("window_from", "window_to", "input_fingerprint"):
-                artifact.set_string_custom_property(name, report[name])
-            artifact.set_string_custom_property("missing_days", ", ".join(report["missing_days"]))
-            artifact.set_string_custom_property("input_files", _shorten(report["files"]))
-        logging.getLogger(PROGRESS_LOGGER).info(summarize(report))
-
-
-def _shorten(files: dict[str, list[str]]) -> str:
-    names = [name for of_table in files.values() for name in of_table]
-    if len(names) > _FILES_IN_PROPERTY:
-        names[_FILES_IN_PROPERTY:] = [f"and {len(names) - _FILES_IN_PROPERTY:,} more, see the report"]
-    return ", ".join(names)
+from schemas.strict_config import to_json, to_short_json
 
 
 def _window_limits(config: IngestConfig) -> WindowConfig | None:
@@ -103,7 +26,7 @@ def _window_limits(config: IngestConfig) -> WindowConfig | None:
 class InteractionIngestSpec(ComponentSpec):
     """Parameters and outputs of InteractionIngest."""
 
-    PARAMETERS = {  # noqa: RUF012 (TFX's form)
+    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         "feature_spec": ExecutionParameter(type=str),
         "ingest_config": ExecutionParameter(type=str),
         "data_directory": ExecutionParameter(type=str),
@@ -113,8 +36,8 @@ class InteractionIngestSpec(ComponentSpec):
         "input_fingerprint": ExecutionParameter(type=str),
         "code_fingerprint": ExecutionParameter(type=str),
     }
-    INPUTS: dict[str, ChannelParameter] = {}  # noqa: RUF012 (TFX's form)
-    OUTPUTS = {  # noqa: RUF012 (TFX's form)
+    INPUTS: ClassVar[dict[str, ChannelParameter]] = {}
+    OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {
         "sequences": ChannelParameter(type=Sequences),
         "users": ChannelParameter(type=standard_artifacts.Examples),
         "items": ChannelParameter(type=standard_artifacts.Examples),

@@ -1,7 +1,7 @@
 """Settings of InteractionIngest."""
 
 import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -89,6 +89,8 @@ class WeightRule:
 class LatestPerUserSplit:
     """Each user's latest positive is held out; a user with a single one stays in train."""
 
+    needs_newest: ClassVar[bool] = False
+    """Whether the split of a row depends on the newest positive of all users."""
     kind: Literal["latest_per_user"]
     """The literal `latest_per_user`."""
     skip_latest: Annotated[int, Field(ge=0)] = 0
@@ -100,6 +102,8 @@ class LatestPerUserSplit:
 class CutOffSplit:
     """Positives from a point in time on are held out."""
 
+    needs_newest: ClassVar[bool] = False
+    """Whether the split of a row depends on the newest positive of all users."""
     kind: Literal["cut_off"]
     """The literal `cut_off`."""
     time: datetime.datetime
@@ -110,6 +114,8 @@ class CutOffSplit:
 class LastDaysSplit:
     """Positives of the newest days are held out. Days are UTC."""
 
+    needs_newest: ClassVar[bool] = True
+    """Whether the split of a row depends on the newest positive of all users."""
     kind: Literal["last_days"]
     """The literal `last_days`."""
     days: Annotated[int, Field(ge=1)]

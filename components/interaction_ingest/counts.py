@@ -176,6 +176,18 @@ def show_ids(ids: Iterable[str]) -> str:
     return ", ".join(repr(value) for value in ids)
 
 
+def empty_message(source: str) -> str:
+    """Say that a table has no row.
+
+    Args:
+        source: Its file or files.
+
+    Returns:
+        What was expected, what came, what to do.
+    """
+    return f"{source} is empty: expected at least one row, found 0. Write the table again."
+
+
 def missing_message(file: str, missing: dict[str, int]) -> str:
     """Say that values are missing.
 

@@ -11,6 +11,7 @@ from components.interaction_ingest.counts import (
     MISSING_METADATA,
     OUTSIDE_WINDOW,
     IngestCounts,
+    empty_message,
     missing_message,
     show_ids,
 )
@@ -51,7 +52,7 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
     if config.missing_metadata == "refuse" and dropped.get(MISSING_METADATA):
         raise DataError(_unknown_message(counts, spec))
     if not read:
-        raise DataError(f"{source} is empty: expected at least one row, found 0. Write the table again.")
+        raise DataError(empty_message(source))
     if not kept:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
         rule = config.positives
@@ -91,7 +92,8 @@ def build_report(
     Returns:
         The report; `users` have at least one row kept, `items` are those of the catalogue, timestamps
         are seconds since 1970, and the window's ends are days, '' where there is no limit. Of the rows
-        dropped, those `rejected` are malformed and in the dead letters. `history_values_cut` are values of
+        dropped, those `rejected` are malformed and in the dead letters. `item_table_columns` are those of
+        its files, read or not. `history_values_cut` are values of
         the catalogue's items that stand in no history, since an item has no place for more.
     """
     filled = {**inputs.users.filled, **inputs.items.filled}
@@ -113,6 +115,7 @@ def build_report(
         "unknown_items": len(counts.unknown_items),
         "filled_defaults": filled,
         "history_values_cut": dict(history_values_cut),
+        "item_table_columns": sorted(inputs.items.names),
         "user_table_dropped": inputs.users.dropped,
         "item_table_dropped": inputs.items.dropped,
         "first_timestamp": int(counts.first_timestamp),

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.counts import empty_message
 from components.interaction_ingest.reading.cleaning import clean_batch
 from components.interaction_ingest.reading.inputs import InteractionFiles, open_interactions
 from components.interaction_ingest.reading.newest import can_hold, find_newest_positive, find_newest_second
@@ -59,7 +60,7 @@ def read_user(
 
     Raises:
         ConfigError: A name under `columns` of a table is none of its columns, or a format cannot be told.
-        DataError: A table is missing or unreadable, or lacks a column.
+        DataError: A table is missing, empty or unreadable, or lacks a column.
         StorageError: The tables' store cannot be reached or refuses.
     """
     of_user = _read_users(spec, data_directory, spec.table_features("user"), user)
@@ -67,7 +68,7 @@ def read_user(
     opened = open_interactions(spec, config, data_directory, config.window)
     batches, interacted = _read_interactions(opened, spec, config, user)
     newest = None
-    if config.split.kind == "last_days" and config.repeated != "keep_all":
+    if config.split.needs_newest and config.repeated != "keep_all":
         # Repeated pairs are dropped within a split, and the splits hang on the newest of all users.
         newest = find_newest_positive(opened.looked, spec, config, opened.window)
     sequences, _ = build_sequences(
@@ -156,6 +157,8 @@ def _read_interactions(
             kept, _ = clean_batch(of_user, piece.file_index, spec, config, opened.window)
             if kept.num_rows or not batches:
                 batches.append(kept)
+    if not batches:
+        raise DataError(empty_message(log.file))
     return batches, interacted
 
 

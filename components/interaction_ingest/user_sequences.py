@@ -20,7 +20,7 @@ from components.interaction_ingest.counts import (
 )
 from components.interaction_ingest.missing import fill_missing
 from components.interaction_ingest.ordering import keep_rows, order_rows, owners
-from components.interaction_ingest.reading.cleaning import FILE_COLUMN, ROW_COLUMN, WEIGHT_COLUMN
+from components.interaction_ingest.reading.cleaning import WEIGHT_COLUMN, place_of
 from components.interaction_ingest.rules.limit import newest_of_user
 from components.interaction_ingest.rules.repeats import once_per_split
 from components.interaction_ingest.splits import EVAL, SKIPPED, TRAIN, VALIDATION, assign_splits, split_ends
@@ -77,7 +77,7 @@ def build_sequences(
     Returns:
         The sequences, and the counts.
     """
-    table = pa.Table.from_batches(sorted(batches, key=_place)).combine_chunks()
+    table = pa.Table.from_batches(sorted(batches, key=place_of)).combine_chunks()
     users, user_codes = _encode(table, spec.user_id.name)
     items, item_codes = _encode(table, spec.item_id.name)
     user_unknown = ~_is_in(users, known_users)
@@ -98,11 +98,9 @@ def build_sequences(
     if config.max_positives_per_user is not None:
         newest = newest_of_user(offsets, config.max_positives_per_user)
         dropped[OVER_USER_LIMIT] = int((~newest).sum())
-        left = keep_rows(offsets, newest)
-        is_cut = np.repeat(np.diff(left) < np.diff(offsets), np.diff(left))
-        order, offsets, splits = order[newest], left, splits[newest]
-        again = assign_splits(offsets, seconds[order], config, newest_second)
-        splits = np.where(is_cut, again, splits)
+        order, offsets = order[newest], keep_rows(offsets, newest)
+        # Of a user who loses nothing they stay the same: where places decide, repeats were of train alone.
+        splits = assign_splits(offsets, seconds[order], config, newest_second)
 
     columns, filled, missing = _take_columns(table, order, spec)
     ends = split_ends(offsets, splits)
@@ -163,13 +161,6 @@ def sequences_table(sequences: UserSequences, users: pa.Table, spec: FeatureSpec
     for place, name in enumerate(SPLIT_ENDS):
         columns[name] = pa.array(sequences.ends[:, place], pa.int32())
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
-
-
-def _place(batch: pa.RecordBatch) -> tuple[int, int]:
-    """Tell where a batch begins: batches that are parts of files need no sorting row by row afterwards."""
-    if not batch.num_rows:
-        return 0, 0
-    return batch.column(FILE_COLUMN)[0].as_py(), batch.column(ROW_COLUMN)[0].as_py()
 
 
 def _encode(table: pa.Table, name: str) -> tuple[pa.Array, npt.NDArray[np.int32]]:

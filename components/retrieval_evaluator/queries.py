@@ -67,7 +67,7 @@ def choose_columns(spec: FeatureSpec, tower_inputs: Collection[str]) -> QueryCol
     unknown = sorted(set(tower_inputs) - {*features, *history_names})
     if unknown:
         raise ReleaseError(
-            f"The user tower reads {unknown}, which the schema {spec.name!r} does not have. "
+            f"The user tower reads {unknown}, which the schema file does not have. "
             "Evaluate it with the schema it was trained with."
         )
     wanted = {spec.user_id.name, *tower_inputs}

@@ -151,7 +151,13 @@ def load_prepared(
 
     settings = load_config(config, overrides)
     features = settings.load_features()
-    return prepare_config(settings, target), features
+    prepared = prepare_config(settings, target)
+    if features.tables.items.display:
+        # Takes a second to import.
+        from components.candidate_indexer.display import look_for_display_here
+
+        look_for_display_here(features, prepared.data.directory)
+    return prepared, features
 
 
 def compile_checked(prepared: PipelineConfig, features: FeatureSpec, target: Target = "kubeflow") -> str:

@@ -23,7 +23,6 @@ from pipeline.kubeflow.container_io import (
     write_executor_output,
 )
 from pipeline.kubeflow.plain_executors import run_plain_executor
-from pipeline.lean_tfx import load_components_one_by_one
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import DssmError
 
@@ -70,11 +69,9 @@ def run_executor(class_path: str, invocation: Invocation, beam_pipeline_args: li
         ContainerError: An artifact type is unknown, an output was not written, or a property cannot be kept.
         DssmError: The executor refused its input.
     """
-    if class_path.startswith("tfx."):
-        load_components_one_by_one()
     executor_class = _import_executor(class_path)
     if issubclass(executor_class, PlainExecutor):
-        made = run_plain_executor(executor_class, invocation)
+        made = run_plain_executor(executor_class, invocation, beam_pipeline_args)
     else:
         # TFX is ten seconds of imports, which no other executor is to wait for.
         from pipeline.kubeflow.tfx_executors import run_tfx_executor

@@ -1,9 +1,10 @@
 """Runs executors that need nothing of TFX, on artifacts that are plain values."""
 
 import importlib.metadata
+from collections.abc import Sequence
 from typing import Any, Final
 
-from components.execution import PlainExecutor
+from components.execution import BeamContext, PlainExecutor
 from pipeline.kubeflow.container_io import (
     ContainerError,
     Invocation,
@@ -18,6 +19,7 @@ _MAY_BE_EMPTY: Final = ("tfx.ModelRun", "tfx.PushedModel")
 _SINGLE_FILES: Final = ("system.HTML", "system.Markdown")
 # By it TFX's own steps tell the layout of the files.
 _VERSION_PROPERTY: Final = "tfx_version"
+_SPLIT_NAMES: Final = "split_names"
 
 
 class PlainArtifact:
@@ -36,7 +38,11 @@ class PlainArtifact:
     @property
     def split_names(self) -> str:
         """The names of its splits, as JSON."""
-        return str(self._properties["split_names"])
+        return str(self._properties[_SPLIT_NAMES])
+
+    @split_names.setter
+    def split_names(self, names: str) -> None:
+        self._properties[_SPLIT_NAMES] = self._noted[_SPLIT_NAMES] = names
 
     def set_int_custom_property(self, key: str, value: int) -> None:
         """Note a number.
@@ -74,12 +80,15 @@ class PlainArtifact:
         return {_VERSION_PROPERTY: importlib.metadata.version("tfx"), **self._noted}
 
 
-def run_plain_executor(executor_class: type[PlainExecutor], invocation: Invocation) -> Made:
+def run_plain_executor(
+    executor_class: type[PlainExecutor], invocation: Invocation, beam_pipeline_args: Sequence[str]
+) -> Made:
     """Run an executor.
 
     Args:
         executor_class: Its class.
         invocation: The task.
+        beam_pipeline_args: Options of Beam's pipeline, for one that needs Beam.
 
     Returns:
         What it made.
@@ -102,7 +111,7 @@ def run_plain_executor(executor_class: type[PlainExecutor], invocation: Invocati
         for artifact in artifacts:
             if artifact.type_title not in _SINGLE_FILES:
                 artifact.path.mkdir()
-    executor_class().Do(inputs, outputs, dict(invocation.parameters))
+    executor_class(BeamContext(beam_pipeline_args)).Do(inputs, outputs, dict(invocation.parameters))
     return Made(
         metadata={key: [one.to_metadata() for one in value] for key, value in outputs.items()},
         values={},

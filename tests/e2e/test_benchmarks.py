@@ -107,7 +107,10 @@ def test_pipeline_runs_and_tells_of_every_step(run_quick):
     run = document["raw"]["1m"]
     assert run["step_seconds"].keys() == run["step_bytes"].keys() >= {"InteractionIngest", "UserTransform"}
     assert len(run["step_seconds"]) == 13
-    assert max(run["step_bytes"].values()) <= run["peak_bytes"] * 2
+    # Two steps side by side and the process that forked them, each as large as the largest at most; it is
+    # sampled, so a short peak can be missed.
+    largest = max(run["step_bytes"].values())
+    assert 0.8 * largest <= run["peak_bytes"] <= 3 * largest
     assert run["seconds"] > run["ingest_seconds"] + run["epoch_seconds"]
 
 

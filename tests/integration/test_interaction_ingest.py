@@ -21,7 +21,7 @@ import components
 from components.interaction_ingest import spill
 from components.interaction_ingest.beam import interactions, reading, shuffling, writing
 from components.interaction_ingest.beam.joins import Joins
-from components.interaction_ingest.component import InteractionIngest, InteractionIngestExecutor
+from components.interaction_ingest.component import InteractionIngest
 from components.interaction_ingest.config import (
     Condition,
     CutOffSplit,
@@ -32,6 +32,7 @@ from components.interaction_ingest.config import (
     WeightRule,
     WindowConfig,
 )
+from components.interaction_ingest.executor import InteractionIngestExecutor
 from components.interaction_ingest.outputs import IngestOutputs
 from components.interaction_ingest.sources.files import fingerprint_inputs
 from schemas.errors import ConfigError, DataError
@@ -256,6 +257,7 @@ def test_every_output_of_a_small_shop(tmp_path, caplog):
         "unknown_items": 0,
         "filled_defaults": {"age": 1, "price": 1, "tags": 1, "device": 1},
         "history_values_cut": {},
+        "item_table_columns": ["item", "price", "tags", "title"],
         "user_table_dropped": {"line_break_in_id": 1},
         "item_table_dropped": {},
         "first_timestamp": 10,

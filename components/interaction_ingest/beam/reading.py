@@ -7,6 +7,7 @@ from typing import Any, Final
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.transforms.window import GlobalWindows
 
 from components.interaction_ingest.buckets import as_batch, partition_by_id
 from components.interaction_ingest.config import IngestConfig
@@ -14,7 +15,7 @@ from components.interaction_ingest.counts import IngestCounts
 from components.interaction_ingest.dead_letters import DeadLetterWriter
 from components.interaction_ingest.joins import request_items
 from components.interaction_ingest.outputs import IngestOutputs
-from components.interaction_ingest.reading.cleaning import clean_batch
+from components.interaction_ingest.reading.cleaning import clean_batch, place_of
 from components.interaction_ingest.sources.parts import Piece
 from components.interaction_ingest.sources.reading import list_columns, read_piece
 from components.interaction_ingest.spill import write_spill
@@ -30,6 +31,8 @@ REQUESTS: Final = "requests"
 """Tag of the (bucket of items, Spilled requests)."""
 
 _SPILL_ROWS = 524_288
+# A batch has about a kilobyte beside its rows.
+_WAITING_BATCHES = 1_024
 
 
 class ReadAndClean(beam.DoFn):
@@ -52,6 +55,23 @@ class ReadAndClean(beam.DoFn):
         self._window = window
         self._requests_items = requests_items
 
+    def start_bundle(self) -> None:
+        """Begin with nothing, also where a bundle before this one failed."""
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = 0
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Write what is left.
+
+        Yields:
+            What `process` does, in the global window.
+        """
+        for output in self._spill():
+            if isinstance(output, beam.pvalue.TaggedOutput):
+                yield beam.pvalue.TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
+            else:
+                yield GlobalWindows.windowed_value(output)
+
     def process(self, piece: Piece) -> Iterator[Any]:
         """Read a piece in batches, clean them and partition them by user.
 
@@ -60,10 +80,10 @@ class ReadAndClean(beam.DoFn):
 
         Yields:
             (bucket, Spilled) and, tagged, the counts of each batch, the newest positive's second, and
-            (bucket of items, Spilled requests) where the item ids are shuffled.
+            (bucket of items, Spilled requests) where the item ids are shuffled. Rows wait until they fill a
+            file, over the pieces of a bundle: each file is as many elements as there are buckets.
         """
         spec = self._spec
-        waiting: list[pa.RecordBatch] = []
         try:
             read = read_piece(
                 piece,
@@ -79,11 +99,9 @@ class ReadAndClean(beam.DoFn):
                     if len(rejected.letters):
                         dead_letters.write(rejected)
                         yield beam.pvalue.TaggedOutput(COUNTS, rejected.count())
-                    waiting.append(kept)
-                    if sum(len(part) for part in waiting) >= _SPILL_ROWS:
-                        yield from self._spill(waiting)
-                        waiting = []
-                yield from self._spill(waiting)
+                    self._keep(kept)
+                    if self._waiting_rows >= _SPILL_ROWS:
+                        yield from self._spill()
         # Data, not an exception: what is raised here reaches the user as a worker's traceback.
         except (DataError, StorageError) as error:
             yield beam.pvalue.TaggedOutput(COUNTS, IngestCounts(problems=(str(error),)))
@@ -95,10 +113,20 @@ class ReadAndClean(beam.DoFn):
         unfinished = self._outputs.work / f"{uuid.uuid4().hex}.dead"
         return DeadLetterWriter(folder / name if folder else None, unfinished)
 
-    def _spill(self, batches: list[pa.RecordBatch]) -> Iterator[Any]:
-        rows = as_batch(pa.Table.from_batches(batches)) if batches else None
-        if not rows:
+    def _keep(self, rows: pa.RecordBatch) -> None:
+        if not rows.num_rows:
             return
+        self._waiting.append(rows)
+        self._waiting_rows += rows.num_rows
+        if len(self._waiting) >= _WAITING_BATCHES:
+            self._waiting = [as_batch(pa.Table.from_batches(self._waiting))]
+
+    def _spill(self) -> Iterator[Any]:
+        if not self._waiting:
+            return
+        # Pieces come in any order; rows that are in theirs need no sorting later.
+        rows = as_batch(pa.Table.from_batches(sorted(self._waiting, key=place_of)))
+        self.start_bundle()
         newest = pc.max(rows.column(self._spec.timestamp)).as_py()
         yield beam.pvalue.TaggedOutput(NEWEST, newest)
         parts = partition_by_id(rows, self._spec.user_id.name, self._buckets)

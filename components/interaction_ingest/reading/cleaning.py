@@ -150,3 +150,17 @@ def _outside_window(timestamps: pa.Array, window: Window) -> npt.NDArray[np.bool
     if window.end_second is not None:
         outside |= seconds >= window.end_second
     return outside
+
+
+def place_of(batch: pa.RecordBatch) -> tuple[int, int]:
+    """Tell where a batch begins: batches that are parts of files need no sorting row by row afterwards.
+
+    Args:
+        batch: What `clean_batch` gives, or rows of it.
+
+    Returns:
+        The file and the row of its first row; (0, 0) without a row.
+    """
+    if not batch.num_rows:
+        return 0, 0
+    return batch.column(FILE_COLUMN)[0].as_py(), batch.column(ROW_COLUMN)[0].as_py()

@@ -10,6 +10,7 @@ from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.counts import (
     EXAMPLE_IDS_SHOWN,
     IngestCounts,
+    empty_message,
     merge_counts,
     missing_message,
     show_ids,
@@ -38,6 +39,8 @@ class EntityTable:
     """The files that were read."""
     rejections: tuple[Rejections, ...] = ()
     """The rows left out."""
+    names: frozenset[str] = frozenset()
+    """Every column of the files, by its name there, read or not."""
 
 
 def load_entity_table(
@@ -85,7 +88,7 @@ def load_entity_table(
     counts = merge_counts([*(part.count() for part in rejections), IngestCounts.of_read(kept)])
     refuse_too_many(source.file, counts, looked.size_bytes, config.maximum_rejected_fraction)
     if raw is None:
-        raise DataError(f"{source.file} is empty: expected at least one row, found 0. Write the table again.")
+        raise DataError(empty_message(source.file))
     ids = raw.column(id_feature.name).combine_chunks()
     _refuse_duplicates(file, id_feature.name, ids)
 
@@ -104,7 +107,12 @@ def load_entity_table(
     for further in further_columns:
         loaded.setdefault(further, raw.column(further).combine_chunks())
     return EntityTable(
-        pa.table(loaded), dict(counts.dropped), filled, files, tuple(r for r in rejections if len(r.letters))
+        pa.table(loaded),
+        dict(counts.dropped),
+        filled,
+        files,
+        tuple(r for r in rejections if len(r.letters)),
+        looked.names,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 import pyarrow as pa
 
+from components.interaction_ingest.counts import empty_message
 from components.interaction_ingest.dead_letters import (
     UNREADABLE_FILE,
     DeadLetter,
@@ -39,6 +40,9 @@ class TableFiles:
     """What they are read in, in order."""
     rejections: Rejections
     """The files that are none of their format."""
+    names: frozenset[str] = frozenset()
+    """Every column of the files, read or not; of a format in which each row names its own, those of the rows
+    at the files' starts."""
 
     @property
     def rows(self) -> int:
@@ -84,6 +88,7 @@ def look_into_files(
     unread_bytes = 0
     problem: DataError | None = None
     present: frozenset[str] = frozenset()
+    all_names: frozenset[str] = frozenset()
     first_names: tuple[str, frozenset[str]] | None = None
     for index, file in enumerate(files):
         try:
@@ -94,6 +99,7 @@ def look_into_files(
             unread_bytes += file.size_bytes
             continue
         pieces += [dataclasses.replace(piece, latest_second=latest_second) for piece in look.pieces]
+        all_names |= look.names or frozenset()
         if look.schema is not None:
             names = frozenset(look.schema.names)
             first_names = first_names or (name_of(file.path), names)
@@ -104,11 +110,8 @@ def look_into_files(
     if problem is not None and not pieces:
         raise problem
     if not pieces:
-        raise DataError(
-            f"{files[0].path if len(files) == 1 else table.file} is empty: expected at least one row, found 0"
-            ". Write the table again."
-        )
-    return TableFiles(tuple(files), tuple(pieces), make_rejections(name, letters, unread_bytes))
+        raise DataError(empty_message(files[0].path if len(files) == 1 else table.file))
+    return TableFiles(tuple(files), tuple(pieces), make_rejections(name, letters, unread_bytes), all_names)
 
 
 def _look_into_file(file: DataFile, index: int, table: TableSource, columns: Sequence[Column]) -> FileLook:

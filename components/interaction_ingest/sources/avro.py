@@ -33,6 +33,8 @@ _MAGIC: Final = b"Obj\x01"
 _SYNC_BYTES: Final = 16
 _ROWS_PER_BATCH: Final = 8_192
 _LARGEST_BYTES: Final = 1 << 30
+# Of Arrow's decimals.
+_LARGEST_PRECISION: Final = 76
 _PRIMITIVES: Final[Mapping[str, pa.DataType]] = {
     "null": pa.null(),
     "boolean": pa.bool_(),
@@ -102,9 +104,10 @@ def look(file: DataFile, index: int, source: TableSource) -> FileLook:
         header = _read_header(content, file.path)
         header_bytes = content.taken
         fields = [(f["name"], _arrow_type(f["type"], header.named)) for f in header.schema["fields"]]
-        rows, size = content.take_long(), content.take_long()
-        if rows is None or size is None:
+        if content.is_at_end() and not stream.failure:
             return FileLook((), frozenset(name for name, _ in fields), pa.schema(fields))
+        # Of a block that is cut off here, the reader tells.
+        rows, size = content.take_long() or 0, content.take_long() or 0
         block_bytes = content.taken - header_bytes + size + _SYNC_BYTES
         all_bytes = file.size_bytes * content.read / max(1, stream.stored_position())
         estimate = rows * (all_bytes - header_bytes) / max(1, block_bytes)
@@ -394,8 +397,10 @@ def _arrow_type(schema: Any, named: Mapping[str, Any], within: frozenset[str] = 
     kind, logical = schema["type"], schema.get("logicalType")
     if logical in _TIMES:
         return _TIMES[logical]
-    if logical == "decimal":
-        return pa.decimal256(schema["precision"], schema.get("scale", 0))
+    if _is_decimal(schema):
+        # Wider ones are numbers all the same.
+        is_exact = schema["precision"] <= _LARGEST_PRECISION
+        return pa.decimal256(schema["precision"], schema.get("scale", 0)) if is_exact else pa.float64()
     if kind == "array":
         return pa.list_(_arrow_type(schema["items"], named, within))
     if kind == "map":
@@ -444,8 +449,17 @@ def _raw(schema: Any, named: Mapping[str, Any], defined: set[str]) -> Any:
     if kind in ("array", "map"):
         inner = "items" if kind == "array" else "values"
         return {"type": kind, inner: _raw(schema[inner], named, defined)}
-    is_whole = kind in ("enum", "fixed") or schema.get("logicalType") == "decimal"
-    return schema if is_whole else _raw(kind, named, defined)
+    if _is_decimal(schema):
+        return schema
+    if kind in ("enum", "fixed"):
+        return {key: value for key, value in schema.items() if key != "logicalType"}
+    return _raw(kind, named, defined)
+
+
+def _is_decimal(schema: Mapping[str, Any]) -> bool:
+    """Tell whether a type is a decimal; the specification has a logical type ignored that is not valid."""
+    is_of_bytes = schema["type"] in ("bytes", "fixed")
+    return is_of_bytes and schema.get("logicalType") == "decimal" and schema.get("precision", 0) > 0
 
 
 def _decompress_snappy(content: bytes) -> bytes:
@@ -477,5 +491,5 @@ _CODECS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "xz": lzma.decompress,
 }
 
-FORMAT: Final = SourceFormat("avro", "Avro", (".avro",), look, read)
+FORMAT: Final = SourceFormat("avro", "Avro", ("fastavro", "pyarrow"), (".avro",), look, read)
 """Avro object container files."""

@@ -162,5 +162,5 @@ def _invalid_rows(
     ]
 
 
-FORMAT: Final = SourceFormat("csv", "CSV", (".csv",), look, read)
+FORMAT: Final = SourceFormat("csv", "CSV", ("pyarrow",), (".csv",), look, read)
 """CSV files with a header."""

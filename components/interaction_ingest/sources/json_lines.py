@@ -230,5 +230,5 @@ def _parse_object(line: bytes, once: Container[str] = ()) -> dict[str, Any] | No
     return row if isinstance(row, dict) else None
 
 
-FORMAT: Final = SourceFormat("jsonl", "JSON Lines", (".jsonl", ".ndjson", ".json"), look, read)
+FORMAT: Final = SourceFormat("jsonl", "JSON Lines", ("pyarrow",), (".jsonl", ".ndjson", ".json"), look, read)
 """Files with an object in each line."""

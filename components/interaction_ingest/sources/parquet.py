@@ -155,6 +155,13 @@ def _first_line(error: Exception) -> str:
 
 
 FORMAT: Final = SourceFormat(
-    "parquet", "Parquet", (".parquet", ".pq"), look, read, is_counted=True, find_bounds=find_bounds
+    "parquet",
+    "Parquet",
+    ("pyarrow",),
+    (".parquet", ".pq"),
+    look,
+    read,
+    is_counted=True,
+    find_bounds=find_bounds,
 )
 """Parquet files, read by row group."""

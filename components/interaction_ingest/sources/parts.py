@@ -139,6 +139,8 @@ class SourceFormat:
     """What `format` in the schema file calls it."""
     title: str
     """What messages call it."""
+    libraries: tuple[str, ...]
+    """The distributions that read it: with another version of one, a cache reuses no rows."""
     endings: tuple[str, ...]
     """What the names of its files end in, in lower case, before .gz or .zst."""
     look: Callable[[DataFile, int, TableSource], FileLook]

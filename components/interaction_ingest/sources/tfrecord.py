@@ -229,5 +229,5 @@ def _name_examples(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.Recor
     return pa.record_batch(named)
 
 
-FORMAT: Final = SourceFormat("tfrecord", "TFRecord", (".tfrecord", ".tfrecords"), look, read)
+FORMAT: Final = SourceFormat("tfrecord", "TFRecord", ("pyarrow",), (".tfrecord", ".tfrecords"), look, read)
 """TFRecord files of tf.Example."""

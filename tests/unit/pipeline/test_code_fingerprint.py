@@ -1,10 +1,13 @@
 """The fingerprint follows the code and nothing else."""
 
+import dataclasses
 import importlib.metadata
 import shutil
 
 import pytest
 
+from components.interaction_ingest.sources.registry import FORMATS
+from pipeline import code_fingerprint
 from pipeline.code_fingerprint import fingerprint_code
 from schemas.errors import ConfigError
 
@@ -92,6 +95,13 @@ def test_another_version_of_a_library_that_touches_the_data_changes_it(tree, mon
     monkeypatch.setattr(
         importlib.metadata, "version", lambda name: "0.0.1" if name == library else version(name)
     )
+    assert fingerprint_code(root=tree) != before
+
+
+def test_the_library_of_another_format_changes_it(tree, monkeypatch):
+    before = fingerprint_code(root=tree)
+    other = dataclasses.replace(FORMATS["csv"], libraries=("click",))
+    monkeypatch.setattr(code_fingerprint, "FORMATS", {**FORMATS, "other": other})
     assert fingerprint_code(root=tree) != before
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from tfx.types.artifact import Artifact
 from components import Report
 from components.anomaly_gate.component import AnomalyGate
 from components.anomaly_gate.config import GateConfig
-from schemas.errors import DataError
+from schemas.errors import ConfigError, DataError
 from schemas.feature_parts import gate_part
-from schemas.features import Feature, FeatureSpec, HashedEncoding
+from schemas.features import Feature, FeatureSpec, HashedEncoding, ItemTable
 from schemas.strict_config import from_json
 
 pytestmark = pytest.mark.unit
@@ -55,13 +56,19 @@ def make_inputs(folder: Path, *towers: str) -> dict[str, list[Artifact]]:
         "train_positives_per_item": none,
         "train_positives_per_day": {},
     }
-    (folder / "ingest" / "ingest_report.json").write_text(json.dumps({"sequence_figures": figures}))
+    (folder / "ingest" / "ingest_report.json").write_text(
+        json.dumps({"sequence_figures": figures, "item_table_columns": ["i", "kind", "label"]})
+    )
     return inputs | {"ingest_report": [report]}
 
 
-def make_gate(inputs: dict[str, list[Artifact]], **parameters: Any) -> AnomalyGate:
+def make_gate(
+    inputs: dict[str, list[Artifact]], display: tuple[str, ...] = (), **parameters: Any
+) -> AnomalyGate:
     channels = {name: channel_utils.as_channel(artifacts) for name, artifacts in inputs.items()}
-    return AnomalyGate(**channels, feature_spec=SPEC, config=GateConfig(), **parameters)
+    return AnomalyGate(
+        **channels, feature_spec=SPEC, items=ItemTable(display=display), config=GateConfig(), **parameters
+    )
 
 
 def test_the_node_reads_every_table_and_stops_on_an_error(tmp_path: Path) -> None:
@@ -102,6 +109,17 @@ def test_a_wrong_value_of_an_item_without_train_rows_stops(tmp_path: Path) -> No
     report.uri = str(tmp_path / "report")
     with pytest.raises(DataError, match=r"items, kind: .*missing from the schema: z"):
         node.executor_spec.executor_class().Do(inputs, {"report": [report]}, node.exec_properties)
+
+
+def test_a_column_to_show_that_the_item_table_does_not_have_stops(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path, "user", "item")
+    report = Report()
+    report.uri = str(tmp_path / "report")
+    for display in (("kind", "label"), ("kind", "lable")):
+        node = make_gate(inputs, display, serving_directory=str(tmp_path / "serving"), run_id="r")
+        wrong = "tables.items.display: expected .* i, kind, label. Received: 'lable'. Did you mean 'label'?"
+        with pytest.raises(ConfigError, match=wrong) if "lable" in display else contextlib.nullcontext():
+            node.executor_spec.executor_class().Do(inputs, {"report": [report]}, node.exec_properties)
 
 
 def test_the_node_declares_what_others_connect_to(tmp_path: Path) -> None:

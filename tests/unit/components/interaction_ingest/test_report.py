@@ -28,7 +28,10 @@ FIGURES = {"train_positives_per_day": {"2026-11-22": 6}}
 
 def inputs(rows, window=ALL_DAYS):
     empty = pa.table({"uid": ["a"]})
-    users, items = EntityTable(empty, {"line_break_in_id": 2}, {"age": 3}), EntityTable(empty, {}, {})
+    users, items = (
+        EntityTable(empty, {"line_break_in_id": 2}, {"age": 3}),
+        EntityTable(empty, {}, {}, names=frozenset("zba")),
+    )
     return Inputs(row_groups=(), rows=rows, window=window, users=users, items=items)
 
 
@@ -85,6 +88,7 @@ def test_report_and_its_line():
         "unknown_items": 1,
         "filled_defaults": {"age": 3, "device": 7},
         "history_values_cut": {},
+        "item_table_columns": ["a", "b", "z"],
         "user_table_dropped": {"line_break_in_id": 2},
         "item_table_dropped": {},
         "first_timestamp": 5,

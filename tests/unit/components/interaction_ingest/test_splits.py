@@ -1,9 +1,16 @@
 import datetime
+import typing
 
 import numpy as np
 import pytest
 
-from components.interaction_ingest.config import CutOffSplit, IngestConfig, LastDaysSplit, LatestPerUserSplit
+from components.interaction_ingest.config import (
+    CutOffSplit,
+    IngestConfig,
+    LastDaysSplit,
+    LatestPerUserSplit,
+    Split,
+)
 from components.interaction_ingest.splits import EVAL, SKIPPED, TRAIN, VALIDATION, assign_splits, split_ends
 
 T, E, S, V = TRAIN, EVAL, SKIPPED, VALIDATION
@@ -95,3 +102,13 @@ def test_ends_count_the_rows_that_are_left():
     ends = split_ends(np.array([0, 4, 6, 8]), splits)
     np.testing.assert_array_equal(ends, [[1, 2, 3], [2, 2, 2], [0, 0, 1]])
     assert split_ends(np.array([0]), np.zeros(0, np.int8)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("kind", typing.get_args(typing.get_args(Split)[0]))
+def test_a_split_says_whether_it_needs_the_newest_of_all(kind):
+    options = {"cut_off": {"time": datetime.datetime(1970, 1, 3)}, "last_days": {"days": 2}}
+    name = typing.get_args(typing.get_type_hints(kind)["kind"])[0]
+    config = IngestConfig(split=kind(kind=name, **options.get(name, {})))
+    times = np.arange(10) * 43_200
+    first, second = (assign_splits(np.array([0, 10]), times, config, newest) for newest in (432_000, 864_000))
+    assert kind.needs_newest == (first.tolist() != second.tolist())

@@ -1,13 +1,17 @@
+import dataclasses
 import gzip
+import io
 import json
 
+import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.user_lookup import find_log_end, read_user, read_user_numbers
-from schemas.features import FeatureSpec
+from schemas.errors import DataError
+from schemas.features import FeatureSpec, InteractionTable, Tables
 from schemas.strict_config import parse
 
 pytestmark = pytest.mark.unit
@@ -121,3 +125,17 @@ def test_the_last_days_count_back_from_the_newest_positive_of_all_users(tmp_path
     # What is no positive does not count, here because it is after the window.
     window = {"last": "1970-01-03"}
     assert look_up(tmp_path, rows, **options, window=window) == [("a", DAY), ("a", 2 * DAY)]
+
+
+def test_a_log_of_blocks_without_a_row_is_empty(tmp_path):
+    pq.write_table(pa.table({"user": ["ann"]}), tmp_path / "users.parquet")
+    fields = [{"name": name, "type": "string"} for name in ("user", "item")]
+    fields.append({"name": "timestamp", "type": "long"})
+    sink = io.BytesIO()
+    fastavro.writer(sink, {"type": "record", "name": "E", "fields": fields}, [], sync_marker=b"s" * 16)
+    # A block: no rows, no bytes, the marker.
+    (tmp_path / "log.avro").write_bytes(sink.getvalue() + b"\0\0" + b"s" * 16)
+    tables = Tables(interactions=InteractionTable(file="log.avro"))
+    spec = dataclasses.replace(SPEC, tables=tables)
+    with pytest.raises(DataError, match=r"log\.avro is empty: expected at least one row, found 0"):
+        read_user(spec, IngestConfig(), str(tmp_path), "ann", pa.array(["a"]))

@@ -1,7 +1,7 @@
 import pytest
 
-from components.retrieval_evaluator.baselines.registry import BASELINES
 from components.retrieval_evaluator.baselines.labels import LABELS
+from components.retrieval_evaluator.baselines.registry import BASELINES
 from components.retrieval_evaluator.config import EvaluationConfig, choose_protocol
 from schemas.errors import ConfigError
 from schemas.strict_config import parse

@@ -172,7 +172,7 @@ def test_only_what_the_tower_reads_is_kept(sequences, spec, catalogue):
 
 
 def test_a_tower_that_reads_something_else_is_refused(sequences, spec):
-    with pytest.raises(ReleaseError, match=r"reads \['colour'\]"):
+    with pytest.raises(ReleaseError, match=r"reads \['colour'\], which the schema file does not have\."):
         read_evaluation_data(sequences, IDS, spec, ["age", "colour"], "all")
 
 

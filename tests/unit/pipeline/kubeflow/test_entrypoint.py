@@ -12,7 +12,13 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.types import standard_artifacts
 
-from components.execution import PlainExecutor, get_optional_path, get_path, get_split_paths
+from components.execution import (
+    PlainBeamExecutor,
+    PlainExecutor,
+    get_optional_path,
+    get_path,
+    get_split_paths,
+)
 from pipeline.kubeflow import entrypoint
 from pipeline.kubeflow.container_artifacts import to_metadata, to_tfx_artifact
 from pipeline.kubeflow.container_io import ContainerError, RuntimeArtifact, parse_invocation, to_local_path
@@ -501,11 +507,36 @@ def test_plain_and_tfx_artifacts_say_the_same(task):
         outputs["report"][0].set_int_custom_property("version", 12)
         outputs["report"][0].set_string_custom_property("empty", "")
 
+        [users] = outputs["users"]
+        users.split_names = '["train", "eval"]'
+        users.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
+        assert get_split_paths(outputs, "users")["eval"] == Path(users.uri, "Split-eval")
+        Path(users.uri, "examples").write_text("")
+
+    users = {"name": "users", "type": EXAMPLES, "uri": "s3://bucket/run/Step/1/users"}
+    task.message["outputs"]["artifacts"]["users"] = {"artifacts": [users]}
     outputs = []
     for base in (PlainExecutor, BaseExecutor):
         assert task.run(note, base=base) == 0, task.stderr
         outputs.append(json.loads(task.output_file.read_text()))
     assert outputs[0] == outputs[1]
+    [users] = outputs[0]["artifacts"]["users"]["artifacts"]
+    assert users["metadata"] == {
+        "tfx_version": "1.21.0",
+        "split_names": '["train", "eval"]',
+        "payload_format": "FORMAT_TF_EXAMPLE",
+    }
+
+
+def test_a_plain_executor_is_given_beams_options(task):
+    def run_beam(self, inputs, outputs, properties):
+        pipeline = self.make_beam_pipeline()
+        options = pipeline.options.get_all_options()
+        assert (options["runner"], options["direct_num_workers"]) == ("FnApiRunner", 3)
+        write_report(self, inputs, outputs, properties)
+
+    options = ("--runner=FnApiRunner", "--direct_num_workers=3")
+    assert task.run(run_beam, base=PlainBeamExecutor, extra=options) == 0, task.stderr
 
 
 def test_plain_output_that_was_not_written_fails_the_task_unless_it_may_be_empty(task):
@@ -528,10 +559,14 @@ PLAIN = (
 )  # fmt: skip
 
 
-def test_pods_of_our_own_steps_import_nothing_of_tfx():
-    heavy = "tfx", "tensorflow", "apache_beam", "kfp", "ml_metadata", "tensorflow_data_validation"
-    modules = ", ".join(f"components.{name}.executor" for name in PLAIN)
-    code = f"import sys, pipeline.kubeflow.entrypoint, {modules}; print(*sys.modules.keys() & {set(heavy)})"
+@pytest.mark.parametrize(
+    ("steps", "may_import"), [(PLAIN, set()), (("interaction_ingest",), {"apache_beam"})]
+)
+def test_pods_of_our_own_steps_import_nothing_of_tfx(steps, may_import):
+    heavy = {"tfx", "tensorflow", "apache_beam", "kfp", "ml_metadata", "tensorflow_data_validation"}
+    heavy -= may_import
+    modules = ", ".join(f"components.{name}.executor" for name in steps)
+    code = f"import sys, pipeline.kubeflow.entrypoint, {modules}; print(*sys.modules.keys() & {heavy})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
 

@@ -8,7 +8,11 @@ import pytest
 
 from components.interaction_ingest.config import IngestConfig, PositiveRule, WindowConfig
 from components.interaction_ingest.reading.entities import load_entity_table
-from components.interaction_ingest.reading.inputs import check_inputs, check_mapped_names
+from components.interaction_ingest.reading.inputs import (
+    check_inputs,
+    check_mapped_names,
+    open_interactions,
+)
 from components.interaction_ingest.window import Window
 from schemas.errors import ConfigError, DataError
 
@@ -174,11 +178,20 @@ def test_last_days_count_back_from_the_newest_interaction(spec, tmp_path, check,
     assert inputs.window == Window(datetime.date(2026, 11, 21), datetime.date(2026, 11, 22))
 
 
-def test_the_newest_interaction_is_read_from_the_statistics(spec, tmp_path, check, monkeypatch):
-    check(log={"at": pa.array([1_795_305_600, 5], pa.timestamp("s"))})
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", None)
-    inputs = check_inputs(spec, IngestConfig(), str(tmp_path), WindowConfig(last_days=1))
-    assert inputs.window.first_text == inputs.window.last_text == "2026-11-22"
+def test_the_newest_interaction_is_looked_for_by_the_statistics(spec, tmp_path, check, monkeypatch):
+    check(log={"at": pa.array([1_795_305_600, 5], pa.timestamp("s"))}, row_group_size=1)
+    read = []
+    iter_batches = pq.ParquetFile.iter_batches
+
+    def note(self, *args, row_groups, **options):
+        read.extend(row_groups)
+        return iter_batches(self, *args, row_groups=row_groups, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", note)
+    found = open_interactions(spec, IngestConfig(), str(tmp_path), WindowConfig(last_days=1))
+    assert found.window.first_text == found.window.last_text == "2026-11-22"
+    # The second row group's newest time is earlier, so it is not read.
+    assert read == [0]
 
 
 def test_repeated_columns_are_refused(spec, tmp_path, check):

@@ -228,6 +228,37 @@ def test_vectors_decimals_and_columns_that_are_only_shown(tmp_path):
     ]  # fmt: skip
 
 
+def test_decimals_of_any_precision_and_those_that_are_none(tmp_path):
+    wide = {"type": "bytes", "logicalType": "decimal", "precision": 80, "scale": 1}
+    fields = [
+        {"name": "iid", "type": "int"},
+        {"name": "price", "type": ["null", wide]},
+        # Without a precision it is no decimal, and read as what it is stored as.
+        {"name": "note", "type": {"type": "string", "logicalType": "decimal"}},
+        {"name": "mark", "type": {"type": "bytes", "logicalType": "decimal"}},
+        {"name": "code", "type": {"type": "fixed", "name": "C", "size": 2, "logicalType": "decimal"}},
+    ]
+    # An integer, its lowest byte last, in tenths: 10^20 and -25.
+    large = (10**20).to_bytes(34, "big")
+    rows = [
+        long(1) + long(1) + text(large) + text(b"n") + text(b"m") + b"ab",
+        long(2) + long(1) + text(b"\xe7") + text(b"o") + text(b"p") + b"cd",
+    ]
+    schema = json.dumps({"type": "record", "name": "Item", "fields": fields})
+    (tmp_path / "items.avro").write_bytes(container("null", [(2, b"".join(rows))], schema))
+    features = (
+        Feature(name="iid", dtype="string", tower="item", role="item_id"),
+        Feature(name="price", dtype="float", tower="item"),
+    )
+    loaded = load_entity_table(
+        ItemTable(file="items.avro"), str(tmp_path), "items", features[0], features, IngestConfig(),
+        ["note", "mark", "code"],
+    )  # fmt: skip
+    first, second = loaded.table.to_pylist()
+    assert first == {"iid": "1", "price": pytest.approx(1e19), "note": "n", "mark": "m", "code": "ab"}
+    assert second == {"iid": "2", "price": -2.5, "note": "o", "mark": "p", "code": "cd"}
+
+
 def blocks_of(rows, per_block):
     parts = []
     for start in range(0, len(rows), per_block):
@@ -251,6 +282,29 @@ def test_a_file_that_is_cut_off_gives_the_blocks_before(read_log):
     found, reasons, _, _ = read_log("log.avro.gz", gzip.compress(content)[:-30])
     assert len(found) in (0, 10, 20)
     assert reasons[0][0] == "unreadable_rest"
+
+
+def test_a_file_that_is_cut_off_anywhere_is_told(read_log):
+    blocks = [container("null", blocks_of([{**ROW, "item": n} for n in range(6)], 2)[:n], json.dumps(event()))
+              for n in range(4)]  # fmt: skip
+    header, *ends = map(len, blocks)
+    for cut in range(1, len(blocks[-1])):
+        content = blocks[-1][:cut]
+        if cut <= header:
+            with pytest.raises(DataError, match="is empty" if cut == header else r"cut off|expected an Avro"):
+                read_log("log.avro", content)
+            continue
+        found, reasons, _, _ = read_log("log.avro", content)
+        whole = sum(end <= cut for end in ends)
+        assert [row["item"] for row in found] == [str(n) for n in range(2 * whole)]
+        assert reasons == ([] if cut in ends else [("unreadable_rest", 2 * whole + 1, 1)])
+
+
+def test_a_compressed_file_that_is_cut_off_after_its_header_is_told(read_log):
+    packer = zlib.compressobj(wbits=31)
+    head = container("null", [], json.dumps(event()))
+    content = packer.compress(head) + packer.flush(zlib.Z_SYNC_FLUSH)
+    assert read_log("log.avro.gz", content)[1] == [("unreadable_rest", 1, 1)]
 
 
 def test_a_damaged_block_costs_the_rest_of_its_rows(read_log):
