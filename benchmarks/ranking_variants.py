@@ -122,7 +122,7 @@ class Log:
             sequences.items[positions],
             held_out_users,
             sequences.items[held_out_positions],
-            (sequences.users, self.data.item_count),
+            (len(sequences.offsets) - 1, self.data.item_count),
         )
 
     def queries(self, held_out: "Rows") -> dict[str, np.ndarray]:

@@ -43,8 +43,8 @@ class EvaluationConfig:
     baselines: tuple[
         Literal["chance", "popularity", "recent_popularity", "item_knn", "markov", "als"], ...
     ] = ("recent_popularity", "item_knn", "markov", "als")
-    """What the model is shown beside, besides `chance` and `popularity`: `recent_popularity`, within a window that is chosen on
-    earlier interactions; `item_knn`; `markov`, what followed the user's last items; and `als`, where the
+    """What the model is shown beside, besides `chance` and `popularity`: `recent_popularity`, within a window
+    that is chosen on earlier interactions; `item_knn`; `markov`, what followed the user's last items; and `als`, where the
     package implicit is installed."""
     blessing_metric: str | None = None
     """The metric that decides: recall_at_K, ndcg_at_K, mrr_at_K, map_at_K or hit_rate_at_K with one of the

@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from components.candidate_indexer.logic import IndexData, read_index
 from components.retrieval_evaluator.baselines.interface import BaselineQueries
+from components.retrieval_evaluator.baselines.labels import LABELS
 from components.retrieval_evaluator.baselines.log import read_baseline_log
-from components.retrieval_evaluator.baselines.registry import BASELINES, LABELS
+from components.retrieval_evaluator.baselines.registry import BASELINES
 from components.retrieval_evaluator.config import EvaluationConfig, Protocol, choose_protocol
 from components.retrieval_evaluator.data import EvaluationData, read_evaluation_data
 from components.retrieval_evaluator.document import Findings, compose_report
