@@ -1,6 +1,7 @@
 """Settings of RetrievalEvaluator."""
 
 import difflib
+import re
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
@@ -8,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from schemas.errors import ConfigError
 from schemas.ranking import Candidates
-from schemas.ranking.metrics import metric_names
+from schemas.ranking.metrics import METRICS, metric_names
 from schemas.strict_config import STRICT
 
 DEFAULT_KS: Final = (10, 50, 100)
@@ -44,8 +45,8 @@ class EvaluationConfig:
         Literal["chance", "popularity", "recent_popularity", "item_knn", "markov", "als"], ...
     ] = ("recent_popularity", "item_knn", "markov", "als")
     """What the model is shown beside, besides `chance` and `popularity`: `recent_popularity`, within a window
-    that is chosen on earlier interactions; `item_knn`; `markov`, what followed the user's last items; and `als`, where the
-    package implicit is installed."""
+    that is chosen on earlier interactions; `item_knn`; `markov`, what followed the user's last items; and
+    `als`, where the package implicit is installed."""
     blessing_metric: str | None = None
     """The metric that decides: recall_at_K, ndcg_at_K, mrr_at_K, map_at_K or hit_rate_at_K with one of the
     cut-offs; null: the recall at the largest."""
@@ -73,6 +74,13 @@ class EvaluationConfig:
             known = metric_names(self.ks)
             if self.blessing_metric not in known:
                 raise ValueError(f"blessing_metric {self.blessing_metric!r} is none of {known}")
+        elif self.blessing_metric is not None and not re.fullmatch(
+            rf"({'|'.join(METRICS)})_at_[1-9][0-9]*", self.blessing_metric
+        ):
+            raise ValueError(
+                f"blessing_metric: expected one of {list(METRICS)} with a cut-off, such as recall_at_10. "
+                f"Received: {self.blessing_metric!r}"
+            )
         for name in self.blessing_baselines or ():
             if name not in self.shown_baselines:
                 nearest = difflib.get_close_matches(name, self.shown_baselines, n=1)

@@ -72,12 +72,17 @@ def write_inputs(base: Path, model_id: str) -> PushInputs:
         base / "model" / "model.json": {"dim": 2, "temperature": 0.1, "warm_start": None},
         base / "model" / "state" / "training_state.json": {},
         base / "index" / "dssm_part.json": {"part": "index", "dim": 2, "items": 3},
-        base / "report" / "evaluation_report.json": {"metrics": {"recall_at_10": 0.5}, "popularity": {}},
+        base / "report" / "evaluation_report.json": {
+            "metrics": {"recall_at_10": 0.5},
+            "popularity": {},
+            "trained_on": {"until": 90, "log_until": 100, "split": {"kind": "latest_per_user"}},
+        },
         base / "ingest_report" / "ingest_report.json": {"sequence_figures": {}},
     }
     for file, content in parts.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content | {"model_id": model_id}))
+    (base / "report" / "per_user_metrics.parquet").write_text(model_id)
     for folder in ("model/user_tower", "model/item_tower", "index"):
         (base / folder).mkdir(parents=True, exist_ok=True)
         (base / folder / "marker.txt").write_text(model_id)

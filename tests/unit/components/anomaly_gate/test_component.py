@@ -12,6 +12,7 @@ from tfx.types.artifact import Artifact
 from components import Report
 from components.anomaly_gate.component import AnomalyGate
 from components.anomaly_gate.config import GateConfig
+from components.retrieval_evaluator.config import EvaluationConfig
 from schemas.errors import ConfigError, DataError
 from schemas.feature_parts import gate_part
 from schemas.features import Feature, FeatureSpec, HashedEncoding, ItemTable
@@ -57,17 +58,25 @@ def make_inputs(folder: Path, *towers: str) -> dict[str, list[Artifact]]:
         "train_positives_per_day": {},
     }
     (folder / "ingest" / "ingest_report.json").write_text(
-        json.dumps({"sequence_figures": figures, "item_table_columns": ["i", "kind", "label"]})
+        json.dumps({"sequence_figures": figures, "item_table_columns": ["i", "kind", "label"], "items": 40})
     )
     return inputs | {"ingest_report": [report]}
 
 
 def make_gate(
-    inputs: dict[str, list[Artifact]], display: tuple[str, ...] = (), **parameters: Any
+    inputs: dict[str, list[Artifact]],
+    display: tuple[str, ...] = (),
+    ks: tuple[int, ...] | None = None,
+    **parameters: Any,
 ) -> AnomalyGate:
     channels = {name: channel_utils.as_channel(artifacts) for name, artifacts in inputs.items()}
     return AnomalyGate(
-        **channels, feature_spec=SPEC, items=ItemTable(display=display), config=GateConfig(), **parameters
+        **channels,
+        feature_spec=SPEC,
+        items=ItemTable(display=display),
+        config=GateConfig(),
+        evaluation_config=EvaluationConfig(ks=ks),
+        **parameters,
     )
 
 
@@ -119,6 +128,16 @@ def test_a_column_to_show_that_the_item_table_does_not_have_stops(tmp_path: Path
         node = make_gate(inputs, display, serving_directory=str(tmp_path / "serving"), run_id="r")
         wrong = "tables.items.display: expected .* i, kind, label. Received: 'lable'. Did you mean 'label'?"
         with pytest.raises(ConfigError, match=wrong) if "lable" in display else contextlib.nullcontext():
+            node.executor_spec.executor_class().Do(inputs, {"report": [report]}, node.exec_properties)
+
+
+def test_a_cut_off_that_no_item_can_miss_stops(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path, "user", "item")
+    report = Report()
+    report.uri = str(tmp_path / "report")
+    for ks in ((10, 39), (10, 40)):
+        node = make_gate(inputs, ks=ks, serving_directory=str(tmp_path / "serving"), run_id="r")
+        with pytest.raises(ConfigError, match="Received: 40") if 40 in ks else contextlib.nullcontext():
             node.executor_spec.executor_class().Do(inputs, {"report": [report]}, node.exec_properties)
 
 

@@ -75,6 +75,7 @@ def invoke(folders: dict[str, Path], outputs: Path, parameters: dict[str, Any]) 
             output_parameters=(),
             output_file=outputs / "output.json",
         ),
+        (),
     )
 
 

@@ -44,10 +44,14 @@ def make_artifacts(base: Path, verdict: str, types: dict[str, Any] = TYPES) -> d
     for tower in ("user_tower", "item_tower"):
         write_json(model / tower / "assets.extra" / "dssm_part.json", {"model_id": "m", "part": tower})
     write_json(base / "index" / "dssm_part.json", {"model_id": "m", "part": "index", "dim": 2, "items": 3})
-    write_json(
-        base / "report" / "evaluation_report.json",
-        {"model_id": "m", "metrics": {"recall_at_10": 0.5}, "popularity": {"recall_at_10": 0.25}},
-    )
+    report = {
+        "model_id": "m",
+        "metrics": {"recall_at_10": 0.5},
+        "popularity": {"recall_at_10": 0.25},
+        "trained_on": {"until": 90, "log_until": 100, "split": {"kind": "latest_per_user"}},
+    }
+    write_json(base / "report" / "evaluation_report.json", report)
+    (base / "report" / "per_user_metrics.parquet").write_bytes(b"users")
     write_json(base / "blessing" / verdict, 1)
     write_json(base / "ingest_report" / "ingest_report.json", {"sequence_figures": {}})
     for table, split in (("user", "all"), ("item", "all"), ("context", "train")):

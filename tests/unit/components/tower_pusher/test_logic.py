@@ -23,6 +23,7 @@ from schemas.release import read_latest_release
 
 pytestmark = pytest.mark.unit
 
+TRAINED_ON = {"until": 90, "log_until": 100, "split": {"kind": "latest_per_user"}}
 FIGURES = {"train_positives_per_user": {"edges": [1, 2], "counts": [3, 4]}}
 
 
@@ -66,8 +67,10 @@ def inputs(tmp_path: Path) -> PushInputs:
         "popularity": {"recall_at_10": 0.08, "ndcg_at_10": 0.05},
         "users": 3,
         "blessed": True,
+        "trained_on": TRAINED_ON,
     }
     write_json(tmp_path / "report" / "evaluation_report.json", report)
+    (tmp_path / "report" / "per_user_metrics.parquet").write_bytes(b"users")
     write_json(tmp_path / "ingest_report" / "ingest_report.json", {"sequence_figures": FIGURES, "kept": 9})
     return PushInputs(
         model,
@@ -116,6 +119,7 @@ def test_a_release_has_one_version_everywhere_and_says_what_it_is(inputs: PushIn
         "metrics": {"recall_at_10": 0.24, "ndcg_at_10": 0.125},
         "popularity": {"recall_at_10": 0.08, "ndcg_at_10": 0.05},
         "warm_start": None,
+        "trained_on": TRAINED_ON,
     }
     assert {part: value["path"] for part, value in manifest["parts"].items()} == {
         "user_tower": "user_tower/1", "item_tower": "item_tower/1", "index": "index/1", "state": "state/1",
@@ -125,7 +129,8 @@ def test_a_release_has_one_version_everywhere_and_says_what_it_is(inputs: PushIn
     assert (state / "vocabularies" / "item_id_vocabulary").read_text() == "a item_id\n"
     assert set(manifest["parts"]["state"]["files"]) == {
         "user_statistics.pb", "item_statistics.pb", "sequence_figures.json", "dssm_part.json",
-        "training_state.json", "weights.npz", "vocabularies/item_id_vocabulary",
+        "training_state.json", "evaluation_report.json", "per_user_metrics.parquet", "weights.npz",
+        "vocabularies/item_id_vocabulary",
         "vocabularies/genre_vocabulary", "vocabularies/plan_vocabulary",
     }  # fmt: skip
     assert (state / "user_statistics.pb").read_text() == "statistics of user"
@@ -292,7 +297,12 @@ def test_unusable_figures_are_refused_before_a_manifest_is_written(
 ) -> None:
     write_json(
         inputs.report / "evaluation_report.json",
-        {"model_id": "m1", "metrics": {"recall_at_10": None}, "popularity": {}},
+        {
+            "model_id": "m1",
+            "metrics": {"recall_at_10": None},
+            "popularity": {},
+            "trained_on": TRAINED_ON,
+        },
     )
     with pytest.raises(ReleaseError, match=r"metrics\.recall_at_10"):
         push_release(inputs, tmp_path / "serving", run_id="r")
