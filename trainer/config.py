@@ -130,8 +130,9 @@ class CheckpointConfig:
 class EarlyStoppingConfig:
     """Training ends when the validation split no longer gains; it needs `ingest.validation: true`."""
 
-    k: Annotated[int, Field(ge=1)] = 100
-    """Recall@k over the validation split decides, after each epoch."""
+    k: Annotated[int, Field(ge=1)] | None = None
+    """Recall@k over the validation split decides, after each epoch; null: 100, less where that is more than a
+    fifth of the catalogue."""
     patience_epochs: Annotated[int, Field(ge=1)] = 3
     """Epochs without a better recall after which training ends."""
     refit: bool = False

@@ -28,7 +28,7 @@ from trainer.objective import Objective
 from trainer.optimizers import Optimizer, build_optimizer
 from trainer.strategy import gather_from_workers, is_chief
 from trainer.towers import Towers, build_towers
-from trainer.validation import build_recall
+from trainer.validation import build_recall, choose_cut_off
 from trainer.vocabularies import EncodedSize
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ def train(
     maker = BatchMaker(data, spec)
     recall = None
     if stopping is not None and data.validation is not None:
-        recall = build_recall(data, data.validation, maker, stopping.k, config.candidates)
+        k = choose_cut_off(stopping.k, data.item_count)
+        recall = build_recall(data, data.validation, maker, k, config.candidates)
 
     while True:
         refitting = progress.phase == "refit"
@@ -373,8 +374,8 @@ def _run(
                 phase.best.keep()
             _write_scalars(phase.writer, progress.step, {"validation_recall": recall})
             _PROGRESS.info(
-                "Validation: epoch %d, Recall@%d %.4f; best %.4f after epoch %d",
-                epoch + 1, stopping.k, recall, max(progress.recall_by_epoch), progress.best_epoch,
+                "Validation: epoch %d, recall %.4f; best %.4f after epoch %d",
+                epoch + 1, recall, max(progress.recall_by_epoch), progress.best_epoch,
             )  # fmt: skip
         if checkpoints is not None and phase.writes_checkpoints and checkpoints.is_due(progress.step):
             _write_checkpoint(checkpoints, progress, phase.state)

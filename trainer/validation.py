@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,15 @@ import tensorflow as tf
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import TrainingError
 from schemas.ranking import Candidates, ItemSets, choose_targets, rank_in_blocks, score_by_inner_product
+from schemas.ranking.cut_offs import default_cut_offs
 from schemas.ranking.metrics import recall
 from trainer.data.batches import FEATURES, BatchMaker, TrainingData
 from trainer.data.sequences import FlatSequences, Rows
 from trainer.data.stream import Gather
 from trainer.towers import Towers
+
+MOST_QUERIES: Final = 20_000
+"""Of more validation rows so many are drawn, always the same ones: each is ranked anew in every epoch."""
 
 _ROWS_PER_CALL = 4096
 
@@ -25,10 +29,10 @@ def build_recall(
 ) -> Callable[[Towers], float]:
     """Prepare the measurement of Recall@k, so that repeating it costs the towers and one matrix product.
 
-    It is what the evaluation measures on the eval split. Every row of the validation split is one query. All
-    catalogue items are ranked by cosine similarity; with `new` candidates without those that the user has in
-    the train split, and a row whose item is one of these is no query. `schemas.ranking` says what a tie
-    counts.
+    It is what the evaluation measures on the eval split. Every row of the validation split is one query, of
+    more than `MOST_QUERIES` as many drawn at random. All catalogue items are ranked by cosine similarity;
+    with `new` candidates without those that the user has in the train split, and a row whose item is one of
+    these is no query. `schemas.ranking` says what a tie counts.
 
     Args:
         data: What the training reads.
@@ -43,14 +47,16 @@ def build_recall(
     Raises:
         TrainingError: No row is a query.
     """
-    users, positions = validation.locate(np.arange(len(validation)))
+    rows = _draw_rows(len(validation))
+    users, positions = validation.locate(rows)
     held_out = ItemSets.of_one(data.sequences.items[positions])
     chosen = choose_targets(held_out, _items_of_users(data.sequences, data.train, users), candidates)
-    _tell_repeats(len(validation), len(chosen.queries))
+    _tell_queries(k, len(validation), len(rows), len(chosen.queries))
+    asked = rows[chosen.queries]
     gather = maker.of_rows(validation)
 
     def measure(towers: Towers) -> float:
-        queries = _embed(towers.user, (batch[FEATURES] for batch in _batches(gather, chosen.queries)))
+        queries = _embed(towers.user, (batch[FEATURES] for batch in _batches(gather, asked)))
         blocks = (
             {name: tf.constant(column[start : start + _ROWS_PER_CALL]) for name, column in data.items.items()}
             for start in range(0, data.item_count, _ROWS_PER_CALL)
@@ -64,15 +70,49 @@ def build_recall(
     return measure
 
 
-def _tell_repeats(rows: int, queries: int) -> None:
+def choose_cut_off(k: int | None, catalogue_items: int) -> int:
+    """Choose how long the list is.
+
+    Args:
+        k: What is configured; None: what suits the catalogue.
+        catalogue_items: Number of items.
+
+    Returns:
+        The cut-off.
+
+    Raises:
+        TrainingError: It is no smaller than the catalogue.
+    """
+    if k is None:
+        return max(default_cut_offs(catalogue_items))
+    if k >= catalogue_items:
+        raise TrainingError(
+            f"training.early_stopping.k: expected less than the {catalogue_items:,} items of the catalogue. "
+            f"Received: {k}: such a list holds every item, so that no epoch is better than another. Leave it "
+            "out, or make it smaller."
+        )
+    return k
+
+
+def _draw_rows(rows: int) -> npt.NDArray[np.int64]:
+    """Give the numbers of the validation rows that are asked for, ascending."""
+    if rows <= MOST_QUERIES:
+        return np.arange(rows)
+    return np.unique(np.random.default_rng(0).integers(0, rows, MOST_QUERIES))
+
+
+def _tell_queries(k: int, all_rows: int, rows: int, queries: int) -> None:
     if not queries:
         raise TrainingError(
             "training.early_stopping: expected at least one validation row whose item the user does not have "
             f"in train. Received: none among {rows:,}. Set evaluation.candidates: all, which ranks what "
             "users have, too, or leave early_stopping out."
         )
+    progress = logging.getLogger(PROGRESS_LOGGER)
+    drawn = f", drawn at random of {all_rows:,}" if rows < all_rows else ""
+    progress.info("Validation after each epoch: Recall@%d of %s rows%s", k, f"{queries:,}", drawn)
     if queries < rows:
-        logging.getLogger(PROGRESS_LOGGER).info(
+        progress.info(
             "Validation: %d of %d rows are not asked for, since the user has their item in train "
             "(evaluation.candidates: new)",
             rows - queries,

@@ -9,13 +9,10 @@ from pydantic.dataclasses import dataclass
 
 from schemas.errors import ConfigError
 from schemas.ranking import Candidates
+from schemas.ranking.cut_offs import default_cut_offs
 from schemas.ranking.metrics import METRICS, metric_names
 from schemas.strict_config import STRICT
 
-DEFAULT_KS: Final = (10, 50, 100)
-"""The cut-offs of a catalogue that is large enough."""
-ITEMS_PER_PLACE: Final = 5
-"""A default cut-off has at least this many items of the catalogue for each of its places."""
 ALWAYS_SHOWN: Final = ("chance", "popularity")
 """The baselines that every report has."""
 
@@ -129,11 +126,7 @@ def choose_protocol(config: EvaluationConfig, catalogue_items: int) -> Protocol:
     Raises:
         ConfigError: A cut-off is no smaller than the catalogue, or the metric has none of the cut-offs.
     """
-    if config.ks is None:
-        largest = max(1, catalogue_items // ITEMS_PER_PLACE)
-        ks = tuple(k for k in DEFAULT_KS if k <= largest) or (largest,)
-    else:
-        ks = config.ks
+    ks = default_cut_offs(catalogue_items) if config.ks is None else config.ks
     too_large = [k for k in ks if k >= catalogue_items]
     if too_large:
         raise ConfigError(

@@ -10,7 +10,7 @@ from schemas.strict_config import parse
 from trainer import validation as module
 from trainer.data.batches import BatchMaker, TrainingData
 from trainer.data.sequences import FlatSequences, Rows
-from trainer.validation import build_recall
+from trainer.validation import build_recall, choose_cut_off
 
 pytestmark = pytest.mark.unit
 
@@ -91,7 +91,7 @@ def test_a_row_whose_item_the_user_has_in_train_is_asked_for_only_among_all_cand
 def test_rows_that_are_not_asked_for_are_told(caplog):
     caplog.set_level("INFO", logger="dssm.progress")
     recall_at(1, ([7], [7, 9]), ([5], [7]), candidates="all")
-    assert not caplog.messages
+    assert caplog.messages == ["Validation after each epoch: Recall@1 of 3 rows"]
     recall_at(1, ([7], [7, 9]), ([5], [7]))
     assert "Validation: 1 of 3 rows are not asked for" in caplog.text
 
@@ -117,3 +117,24 @@ def test_batches_change_nothing(monkeypatch):
     whole = recall_at(1, *users)
     monkeypatch.setattr(module, "_ROWS_PER_CALL", 3)
     assert recall_at(1, *users) == whole == pytest.approx(2 / 5)
+
+
+def test_of_many_rows_some_are_drawn_always_the_same(monkeypatch, caplog):
+    caplog.set_level("INFO", logger="dssm.progress")
+    users = ([7], [3, 9, 5] * 5), ([5], [7, 3, 9] * 5)
+    monkeypatch.setattr(module, "MOST_QUERIES", 12)
+    drawn = {recall_at(1, *users) for _ in range(3)}
+    assert len(drawn) == 1
+    # A third of the rows are first on their list.
+    assert 0 < drawn.pop() < 1
+    assert "rows, drawn at random of 30" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize(("k", "items", "expected"), [(None, 1_000, 100), (None, 60, 10), (7, 8, 7)])
+def test_the_cut_off_fits_the_catalogue(k, items, expected):
+    assert choose_cut_off(k, items) == expected
+
+
+def test_a_cut_off_that_holds_every_item_is_refused():
+    with pytest.raises(TrainingError, match=r"early_stopping\.k: expected less than the 40 items .* 100"):
+        choose_cut_off(100, 40)
