@@ -110,11 +110,29 @@ def test_each_tower_carries_only_the_vocabularies_it_reads(finished_run):
 def test_second_run_reuses_every_step_that_did_not_change(finished_run):
     completed = finished_run.workspace.run("evaluation.blessing_minimum=1.0")
     assert completed.returncode == 3, completed.stdout + completed.stderr
-    assert "nothing was released" in completed.stdout
+    assert "Nothing was released" in completed.stdout
+    # The very same model: no user sees anything else.
+    assert re.search(r"Rule kept: \S+ is not worse than that of release 1 by more .*: 0\.0000", completed.stdout)
     assert "epoch" not in completed.stdout
     assert completed.stdout.count("interactions read") == 1  # The report at the end; the ingest did not run.
     releases = finished_run.workspace.serving / "releases"
     assert [path.parent.name for path in releases.glob("*/manifest.json")] == ["1"]
+
+
+def test_runs_and_releases_can_be_listed_and_compared(finished_run):
+    runs = finished_run.workspace.dssm("runs", *finished_run.set_options)
+    assert runs.returncode == 0, runs.stderr
+    assert "released" in runs.stdout
+    compared = finished_run.workspace.dssm("compare", "release:1", "last", *finished_run.set_options)
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    assert re.search(r"recall@10 +(0\.\d+) +\1 ", compared.stdout)
+
+
+def test_the_report_page_shows_the_verdict_of_the_run(finished_run):
+    shown = finished_run.workspace.dssm("report", *finished_run.set_options)
+    assert shown.returncode == 0, shown.stderr
+    [page] = re.findall(r"\S+report\.html", shown.stdout)
+    assert "recall@10" in (finished_run.workspace.directory / page).read_text().lower()
 
 
 def test_a_changed_threshold_or_display_neither_transforms_nor_trains(finished_run, repository, tmp_path):
