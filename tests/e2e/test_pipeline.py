@@ -112,7 +112,9 @@ def test_second_run_reuses_every_step_that_did_not_change(finished_run):
     assert completed.returncode == 3, completed.stdout + completed.stderr
     assert "Nothing was released" in completed.stdout
     # The very same model: no user sees anything else.
-    assert re.search(r"Rule kept: \S+ is not worse than that of release 1 by more .*: 0\.0000", completed.stdout)
+    assert re.search(
+        r"Rule kept: \S+ is not worse than that of release 1 by more .*: 0\.0000", completed.stdout
+    )
     assert "epoch" not in completed.stdout
     assert completed.stdout.count("interactions read") == 1  # The report at the end; the ingest did not run.
     releases = finished_run.workspace.serving / "releases"
