@@ -116,7 +116,12 @@ def test_pipeline_runs_and_tells_of_every_step(run_quick):
 
 def test_evaluation_runs_beside_a_matrix_product(run_quick):
     document = run_quick("evaluation.py")
-    assert bars_of(document) == {"evaluation_vs_blas": 0.5, "evaluation_memory_above_catalogue_gib": 1.0}
+    assert bars_of(document) == {
+        "evaluation_vs_blas": 0.5,
+        "evaluation_memory_above_catalogue_gib": 1.0,
+        "report_seconds_ml100k": 20.0,
+    }
+    assert set(document["raw"]["report"]) == {"RetrievalEvaluator", "RunReport"}
     assert document["figures"]["evaluation_memory_above_catalogue_gib"]["at_most"]
     # Each query is near its held-out item.
     [run] = document["raw"]["pipeline"]
