@@ -197,7 +197,8 @@ def measure_report(data: Path, folder: Path) -> dict[str, float]:
     ]
     screen = ""
     for seed in (1, 2):
-        command = [DSSM, "run", "--config", CONFIG, *set_options([*settings, f"training.seed={seed}"])]
+        options = set_options([*settings, f"training.seed={seed}"])
+        command = [str(DSSM), "run", "--config", CONFIG, *options]
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         # One that is not blessed was evaluated, too; the first has to leave a release.
         if finished.returncode not in ((0,) if seed == 1 else (0, 3)):
