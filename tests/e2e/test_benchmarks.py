@@ -106,7 +106,7 @@ def test_pipeline_runs_and_tells_of_every_step(run_quick):
     assert all(document["figures"][name]["at_most"] for name in bars_of(document))
     run = document["raw"]["1m"]
     assert run["step_seconds"].keys() == run["step_bytes"].keys() >= {"InteractionIngest", "UserTransform"}
-    assert len(run["step_seconds"]) == 13
+    assert len(run["step_seconds"]) == 14
     # Two steps side by side and the process that forked them, each as large as the largest at most; it is
     # sampled, so a short peak can be missed.
     largest = max(run["step_bytes"].values())

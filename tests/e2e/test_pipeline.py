@@ -41,7 +41,9 @@ def test_run_shows_steps_progress_metrics_and_release(finished_run):
     ):  # fmt: skip
         assert re.search(rf"\[\d+/14\] {step} took", screen), step
     assert re.search(r"epoch 4/4.*examples/s", screen)
-    assert re.search(r"recall@10 +0\.\d+ +0\.\d+", screen)
+    assert re.search(r"^ +recall@10 +recall@50 +recall@100 ", screen, re.MULTILINE)
+    for model in ("this model", "chance", "popularity", r"ALS \(implicit\)"):
+        assert re.search(rf"^{model} +0\.\d+ +0\.\d+ ", screen, re.MULTILINE), model
     assert "serving/releases/1" in screen
     assert "Traceback" not in screen
     assert "WARNING" not in screen
