@@ -30,7 +30,7 @@ and more are worse."""
 
 MOST_PAIRS: Final = 2**28
 """Pairs of two interactions of a user that are looked at, which bounds the time: with
-1,000,000 items some twenty seconds, with few items a fifth of that."""
+1,000,000 items less than a minute, with few items a fifth of that."""
 
 _SCORE_BITS: Final = np.uint64(32)
 

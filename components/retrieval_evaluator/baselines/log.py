@@ -14,7 +14,7 @@ from schemas.contract import TRAIN_END, VALIDATION_END
 from schemas.features import FeatureSpec
 from schemas.sequences import list_sequence_files, read_sequences
 
-MOST_INTERACTIONS: Final = 5_000_000
+MOST_INTERACTIONS: Final = 2_000_000
 """Interactions that are kept, 12 bytes each, which bounds the time of the baselines as well."""
 
 
