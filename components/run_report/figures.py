@@ -25,18 +25,6 @@ def show_figure(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:,.2f}"
 
 
-def show_metric(name: str) -> str:
-    """Show a metric's name.
-
-    Args:
-        name: Such as `recall_at_10`.
-
-    Returns:
-        Such as `recall@10`.
-    """
-    return name.replace("_at_", "@")
-
-
 def count_cell(value: int | None) -> Cell:
     """Make a cell of a whole number.
 
