@@ -318,7 +318,7 @@ def main() -> None:
             from pipeline.datasets.synthetic import write_synthetic
 
             arguments.data = str(directory / "data")
-            write_synthetic(Path(arguments.data), users=200, items=80, interactions=4_000, days=10, seed=1)
+            write_synthetic(Path(arguments.data), users=200, items=150, interactions=4_000, days=10, seed=1)
         with noise_to_file(directory / "quality.log") as screen:
             figures, table, raw = measure(arguments, directory)
             print(f"\n{table}", file=screen)

@@ -92,11 +92,12 @@ class TrainedOn:
     """How much of the log a release has seen; times are in seconds since 1970."""
 
     until: int
-    """The newest row that its weights were trained on."""
+    """The newest row that its weights were trained on, those of earlier trainings among them."""
     log_until: int
     """The newest row of the splits, those held out among them."""
-    split: dict[str, Any]
-    """The rule of the split, as `ingest.split` in the configuration has it."""
+    splits: list[dict[str, Any]]
+    """The rule of the split, as `ingest.split` in the configuration has it, and those of the releases that
+    its training began from."""
 
 
 @dataclass(frozen=True, config=_TOLERANT)
@@ -257,6 +258,24 @@ def find_latest_state(serving_directory: str | Path) -> ReleasedState | None:
     if not published:
         return None
     return find_state(serving, published[-1])
+
+
+def read_manifest(serving_directory: str | Path, version: int) -> Manifest:
+    """Read what a release is, without looking at its parts.
+
+    Args:
+        serving_directory: The folder that releases are pushed to: a path or URI.
+        version: The release's version number.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ReleaseError: There is no such release, or its manifest is unreadable.
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    serving = storage.join(serving_directory)
+    return _read_manifest(serving, storage.join(serving, RELEASES, str(version), MANIFEST_FILE), version)
 
 
 def find_state(serving_directory: str | Path, version: int) -> ReleasedState:

@@ -29,7 +29,8 @@ def build_recall(
 ) -> Callable[[Towers], float]:
     """Prepare the measurement of Recall@k, so that repeating it costs the towers and one matrix product.
 
-    It is what the evaluation measures on the eval split. Every row of the validation split is one query, of
+    Where each user has one validation row it is what the evaluation measures on the eval split; of several
+    each is asked for by itself here. Every row of the validation split is one query, of
     more than `MOST_QUERIES` as many drawn at random. All catalogue items are ranked by cosine similarity;
     with `new` candidates without those that the user has in the train split, and a row whose item is one of
     these is no query. `schemas.ranking` says what a tie counts.

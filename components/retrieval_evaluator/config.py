@@ -47,6 +47,8 @@ class EvaluationConfig:
     blessing_metric: str | None = None
     """The metric that decides: recall_at_K, ndcg_at_K, mrr_at_K, map_at_K or hit_rate_at_K with one of the
     cut-offs; null: the recall at the largest."""
+    blessing_minimum_users: Annotated[int, Field(ge=1)] = 30
+    """A model that was evaluated on fewer users is refused, since nothing can be told of so few."""
     blessing_minimum: Share = 0.0
     """The metric must be at least this."""
     blessing_baselines: tuple[str, ...] | None = None
@@ -127,6 +129,11 @@ def choose_protocol(config: EvaluationConfig, catalogue_items: int) -> Protocol:
         ConfigError: A cut-off is no smaller than the catalogue, or the metric has none of the cut-offs.
     """
     ks = default_cut_offs(catalogue_items) if config.ks is None else config.ks
+    if catalogue_items < 2:
+        raise ConfigError(
+            "Expected a catalogue of at least two items, so that there is something to rank. Received: "
+            f"{catalogue_items}."
+        )
     too_large = [k for k in ks if k >= catalogue_items]
     if too_large:
         raise ConfigError(

@@ -1,7 +1,6 @@
 """The evaluation's report as a JSON document; docs/evaluation.md says what is in it."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +12,7 @@ from components.candidate_indexer.logic import IndexData
 from components.retrieval_evaluator.changes import compare_lists, largest_gains, largest_losses
 from components.retrieval_evaluator.config import EvaluationConfig, Protocol
 from components.retrieval_evaluator.data import EvaluationData
+from components.retrieval_evaluator.fingerprint import fingerprint_queries
 from components.retrieval_evaluator.gate import NoRival, Verdict
 from components.retrieval_evaluator.intervals import Resamples
 from components.retrieval_evaluator.lists import describe_lists
@@ -24,6 +24,7 @@ from components.retrieval_evaluator.split_times import SplitTimes
 from components.retrieval_evaluator.titles import describe_items
 from schemas.contract import TRAIN_SPLIT, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
+from schemas.release import TrainedOn
 
 LIST_LENGTH: Final = 10
 """How many recommendations of a user are looked at; shorter lists where the largest cut-off is smaller."""
@@ -50,8 +51,9 @@ class Findings:
     """When the splits lie."""
     split: Mapping[str, Any]
     """The rule of the split."""
-    is_refitted: bool
-    """Whether the model was trained on validation, too."""
+    trained_on: TrainedOn | None
+    """How much of the log the model has seen; None where its training began from a release that does not
+    say it."""
     index: IndexData
     """The model's index."""
     title: str | None
@@ -96,8 +98,10 @@ def compose_report(
         "held_out": len(data.targets.items),
         "catalogue_items": len(data.popularity),
         "seen_splits": [TRAIN_SPLIT, VALIDATION_SPLIT] if data.has_validation else [TRAIN_SPLIT],
-        "data_fingerprint": _fingerprint(found, spec, config),
-        "trained_on": _describe_training(found),
+        "data_fingerprint": fingerprint_queries(
+            data, found.index.catalogue[spec.item_id.name], spec.user_id.name, config.candidates
+        ),
+        "trained_on": None if found.trained_on is None else dataclasses.asdict(found.trained_on),
         "protocol": _describe_protocol(found, config),
         "models": [_describe_model(model, found, resamples) for model in _all_models(found)],
         "differences": _describe_differences(found, resamples),
@@ -120,34 +124,6 @@ def _all_models(found: Findings) -> list[RankedModel]:
 
 def _means(model: RankedModel) -> dict[str, float]:
     return {name: float(values.mean()) for name, values in model.metrics.items()}
-
-
-def _fingerprint(found: Findings, spec: FeatureSpec, config: EvaluationConfig) -> str:
-    """Hash what is asked of whom: equal for two evaluations whose users can be compared one by one."""
-    total = hashlib.sha256(f"{config.candidates} {len(found.data.popularity)}\n".encode())
-    data = found.data
-    for ids in (
-        data.attributes[spec.user_id.name],
-        found.index.catalogue[spec.item_id.name].take(data.targets.items),
-    ):
-        for value in ids.to_pylist():
-            total.update(f"{value}\n".encode())
-    total.update(data.targets.offsets.tobytes())
-    return total.hexdigest()
-
-
-def _describe_training(found: Findings) -> dict[str, Any]:
-    times = found.times
-    ends = [times.train_until, times.validation_until if found.is_refitted else None]
-    return {
-        "until": max(end for end in ends if end is not None),
-        "log_until": max(
-            end
-            for end in (times.train_until, times.validation_until, times.held_out_until)
-            if end is not None
-        ),
-        "split": dict(found.split),
-    }
 
 
 def _describe_protocol(found: Findings, config: EvaluationConfig) -> dict[str, Any]:
@@ -196,7 +172,9 @@ def _describe_model(model: RankedModel, found: Findings, resamples: Resamples) -
             name: interval._asdict() for name, interval in resamples.interval_of_many(model.metrics).items()
         },
         "lists": lists,
-        "recall_curve": {"k": list(model.curve), "recall": list(model.curve.values())},
+        "recall_curve": {"k": list(model.curve), "recall": list(model.curve.values())}
+        if model.curve
+        else None,
     }
 
 
@@ -239,7 +217,12 @@ def _describe_released(found: Findings) -> dict[str, Any] | None:
     if isinstance(found.released, NoRival):
         if found.released.is_first:
             return None
-        return {"version": None, "model_id": None, "is_compared": False, "reason": found.released.reason}
+        return {
+            "version": found.released.version,
+            "model_id": found.released.model_id,
+            "is_compared": False,
+            "reason": found.released.reason,
+        }
     return {
         "version": found.released.version,
         "model_id": found.released.tower.model_id,

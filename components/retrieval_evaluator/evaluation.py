@@ -25,21 +25,24 @@ from components.retrieval_evaluator.baselines.registry import BASELINES
 from components.retrieval_evaluator.config import EvaluationConfig, Protocol, choose_protocol
 from components.retrieval_evaluator.data import EvaluationData, read_evaluation_data
 from components.retrieval_evaluator.document import Findings, compose_report
-from components.retrieval_evaluator.gate import NoRival, Rival, SliceDifference, judge
+from components.retrieval_evaluator.fairness import describe_training, find_unfairness
+from components.retrieval_evaluator.gate import Ancestry, NoRival, Rival, SliceDifference, judge
 from components.retrieval_evaluator.intervals import Resamples
 from components.retrieval_evaluator.models import RankedModel, embed_queries, measure_ranks, rank_by_scores
 from components.retrieval_evaluator.released import (
+    Base,
     ReleasedModel,
     align_items,
+    find_base,
     load_released,
     score_known_items,
 )
-from components.retrieval_evaluator.slices import Slice, build_slices
-from components.retrieval_evaluator.split_times import read_split_times
+from components.retrieval_evaluator.slices import Slice, build_slices, item_columns
+from components.retrieval_evaluator.split_times import SplitTimes, read_split_times
 from components.retrieval_evaluator.titles import choose_title
 from components.towers import Tower, load_tower
 from schemas.contract import MODEL_INFO_FILE, USER_TOWER
-from schemas.errors import DataError, ReleaseError
+from schemas.errors import DataError, ReleaseError, TrainingError
 from schemas.features import FeatureSpec
 from schemas.ranking import score_by_inner_product
 
@@ -96,15 +99,25 @@ def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: Evaluati
             f"Expected at least one held-out interaction in {inputs.sequences}. Received: none. "
             "Choose an ingest.split that leaves some."
         )
-    tower, index = _load_model(inputs)
+    tower, index = _load_model(inputs, spec)
+    info = json.loads((inputs.model / MODEL_INFO_FILE).read_text(encoding="utf-8"))
+    base = find_base(info, inputs.serving_directory)
     protocol = choose_protocol(config, len(index.embeddings))
     with tempfile.TemporaryDirectory() as scratch:
-        released = load_released(inputs.serving_directory, spec, inputs.split, times, Path(scratch))
+        released = load_released(inputs.serving_directory, spec, inputs.split, times, tower, Path(scratch))
         data = _read_data(inputs, spec, config, index, tower, released)
         model = _rank_model(tower, index, data, spec, protocol)
-        rival = (
-            None if isinstance(released, NoRival) else _rank_released(released, index, data, spec, protocol)
-        )
+        rival = None
+        if isinstance(released, ReleasedModel):
+            try:
+                rival = _rank_released(released, index, data, spec, protocol)
+            except TrainingError as error:
+                released = NoRival(
+                    f"release {released.version} cannot be evaluated: {error}",
+                    is_first=False,
+                    version=released.version,
+                    model_id=released.tower.model_id,
+                )
     baselines = _rank_baselines(inputs, spec, config, index, data, protocol)
     slices = build_slices(data, spec, index.catalogue, config.candidates)
     resamples = Resamples(data.targets.query_count, config.resamples, config.seed)
@@ -121,6 +134,8 @@ def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: Evaluati
         _compare(model, rival, released, slices, resamples, config, decides),
         config,
         decides,
+        users=data.targets.query_count,
+        ancestry=None if base is None else _describe_ancestry(base, inputs.split, times),
     )
     findings = Findings(
         model_id=tower.model_id,
@@ -128,7 +143,11 @@ def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: Evaluati
         data=data,
         times=times,
         split=inputs.split,
-        is_refitted=_is_refitted(inputs.model),
+        trained_on=None
+        if base is not None and base.trained_on is None
+        else describe_training(
+            times, inputs.split, info["refitted"], None if base is None else base.trained_on
+        ),
         index=index,
         title=choose_title(inputs.display, index.catalogue.column_names),
         model=model,
@@ -144,8 +163,14 @@ def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: Evaluati
     )
 
 
-def _load_model(inputs: EvaluationInputs) -> tuple[Tower, IndexData]:
-    tower, index = load_tower(inputs.model / USER_TOWER, USER_TOWER), read_index(inputs.index)
+def _load_model(inputs: EvaluationInputs, spec: FeatureSpec) -> tuple[Tower, IndexData]:
+    tower = load_tower(inputs.model / USER_TOWER, USER_TOWER)
+    # The catalogue may have vectors, which nothing here reads.
+    of_history = [feature.name for feature in spec.history_features]
+    index = read_index(
+        inputs.index,
+        list(dict.fromkeys([spec.item_id.name, *of_history, *item_columns(spec), *inputs.display])),
+    )
     if tower.model_id != index.model_id:
         raise ReleaseError(
             f"The user tower comes from training {tower.model_id!r} and the index from {index.model_id!r}: "
@@ -255,9 +280,11 @@ def _compare(
     )
 
 
+def _describe_ancestry(base: Base, split: Mapping[str, Any], times: SplitTimes) -> Ancestry:
+    if base.trained_on is None:
+        return Ancestry(base.version, None, is_known=False)
+    return Ancestry(base.version, find_unfairness(base.trained_on, split, times), is_known=True)
+
+
 def _catalogue_ids(index: IndexData, spec: FeatureSpec) -> pa.Array:
     return index.catalogue[spec.item_id.name].combine_chunks()
-
-
-def _is_refitted(model: Path) -> bool:
-    return bool(json.loads((model / MODEL_INFO_FILE).read_text(encoding="utf-8"))["refitted"])

@@ -2,6 +2,7 @@
 
 A model is blessed when every rule that applies is kept:
 
+- there are enough users, and the release that its training began from has not seen what is held out;
 - its metric is at least the floor;
 - the interval of its difference to each baseline that is named, paired by user, lies above 0;
 - the interval of its difference to the released model on the same queries lies above minus the margin, so
@@ -37,7 +38,7 @@ class Rule:
     """One rule of the gate, and what became of it."""
 
     name: str
-    """A word for programs: `floor`, `baseline:<name>`, `released` or `slices`."""
+    """A word for programs: `users`, `unseen`, `floor`, `baseline:<name>`, `released` or `slices`."""
     text: str
     """What is asked for, as a person reads it."""
     passed: bool | None
@@ -98,6 +99,22 @@ class NoRival:
     """Such as that there is no release yet."""
     is_first: bool
     """Whether there is no release at all, so that nothing was to be compared with."""
+    version: int | None = None
+    """The release, where its manifest can be read."""
+    model_id: str | None = None
+    """The training that made it."""
+
+
+@dataclass(frozen=True)
+class Ancestry:
+    """Whether the release that a training began from has seen what is held out now."""
+
+    version: int
+    """The release."""
+    unfairness: str | None
+    """Why its weights have seen it; None where they have not."""
+    is_known: bool
+    """Whether its manifest says what it was trained on."""
 
 
 def judge(
@@ -106,6 +123,8 @@ def judge(
     rival: Rival | NoRival,
     config: EvaluationConfig,
     deciding_metric: str,
+    users: int,
+    ancestry: Ancestry | None = None,
 ) -> Verdict:
     """Decide whether a model may be released.
 
@@ -116,12 +135,17 @@ def judge(
         rival: The released model, or why there is none.
         config: The rules.
         deciding_metric: Name of the metric.
+        users: Number of users that it is a mean over.
+        ancestry: What the release has seen that the training began from; None: it began from nothing.
 
     Returns:
         The verdict.
     """
     name = show_metric(deciding_metric)
-    rules = [_judge_floor(metric, name, config.blessing_minimum)]
+    rules = [_judge_users(users, config.blessing_minimum_users)]
+    if ancestry is not None:
+        rules.append(_judge_ancestry(ancestry))
+    rules.append(_judge_floor(metric, name, config.blessing_minimum))
     rules += [
         _judge_baseline(baseline, baselines.get(baseline), name) for baseline in config.deciding_baselines
     ]
@@ -140,6 +164,25 @@ def show_metric(name: str) -> str:
         Such as `recall@10`.
     """
     return name.replace("_at_", "@")
+
+
+def _judge_users(users: int, minimum: int) -> Rule:
+    # The interval of a few users who all have the same value has no width, and tells nothing.
+    return Rule(
+        name="users",
+        text=f"at least {minimum:,} users are evaluated",
+        passed=users >= minimum,
+        value=float(users),
+        bound=float(minimum),
+    )
+
+
+def _judge_ancestry(ancestry: Ancestry) -> Rule:
+    text = f"release {ancestry.version}, which the training began from, has not seen what is held out"
+    if not ancestry.is_known:
+        reason = "its manifest does not say what it was trained on"
+        return Rule("unseen", text, None, reason=reason)
+    return Rule("unseen", text, ancestry.unfairness is None, reason=ancestry.unfairness)
 
 
 def _judge_floor(metric: Interval, name: str, minimum: float) -> Rule:
@@ -209,7 +252,7 @@ def _judge_slices(rival: Rival, name: str, config: EvaluationConfig) -> Rule:
     bound = -config.blessing_slice_margin * rival.metric
     text = (
         f"in no group of at least {config.slice_minimum_users} users is {name} worse than that of release "
-        f"{rival.version} by more than {config.blessing_slice_margin:.0%} of it"
+        f"{rival.version} by more than {config.blessing_slice_margin:.0%} of it, with its interval below 0"
     )
     if not rival.slices:
         return Rule("slices", text, None, bound=bound, reason="no group is large enough")
@@ -255,7 +298,7 @@ def _say(blessed: bool, metric: Interval, name: str, rules: Sequence[Rule], riva
         )
         return f"Not blessed, with {figure}. Not kept: {broken}."
     compared = (
-        rival.reason
+        f"{'' if rival.is_first else 'floor and baselines alone decided, since '}{rival.reason}"
         if isinstance(rival, NoRival)
         else f"not worse than release {rival.version} (difference {rival.difference.value:+.4f}, "
         f"{rival.difference.low:+.4f} to {rival.difference.high:+.4f})"

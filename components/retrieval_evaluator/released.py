@@ -20,10 +20,27 @@ from schemas.contract import USER_TOWER
 from schemas.errors import ReleaseError
 from schemas.features import FeatureSpec
 from schemas.ranking.ranks import ScoreBlock
-from schemas.release import find_latest_state, read_latest_release
+from schemas.release import (
+    PublishedRelease,
+    TrainedOn,
+    find_latest_release,
+    find_latest_state,
+    read_manifest,
+    read_release,
+)
 
 LOWEST_SCORE: Final = np.float32(-2.0)
 """The score of an item that a release does not have: below every cosine."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The release that a training began from."""
+
+    version: int
+    """The release."""
+    trained_on: TrainedOn | None
+    """What it was trained on; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +55,35 @@ class ReleasedModel:
     """Its index, in its own order."""
 
 
+def find_base(model_info: Mapping[str, Any], serving_directory: str) -> Base | None:
+    """Find what the release has seen that a model's training began from.
+
+    Args:
+        model_info: What the Trainer says of the model.
+        serving_directory: The folder that releases are pushed to: a path or URI.
+
+    Returns:
+        The release; None of a training that began from nothing.
+
+    Raises:
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    if model_info["warm_start"] is None:
+        return None
+    version = int(model_info["warm_start"]["release"])
+    try:
+        return Base(version, read_manifest(serving_directory, version).trained_on)
+    except ReleaseError:
+        # It has been taken away since.
+        return Base(version, None)
+
+
 def load_released(
     serving_directory: str,
     spec: FeatureSpec,
     split: Mapping[str, Any],
     times: SplitTimes,
+    own_tower: Tower,
     cache_directory: Path,
 ) -> ReleasedModel | NoRival:
     """Load the newest release, if it can be judged on this run's held-out rows.
@@ -52,6 +93,7 @@ def load_released(
         spec: The features of this run.
         split: The rule of this run's split.
         times: When this run's splits lie.
+        own_tower: This run's user tower, which tells the shapes of the inputs.
         cache_directory: Where the parts of a release from an object store are copied to.
 
     Returns:
@@ -62,20 +104,43 @@ def load_released(
     """
     try:
         if find_latest_state(serving_directory) is None:
-            return NoRival("There is no release yet, and nothing to compare with", is_first=True)
-        release = read_latest_release(serving_directory, cache_directory)
-        unfairness = find_unfairness(release.manifest.trained_on, split, times)
-        if unfairness is not None:
-            return NoRival(
-                f"Release {release.version} may have seen the rows that are held out now: {unfairness}",
-                is_first=False,
-            )
+            return NoRival("there is no release yet, and nothing to compare with", is_first=True)
+        published = find_latest_release(serving_directory)
+    except ReleaseError as error:
+        return NoRival(f"the newest release cannot be evaluated: {error}", is_first=False)
+    unfairness = find_unfairness(published.manifest.trained_on, split, times)
+    if unfairness is not None:
+        return _refuse(published, f"may have seen the rows that are held out now: {unfairness}")
+    try:
+        release = read_release(serving_directory, published.version, cache_directory)
         tower = load_tower(release.user_tower, USER_TOWER)
         choose_columns(spec, list(tower.inputs))
         index = read_index(release.index, [spec.item_id.name])
     except ReleaseError as error:
-        return NoRival(f"The newest release cannot be evaluated: {error}", is_first=False)
+        return _refuse(published, f"cannot be evaluated: {error}")
+    others = _find_other_inputs(tower, own_tower)
+    if others:
+        return _refuse(published, f"reads inputs of another shape or type: {', '.join(others)}")
     return ReleasedModel(release.version, tower, index)
+
+
+def _refuse(published: PublishedRelease, why: str) -> NoRival:
+    return NoRival(
+        f"release {published.version} {why}",
+        is_first=False,
+        version=published.version,
+        model_id=published.manifest.model_id,
+    )
+
+
+def _find_other_inputs(tower: Tower, own_tower: Tower) -> list[str]:
+    """List the inputs that both towers read, and that are not alike."""
+    return [
+        f"{name} {tuple(theirs.shape)} {theirs.dtype.name}, now {tuple(own.shape)} {own.dtype.name}"
+        for name, theirs in sorted(tower.inputs.items())
+        if (own := own_tower.inputs.get(name)) is not None
+        and (own.dtype != theirs.dtype or own.shape.as_list() != theirs.shape.as_list())
+    ]
 
 
 def align_items(

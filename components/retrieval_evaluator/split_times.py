@@ -25,6 +25,12 @@ class SplitTimes:
     held_out_until: int | None
     """The newest held-out row."""
 
+    @property
+    def log_until(self) -> int:
+        """The newest row of any split, in seconds since 1970."""
+        ends = (self.train_until, self.validation_until, self.held_out_until)
+        return max(end for end in ends if end is not None)
+
 
 def read_split_times(sequences: Path, spec: FeatureSpec) -> SplitTimes:
     """Read when the splits lie, one row group at a time.

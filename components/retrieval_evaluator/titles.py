@@ -45,7 +45,7 @@ def show_value(value: Any) -> str:
         if len(value) > _NUMBERS_SHOWN:
             return f"{len(value)} values"
         return ", ".join(map(show_value, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def choose_title(display: Sequence[str], columns: Sequence[str]) -> str | None:

@@ -106,7 +106,7 @@ def test_pipeline_runs_and_tells_of_every_step(run_quick):
     assert all(document["figures"][name]["at_most"] for name in bars_of(document))
     run = document["raw"]["1m"]
     assert run["step_seconds"].keys() == run["step_bytes"].keys() >= {"InteractionIngest", "UserTransform"}
-    assert len(run["step_seconds"]) == 13
+    assert len(run["step_seconds"]) == 14
     # Two steps side by side and the process that forked them, each as large as the largest at most; it is
     # sampled, so a short peak can be missed.
     largest = max(run["step_bytes"].values())
@@ -116,7 +116,12 @@ def test_pipeline_runs_and_tells_of_every_step(run_quick):
 
 def test_evaluation_runs_beside_a_matrix_product(run_quick):
     document = run_quick("evaluation.py")
-    assert bars_of(document) == {"evaluation_vs_blas": 0.5, "evaluation_memory_above_catalogue_gib": 1.0}
+    assert bars_of(document) == {
+        "evaluation_vs_blas": 0.5,
+        "evaluation_memory_above_catalogue_gib": 1.0,
+        "report_seconds_ml100k": 20.0,
+    }
+    assert set(document["raw"]["report"]) == {"RetrievalEvaluator", "RunReport"}
     assert document["figures"]["evaluation_memory_above_catalogue_gib"]["at_most"]
     # Each query is near its held-out item.
     [run] = document["raw"]["pipeline"]

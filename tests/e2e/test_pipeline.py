@@ -41,7 +41,9 @@ def test_run_shows_steps_progress_metrics_and_release(finished_run):
     ):  # fmt: skip
         assert re.search(rf"\[\d+/14\] {step} took", screen), step
     assert re.search(r"epoch 4/4.*examples/s", screen)
-    assert re.search(r"recall@10 +0\.\d+ +0\.\d+", screen)
+    assert re.search(r"^ +recall@10 +recall@50 +recall@100 ", screen, re.MULTILINE)
+    for model in ("this model", "chance", "popularity", r"ALS \(implicit\)"):
+        assert re.search(rf"^{model} +0\.\d+ +0\.\d+ ", screen, re.MULTILINE), model
     assert "serving/releases/1" in screen
     assert "Traceback" not in screen
     assert "WARNING" not in screen
@@ -112,7 +114,9 @@ def test_second_run_reuses_every_step_that_did_not_change(finished_run):
     assert completed.returncode == 3, completed.stdout + completed.stderr
     assert "Nothing was released" in completed.stdout
     # The very same model: no user sees anything else.
-    assert re.search(r"Rule kept: \S+ is not worse than that of release 1 by more .*: 0\.0000", completed.stdout)
+    assert re.search(
+        r"Rule kept: \S+ is not worse than that of release 1 by more .*: 0\.0000", completed.stdout
+    )
     assert "epoch" not in completed.stdout
     assert completed.stdout.count("interactions read") == 1  # The report at the end; the ingest did not run.
     releases = finished_run.workspace.serving / "releases"

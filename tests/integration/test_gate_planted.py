@@ -42,7 +42,7 @@ SPEC = FeatureSpec(
     ),
     history=History(length=10),
 )
-FIRST = NoRival("There is no release yet", is_first=True)
+FIRST = NoRival("there is no release yet", is_first=True)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def decide(measured, released=None):
     baselines = {
         name: resamples.interval(own - getattr(measured, name)) for name in config.deciding_baselines
     }
-    return judge(resamples.interval(own), baselines, rival, config, METRIC)
+    return judge(resamples.interval(own), baselines, rival, config, METRIC, len(own))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 import json
 import logging
 import pickle
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,7 @@ from components.candidate_indexer.component import CandidateIndexer, CandidateIn
 from components.interaction_ingest.config import LatestPerUserSplit
 from components.retrieval_evaluator.component import RetrievalEvaluator, RetrievalEvaluatorExecutor
 from components.retrieval_evaluator.config import EvaluationConfig
+from components.tower_pusher.logic import PushInputs, TableInputs, push_release
 from schemas.errors import ReleaseError
 from schemas.features import FeatureSpec, ItemTable
 from schemas.sequences import FILE_NAME, sequences_schema, write_sequences
@@ -97,7 +100,7 @@ def artifacts(tmp_path_factory):
         tf.saved_model.save(towers, str(folder), signatures={"serving_default": function})
         (folder / "assets.extra").mkdir()
         (folder / "assets.extra" / "dssm_part.json").write_text(json.dumps({"model_id": "m1", "part": part}))
-    (root / "model" / "Format-Serving" / "model.json").write_text('{"refitted": false}')
+    (root / "model" / "Format-Serving" / "model.json").write_text('{"refitted": false, "warm_start": null}')
     write_users(root / "sequences", train=[0], held_out=[1])
     (root / "catalogue").mkdir()
     items = [str(item) for item in np.random.default_rng(0).permutation(ITEMS)]
@@ -130,7 +133,7 @@ def evaluate(artifacts, tmp_path, serving=None, **config):
         model=as_channel(artifacts["model"]),
         index=as_channel(artifacts["index"]),
         feature_spec=make_features(),
-        evaluation_config=EvaluationConfig(baselines=("popularity",), **config),
+        evaluation_config=EvaluationConfig(baselines=(), blessing_minimum_users=USERS - 5, **config),
         split=LatestPerUserSplit(kind="latest_per_user"),
         display=("title",),
         serving_directory=str(serving or tmp_path / "serving"),
@@ -171,13 +174,14 @@ def test_report_and_blessing_of_a_good_model(artifacts, tmp_path):
     assert report["seen_splits"] == ["train"]
     assert report["gate"]["metric"] == "recall_at_1"
     assert [(rule["name"], rule["passed"]) for rule in report["gate"]["rules"]] == [
-        ("floor", True), ("baseline:popularity", True), ("released", None),
+        ("users", True), ("floor", True), ("baseline:chance", True), ("baseline:popularity", True),
+        ("released", None),
     ]  # fmt: skip
-    floor, baseline, released = report["gate"]["rules"]
+    _, floor, _, baseline, released = report["gate"]["rules"]
     assert (floor["value"], floor["bound"]) == (1.0, 0.9)
     assert baseline["value"] == pytest.approx(1 - 8 * (1 / 8) / USERS)
     assert 0 < baseline["low"] < baseline["value"] <= baseline["high"] <= 1
-    assert released["reason"] == "There is no release yet, and nothing to compare with"
+    assert released["reason"] == "there is no release yet, and nothing to compare with"
     assert (report["released"], report["changes"]) == (None, None)
     assert blessing.get_string_custom_property("rule_floor").startswith("kept: recall@1 is at least 0.9")
     assert blessing.get_int_custom_property("blessed") == 1
@@ -216,15 +220,115 @@ def test_model_that_is_not_good_enough_is_not_blessed(artifacts, tmp_path, confi
     write_users(tmp_path / "sequences", train=[0], held_out=[1, 3])
     sequences = make(Sequences, tmp_path / "sequences")
     report, blessing = evaluate({**artifacts, "sequences": sequences}, tmp_path, **config)
-    assert report["gate"]["rules"][0]["value"] == (0.5 if config["ks"] == (2,) else 1)
+    assert report["gate"]["rules"][1]["value"] == (0.5 if config["ks"] == (2,) else 1)
     assert report["blessed"] is False
     assert blessing.get_int_custom_property("blessed") == 0
     assert [file.name for file in (tmp_path / "blessing").iterdir()] == ["NOT_BLESSED"]
 
 
-def test_index_of_another_training_is_refused(artifacts, tmp_path):
-    import shutil
+def publish(artifacts, report, serving, **trained_on):
+    """Push the artifacts' model as a release that says what it was trained on."""
+    base = serving.parent
+    model = Path(artifacts["model"][0].uri) / "Format-Serving"
+    info = {"model_id": "m1", "dim": 2, "temperature": 1, "warm_start": None, "refitted": False}
+    (model / "model.json").write_text(json.dumps(info))
+    (model / "state").mkdir(exist_ok=True)
+    (model / "state" / "training_state.json").write_text('{"model_id": "m1"}')
+    (base / "pushed").mkdir()
+    report = report | {"trained_on": report["trained_on"] | trained_on}
+    (base / "pushed" / "evaluation_report.json").write_text(json.dumps(report))
+    (base / "pushed" / "per_user_metrics.parquet").write_bytes(b"")
+    (base / "ingest").mkdir()
+    (base / "ingest" / "ingest_report.json").write_text('{"sequence_figures": {}}')
+    for table in ("user", "item"):
+        for name in ("schema/schema.pbtxt", "graph/graph.pb", "statistics/Split-all/FeatureStats.pb"):
+            (base / table / name).parent.mkdir(parents=True)
+            (base / table / name).write_text(table)
+    tables = {
+        table: TableInputs(base / table / "schema", base / table / "graph", base / table / "statistics")
+        for table in ("user", "item")
+    }
+    index = Path(artifacts["index"][0].uri)
+    push_release(PushInputs(model, index, base / "pushed", base / "ingest", **tables), serving, run_id="r1")
 
+
+def test_the_released_model_is_ranked_on_the_same_users(artifacts, tmp_path):
+    serving = tmp_path / "a" / "serving"
+    serving.mkdir(parents=True)
+    first, _ = evaluate(artifacts, tmp_path, ks=(1, 2), blessing_metric="recall_at_1")
+    publish(artifacts, first, serving)
+    # This run's catalogue has another order, and an item more, which the release ranks last.
+    catalogue = pq.read_table(f"{artifacts['index'][0].uri}/catalogue.parquet")
+    other = tmp_path / "index"
+    shutil.copytree(artifacts["index"][0].uri, other)
+    order = np.random.default_rng(1).permutation(ITEMS)
+    more = pa.concat_tables(
+        [catalogue.take(pa.array(order)), pa.table({"item": ["99"], "title": ["T99"]}, catalogue.schema)]
+    )
+    pq.write_table(more, other / "catalogue.parquet")
+    embeddings = np.load(other / "embeddings.npy")[order]
+    np.save(other / "embeddings.npy", np.concatenate([embeddings, [[-1.0, 0.0]]]).astype(np.float32))
+    report, blessing = evaluate(
+        {**artifacts, "index": make(CandidateIndex, other)}, tmp_path, serving, ks=(1, 2),
+        blessing_metric="recall_at_1",
+    )  # fmt: skip
+    assert report["released"] == {"version": 1, "model_id": "m1", "is_compared": True, "reason": None}
+    by_name = {model["name"]: model for model in report["models"]}
+    assert by_name["released"]["metrics"] == by_name["model"]["metrics"]
+    assert "without 1 items of today's catalogue" in by_name["released"]["note"]
+    rule = next(rule for rule in report["gate"]["rules"] if rule["name"] == "released")
+    assert (rule["passed"], rule["value"], rule["low"], rule["high"]) == (True, 0.0, 0.0, 0.0)
+    assert report["changes"]["overlap"] == 1.0
+    assert report["changes"]["gained"] == report["changes"]["lost"] == []
+    [sample] = [sample for sample in report["samples"] if sample["user"] == "u3"]
+    # Item 3 is known, 4 the nearest to 3.75; u3's title comes from the item table.
+    assert sample["held_out"] == [{"item": "4", "title": "T4"}]
+    assert sample["recommended"][0] == sample["released"][0] == {"item": "4", "title": "T4"}
+    assert sample["history"] == [{"item": "3", "title": "T3"}]
+    assert report["blessed"]
+    assert blessing.get_string_custom_property("rule_released").startswith("kept: recall@1 is not worse")
+
+
+@pytest.mark.parametrize(("choice", "blessed"), [("baselines", True), ("refuse", False)])
+def test_a_release_that_has_seen_the_held_out_rows_is_no_rival(artifacts, tmp_path, choice, blessed):
+    serving = tmp_path / "a" / "serving"
+    serving.mkdir(parents=True)
+    first, _ = evaluate(artifacts, tmp_path, ks=(1,), blessing_metric="recall_at_1")
+    publish(artifacts, first, serving, splits=[{"kind": "last_days", "days": 1}], until=7)
+    report, _ = evaluate(
+        artifacts, tmp_path, serving, ks=(1,), blessing_metric="recall_at_1", unfair_release=choice
+    )
+    assert (report["released"]["version"], report["released"]["is_compared"]) == (1, False)
+    assert (
+        "it was trained on the log until 7, and rows from 1 on are held out now"
+        in report["released"]["reason"]
+    )
+    assert report["changes"] is None
+    assert report["blessed"] is blessed
+
+
+def test_a_release_that_does_not_say_what_it_has_seen_is_no_rival(artifacts, tmp_path):
+    serving = tmp_path / "a" / "serving"
+    serving.mkdir(parents=True)
+    first, _ = evaluate(artifacts, tmp_path, ks=(1,), blessing_metric="recall_at_1")
+    publish(artifacts, first | {"trained_on": {}}, serving, **first["trained_on"])
+    manifest = serving / "releases" / "1" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "trained_on": None}))
+    report, _ = evaluate(artifacts, tmp_path, serving, ks=(1,), blessing_metric="recall_at_1")
+    assert report["released"]["reason"].endswith("its manifest does not say what it was trained on")
+
+
+def test_a_broken_release_does_not_stop_the_evaluation(artifacts, tmp_path):
+    serving = tmp_path / "a" / "serving"
+    serving.mkdir(parents=True)
+    first, _ = evaluate(artifacts, tmp_path, ks=(1,), blessing_metric="recall_at_1")
+    publish(artifacts, first, serving)
+    (serving / "index" / "1" / "embeddings.npy").unlink()
+    report, _ = evaluate(artifacts, tmp_path, serving, ks=(1,), blessing_metric="recall_at_1")
+    assert "the newest release cannot be evaluated" in report["released"]["reason"]
+
+
+def test_index_of_another_training_is_refused(artifacts, tmp_path):
     other = CandidateIndex()
     other.uri = str(tmp_path / "index")
     shutil.copytree(artifacts["index"][0].uri, other.uri)

@@ -77,7 +77,7 @@ def write_inputs(base: Path, model_id: str) -> PushInputs:
         base / "report" / "evaluation_report.json": {
             "metrics": {"recall_at_10": 0.5},
             "popularity": {},
-            "trained_on": {"until": 90, "log_until": 100, "split": {"kind": "latest_per_user"}},
+            "trained_on": {"until": 90, "log_until": 100, "splits": [{"kind": "latest_per_user"}]},
         },
         base / "ingest_report" / "ingest_report.json": {"sequence_figures": {}},
     }

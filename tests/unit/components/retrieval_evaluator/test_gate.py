@@ -3,6 +3,7 @@ import pytest
 
 from components.retrieval_evaluator.config import EvaluationConfig
 from components.retrieval_evaluator.gate import (
+    Ancestry,
     NoRival,
     Rival,
     SliceDifference,
@@ -23,15 +24,15 @@ CONFIG = EvaluationConfig(
 )
 METRIC = Interval(0.5, 0.45, 0.55)
 ABOVE = {"chance": Interval(0.4, 0.35, 0.45), "popularity": Interval(0.1, 0.05, 0.15)}
-FIRST = NoRival("There is no release yet", is_first=True)
+FIRST = NoRival("there is no release yet", is_first=True)
 
 
 def make_rival(low, value, high, slices=()):
     return Rival(version=3, metric=0.5, difference=Interval(value, low, high), slices=slices)
 
 
-def verdict(metric=METRIC, baselines=ABOVE, rival=FIRST, config=CONFIG):
-    return judge(metric, baselines, rival, config, "recall_at_10")
+def verdict(metric=METRIC, baselines=ABOVE, rival=FIRST, config=CONFIG, users=500, ancestry=None):
+    return judge(metric, baselines, rival, config, "recall_at_10", users, ancestry)
 
 
 def rules(found):
@@ -42,6 +43,7 @@ def test_a_first_model_has_nothing_to_be_compared_with_and_says_so():
     found = verdict()
     assert found.blessed
     assert rules(found) == {
+        "users": True,
         "floor": True,
         "baseline:chance": True,
         "baseline:popularity": True,
@@ -49,7 +51,7 @@ def test_a_first_model_has_nothing_to_be_compared_with_and_says_so():
     }
     assert found.sentence == (
         "Blessed: recall@10 0.5000 (0.4500 to 0.5500), above every baseline that decides; "
-        "There is no release yet."
+        "there is no release yet."
     )
 
 
@@ -101,13 +103,37 @@ def test_not_worse_than_the_released_model_has_to_be_shown(low, value, high, pas
 
 @pytest.mark.parametrize(("choice", "blessed"), [("baselines", True), ("refuse", False)])
 def test_a_rival_that_cannot_be_compared_with_is_said_and_decided_by_the_configuration(choice, blessed):
-    rival = NoRival("Release 3 may have seen the rows that are held out now", is_first=False)
+    rival = NoRival("release 3 may have seen the rows that are held out now", is_first=False)
     config = EvaluationConfig(blessing_baselines=("popularity",), unfair_release=choice)
     found = verdict(rival=rival, config=config)
     assert found.blessed is blessed
     reason = next(rule.reason for rule in found.rules if rule.name == "released")
-    assert reason.startswith("Release 3 may have seen the rows that are held out now; ")
+    assert reason.startswith("release 3 may have seen the rows that are held out now; ")
     assert f"evaluation.unfair_release is {choice!r}" in reason
+    assert ("floor and baselines alone decided, since release 3" in found.sentence) is blessed
+
+
+@pytest.mark.parametrize(("users", "blessed"), [(1, False), (29, False), (30, True)])
+def test_of_a_few_users_nothing_can_be_told(users, blessed):
+    # One user who finds the item has an interval without width.
+    sure = Interval(1.0, 1.0, 1.0)
+    found = verdict(sure, {"chance": sure, "popularity": sure}, users=users)
+    assert (rules(found)["users"], found.blessed) == (blessed, blessed)
+
+
+@pytest.mark.parametrize(
+    ("ancestry", "passed", "blessed"),
+    [
+        (None, "no rule", True),
+        (Ancestry(2, None, is_known=True), True, True),
+        (Ancestry(2, None, is_known=False), None, True),
+        (Ancestry(2, "it was trained on the log until 900", is_known=True), False, False),
+    ],
+)
+def test_a_training_that_began_from_one_who_saw_the_held_out_rows_is_refused(ancestry, passed, blessed):
+    found = verdict(ancestry=ancestry)
+    assert rules(found).get("unseen", "no rule") == passed
+    assert found.blessed is blessed
 
 
 def test_a_group_that_is_worse_by_more_than_its_margin_refuses_the_model():

@@ -48,7 +48,7 @@ def make_artifacts(base: Path, verdict: str, types: dict[str, Any] = TYPES) -> d
         "model_id": "m",
         "metrics": {"recall_at_10": 0.5},
         "popularity": {"recall_at_10": 0.25},
-        "trained_on": {"until": 90, "log_until": 100, "split": {"kind": "latest_per_user"}},
+        "trained_on": {"until": 90, "log_until": 100, "splits": [{"kind": "latest_per_user"}]},
     }
     write_json(base / "report" / "evaluation_report.json", report)
     (base / "report" / "per_user_metrics.parquet").write_bytes(b"users")

@@ -23,7 +23,7 @@ from schemas.release import read_latest_release
 
 pytestmark = pytest.mark.unit
 
-TRAINED_ON = {"until": 90, "log_until": 100, "split": {"kind": "latest_per_user"}}
+TRAINED_ON = {"until": 90, "log_until": 100, "splits": [{"kind": "latest_per_user"}]}
 FIGURES = {"train_positives_per_user": {"edges": [1, 2], "counts": [3, 4]}}
 
 
