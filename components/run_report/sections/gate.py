@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from components.run_report.blocks import Block, Cell, Section, Table, Text, Tone
-from components.run_report.figures import figure_cell, interval_cell
+from components.run_report.figures import count_cell, figure_cell, interval_cell
 
 
 def describe_verdict(evaluation: Mapping[str, Any]) -> Section:
@@ -39,8 +39,7 @@ def describe_gate(evaluation: Mapping[str, Any]) -> Section:
         [
             Cell(rule["text"]),
             _verdict_cell(rule["passed"]),
-            interval_cell(rule),
-            figure_cell(rule["bound"]),
+            *_figure_cells(rule),
             Cell(rule["reason"] or ""),
         ]
         for rule in evaluation["gate"]["rules"]
@@ -69,11 +68,20 @@ def describe_released(released: Mapping[str, Any] | None) -> str:
     if released is None:
         return "There is no release yet, so there is nothing to compare with."
     if not released["is_compared"]:
-        return f"Not compared with the last release. {released['reason']}."
+        version = "" if released["version"] is None else f", version {released['version']}"
+        return f"Not compared with the last release{version}: {released['reason'].rstrip('.')}."
     return (
         f"The last release is version {released['version']}, model {released['model_id']}. It was evaluated "
         "again, for the same users."
     )
+
+
+def _figure_cells(rule: Mapping[str, Any]) -> list[Cell]:
+    value, bound = rule["value"], rule["bound"]
+    if rule["name"] == "users":
+        return [count_cell(int(value)), count_cell(int(bound))]
+    none = Cell("none", tone="quiet")
+    return [none if value is None else interval_cell(rule), none if bound is None else figure_cell(bound)]
 
 
 def _verdict_cell(passed: bool | None) -> Cell:

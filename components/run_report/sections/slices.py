@@ -53,7 +53,7 @@ def describe_slices(evaluation: Mapping[str, Any]) -> Section:
     ]
     blocks.append(
         Table(
-            "Slices, with an interval of 95 % for each of them alone. Those with too few users are not judged.",
+            "Slices, with an interval of 95 % for each alone. Those with too few users are not judged.",
             columns,
             rows,
         )

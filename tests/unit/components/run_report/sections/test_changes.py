@@ -29,9 +29,9 @@ def test_items_that_nobody_gained_or_lost_have_no_table(document) -> None:
 def test_why_nothing_is_compared(document, first_document) -> None:
     [text] = describe_changes(first_document).blocks
     assert text.text == "There is no release yet, so there is nothing to compare with."
-    released = {"version": 3, "model_id": None, "is_compared": False, "reason": "It cannot be read"}
+    released = {"version": 3, "model_id": None, "is_compared": False, "reason": "it has seen them"}
     [text] = describe_changes({**document, "changes": None, "released": released}).blocks
-    assert text.text == "Not compared with the last release. It cannot be read."
+    assert text.text == "Not compared with the last release, version 3: it has seen them."
 
 
 def test_a_sample_users_lists(document) -> None:

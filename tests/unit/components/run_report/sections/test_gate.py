@@ -47,8 +47,12 @@ def test_what_limits_nothing_is_not_said(document) -> None:
     [
         (None, "There is no release yet, so there is nothing to compare with."),
         (
-            {"version": None, "model_id": None, "is_compared": False, "reason": "Release 3 has seen them"},
-            "Not compared with the last release. Release 3 has seen them.",
+            {"version": None, "model_id": None, "is_compared": False, "reason": "it cannot be read."},
+            "Not compared with the last release: it cannot be read.",
+        ),
+        (
+            {"version": 3, "model_id": "m3", "is_compared": False, "reason": "it has seen them"},
+            "Not compared with the last release, version 3: it has seen them.",
         ),
         (
             {"version": 3, "model_id": "m3", "is_compared": True, "reason": None},
@@ -65,14 +69,17 @@ def test_each_rule_has_its_figure_and_verdict(document) -> None:
     rule = {"name": "floor", "text": "recall@5 is at least 0.5", "value": 0.4, "low": 0.3, "high": 0.45}
     nothing = dict.fromkeys(("value", "low", "high", "bound"))
     document["gate"]["rules"] = [
+        {**nothing, "name": "users", "text": "users", "value": 1250.0, "bound": 30.0, "passed": True,
+         "reason": None},
         {**rule, "bound": 0.5, "passed": False, "reason": None},
         {**nothing, "name": "slices", "text": "no group", "passed": None, "reason": "all are too small"},
-    ]
+    ]  # fmt: skip
     [table] = [block for block in describe_gate(document).blocks if isinstance(block, Table)]
     assert [[cell.text for cell in row] for row in table.rows] == [
+        ["users", "kept", "1,250", "30", ""],
         ["recall@5 is at least 0.5", "broken", "0.4000 [0.3000, 0.4500]", "0.5000", ""],
-        ["no group", "not judged", "not measured", "not measured", "all are too small"],
+        ["no group", "not judged", "none", "none", "all are too small"],
     ]
-    assert [row[1].tone for row in table.rows] == ["bad", "quiet"]
+    assert [row[1].tone for row in table.rows] == ["good", "bad", "quiet"]
     # The slices' interval is no plain one of 95 %.
     assert "of 95 % for all groups together" in table.caption
