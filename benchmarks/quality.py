@@ -39,6 +39,7 @@ from tabulate import tabulate
 from pipeline.cli import prepare_process
 from pipeline.config import load_config
 from pipeline.console import noise_to_file
+from schemas.ranking.metrics import show_metric
 
 CONFIG = "pipeline/configs/movielens_100k.yaml"
 CONFIGURED = "as configured"
@@ -283,7 +284,7 @@ def _draw_table(
         ]
         seconds = "" if model.seconds_per_epoch is None else f"{model.seconds_per_epoch:.1f}"
         rows.append((name, model.chosen, *cells, seconds))
-    headers = [metric.replace("_at_", "@") for metric in SHOWN]
+    headers = [show_metric(metric) for metric in SHOWN]
     return tabulate(rows, headers=("", "chosen on validation", *headers, "s an epoch"), disable_numparse=True)
 
 

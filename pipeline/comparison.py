@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from components.retrieval_evaluator.intervals import Interval, Resamples
 from pipeline.evaluations import Evaluation, EvaluationError
+from schemas.ranking.metrics import show_metric
 
 Verdict = Literal["better", "worse", "equal", "cannot be told"]
 """What B is against A: `equal` for every user, or `cannot be told` where the interval holds 0."""
@@ -87,8 +88,9 @@ def compare_evaluations(first: Evaluation, second: Evaluation) -> Comparison:
             f"{first.name} and {second.name} have no metric in common: {list(first.metrics)} and"
             f" {list(second.metrics)}. Evaluate both with an evaluation.ks in common."
         )
-    # With the seed of the evaluation the same two always have the same intervals.
-    resamples = Resamples(len(first.users), seed=first.report[_PROTOCOL]["seed"])
+    # As the evaluation drew them, so that the same two always have the same intervals.
+    protocol = first.report[_PROTOCOL]
+    resamples = Resamples(len(first.users), protocol["resamples"], protocol["seed"])
     changes = resamples.interval_of_many(
         {name: second.metrics[name][order] - first.metrics[name] for name in names}
     )
@@ -118,7 +120,7 @@ def summarize(comparison: Comparison) -> str:
     first, second = comparison.first.name, comparison.second.name
     names: dict[Verdict, list[str]] = {}
     for difference in comparison.differences:
-        names.setdefault(difference.verdict, []).append(difference.metric.replace("_at_", "@"))
+        names.setdefault(difference.verdict, []).append(show_metric(difference.metric))
     if set(names) == {"equal"}:
         return f"B ({second}) equals A ({first}) for every user."
     parts = [

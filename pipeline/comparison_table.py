@@ -7,6 +7,7 @@ from tabulate import tabulate
 
 from pipeline.comparison import Comparison, summarize
 from pipeline.evaluations import Evaluation
+from schemas.ranking.metrics import show_metric
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -20,7 +21,7 @@ def render_comparison(comparison: Comparison) -> str:
     """
     rows = [
         (
-            difference.metric.replace("_at_", "@"),
+            show_metric(difference.metric),
             f"{difference.first:.4f}",
             f"{difference.second:.4f}",
             f"{difference.change.value:+.4f}",

@@ -7,6 +7,7 @@ from tabulate import tabulate
 
 from components.interaction_ingest.report import summarize
 from components.retrieval_evaluator.report import describe_users
+from schemas.ranking.metrics import show_metric
 
 if TYPE_CHECKING:
     from pipeline.local import RunResult
@@ -61,6 +62,6 @@ def render_metrics(report: Mapping[str, Any]) -> str:
             rows.append((model["label"], *figures, interval))
         else:
             rows.append((model["label"], *[None] * len(names), model["note"]))
-    headers = [name.replace("_at_", "@") for name in names]
-    deciding = report["gate"]["metric"].replace("_at_", "@")
+    headers = [show_metric(name) for name in names]
+    deciding = show_metric(report["gate"]["metric"])
     return tabulate(rows, headers=("", *headers, f"95 % of {deciding}"), floatfmt=".4f", missingval="-")

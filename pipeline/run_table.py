@@ -8,6 +8,7 @@ from typing import Final
 from tabulate import tabulate
 
 from pipeline.runs import Run, describe_status
+from schemas.ranking.metrics import show_metric
 
 _METRICS_SHOWN: Final = 4
 
@@ -36,7 +37,7 @@ def render_runs(runs: Sequence[Run], most: int | None = None) -> str:
         for run, name in zip(shown, names, strict=True)
     ]
     texts = ["run", *(["pipeline"] if any(names) else []), "started (UTC)", "status"]
-    figures = [*(metric.replace("_at_", "@") for metric in metrics), "seconds", "release"]
+    figures = [*(show_metric(metric) for metric in metrics), "seconds", "release"]
     table = tabulate(
         rows,
         headers=[*texts, *figures],

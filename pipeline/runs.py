@@ -51,7 +51,7 @@ class Run:
     report: Path | None
     """The folder of the evaluation's report; None where it did not come to that."""
     blessing_metric: str | None
-    """The metric that decides on the blessing."""
+    """The metric that decides on the blessing; None as `metrics`, and of versions that did not note it."""
     metrics: dict[str, float] | None
     """The evaluation; None where it did not come to that, or where its report cannot be read."""
 
@@ -150,6 +150,7 @@ def _read_run(store: "MetadataStore", context: "metadata_store_pb2.Context", is_
     outputs = _read_outputs(store, [step for step in (evaluator, pusher) if step is not None])
     report = outputs.get("report")
     report_folder = None if report is None else Path(report.uri)
+    evaluation = None if report_folder is None else _read_evaluation(report_folder)
     pushed = outputs.get("pushed_release")
     status, steps = _judge(store, executions, pushed, is_live)
     started = datetime.datetime.fromtimestamp(context.create_time_since_epoch / 1000, datetime.UTC)
@@ -169,8 +170,8 @@ def _read_run(store: "MetadataStore", context: "metadata_store_pb2.Context", is_
         steps=steps,
         release=pushed.custom_properties["version"].int_value if pushed and status == "released" else None,
         report=report_folder,
-        blessing_metric=None if evaluator is None else _read_blessing_metric(evaluator),
-        metrics=None if report_folder is None else _read_metrics(report_folder),
+        blessing_metric=None if evaluation is None else evaluation.get("gate", {}).get("metric"),
+        metrics=None if evaluation is None else evaluation["metrics"],
     )
 
 
@@ -229,18 +230,12 @@ def _read_run_id(executions: Iterable["metadata_store_pb2.Execution"]) -> str | 
     return next(filter(None, given), None)
 
 
-def _read_blessing_metric(evaluator: "metadata_store_pb2.Execution") -> str | None:
-    config = json.loads(evaluator.custom_properties["evaluation_config"].string_value or "{}")
-    return config.get("blessing_metric")
-
-
-def _read_metrics(folder: Path) -> dict[str, float] | None:
+def _read_evaluation(folder: Path) -> dict[str, Any] | None:
     # Artifacts are deleted to make space, which the list of runs survives.
     try:
-        report = json.loads((folder / EVALUATION_REPORT_FILE).read_text(encoding="utf-8"))
+        return json.loads((folder / EVALUATION_REPORT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return report["metrics"]
 
 
 def _more(found: Sequence[Run]) -> str:

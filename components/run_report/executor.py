@@ -44,6 +44,7 @@ class RunReportExecutor(PlainExecutor):
             DataError: A document is missing, or the feature of the map is no column of the catalogue.
             ReleaseError: There is no index.
         """
+        config = from_json(ReportConfig, exec_properties["report_config"])
         facts = read_facts(
             RunFolders(
                 evaluation=get_path(input_dict, "evaluation_report"),
@@ -56,13 +57,14 @@ class RunReportExecutor(PlainExecutor):
             run_id=exec_properties.get("run_id") or os.environ.get(RUN_ID_VARIABLE) or _UNKNOWN_RUN,
             item_id=exec_properties["item_id"],
             display=from_json(ItemTable, exec_properties["items"]).display,
+            map_feature=config.map_feature,
             settings=json.loads(exec_properties["settings"]),
             # An empty text can be missing: an orchestrator hands it on as None.
             parameters={name: exec_properties.get(name) for name in RUN_PARAMETERS},
         )
         scalars = write_report(
             facts,
-            from_json(ReportConfig, exec_properties["report_config"]),
+            config,
             ReportFiles(
                 page=get_file_path(output_dict, "page", REPORT_PAGE_FILE),
                 markdown=get_file_path(output_dict, "markdown", REPORT_MARKDOWN_FILE),

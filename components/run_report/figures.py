@@ -1,6 +1,5 @@
 """Numbers as a report shows them."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -23,18 +22,6 @@ def show_figure(value: float | None) -> str:
     if value and not 0.001 <= abs(value) < 1e9:
         return f"{value:.4g}"
     return f"{value:.4f}" if abs(value) < 100 else f"{value:,.2f}"
-
-
-def show_metric(name: str) -> str:
-    """Show a metric's name.
-
-    Args:
-        name: Such as `recall_at_10`.
-
-    Returns:
-        Such as `recall@10`.
-    """
-    return name.replace("_at_", "@")
 
 
 def count_cell(value: int | None) -> Cell:
@@ -62,26 +49,23 @@ def figure_cell(value: float | None, tone: Tone | None = None) -> Cell:
     return Cell(MISSING, tone="quiet") if value is None else Cell(show_figure(value), value, tone)
 
 
-def interval_cell(estimate: Mapping[str, Any] | None, tone: Tone | None = None) -> Cell:
+def interval_cell(estimate: Mapping[str, Any], tone: Tone | None = None) -> Cell:
     """Make a cell of a number with its interval.
 
     Args:
-        estimate: `value`, `low` and `high`, each of them a number or null; None where there is nothing.
+        estimate: `value`, `low` and `high`, each of them a number or null.
         tone: What it means.
 
     Returns:
         The cell, such as `0.2460 [0.2200, 0.2730]`, its value that of the estimate.
     """
-    value = (estimate or {}).get("value")
-    if estimate is None or value is None:
-        return Cell(MISSING, tone="quiet")
-    low, high = estimate.get("low"), estimate.get("high")
-    if low is None or high is None:
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
         return figure_cell(value, tone)
     return Cell(f"{show_figure(value)} [{show_figure(low)}, {show_figure(high)}]", value, tone)
 
 
-def tone_of_difference(estimate: Mapping[str, Any] | None) -> Tone | None:
+def tone_of_difference(estimate: Mapping[str, float]) -> Tone | None:
     """Tell what a difference means by its interval.
 
     Args:
@@ -90,19 +74,6 @@ def tone_of_difference(estimate: Mapping[str, Any] | None) -> Tone | None:
     Returns:
         `good` where all of the interval is above 0, `bad` where all of it is below, else None.
     """
-    low, high = (estimate or {}).get("low"), (estimate or {}).get("high")
-    if low is not None and low > 0:
+    if estimate["low"] > 0:
         return "good"
-    return "bad" if high is not None and high < 0 else None
-
-
-def to_number(value: Any) -> float:
-    """Make a number for a plot.
-
-    Args:
-        value: A number or null.
-
-    Returns:
-        The number; NaN, which plots leave out, for null.
-    """
-    return math.nan if value is None else float(value)
+    return "bad" if estimate["high"] < 0 else None

@@ -9,11 +9,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from components.candidate_indexer.logic import read_index
 from components.run_report.event_files import ScalarSeries, read_scalars
+from components.run_report.item_groups import choose_feature
 from schemas.contract import (
     ANOMALY_REPORT_FILE,
+    CATALOGUE_FILE,
     EVALUATION_REPORT_FILE,
     INGEST_REPORT_FILE,
     MODEL_INFO_FILE,
@@ -63,11 +66,13 @@ class RunFacts:
     embeddings: npt.NDArray[np.float32]
     """[items, dim] the index, mapped from its file."""
     catalogue: pa.Table
-    """[items] the catalogue in the order of the index."""
+    """[items] the catalogue in the order of the index: the id, `display` and `map_feature`."""
     item_id: str
     """Name of the item id."""
     display: Sequence[str]
     """The columns of the catalogue that say what an item is called."""
+    map_feature: str | None
+    """The column that colours a map of the items; None where no column groups them."""
     settings: Mapping[str, Any]
     """The configuration, section by section, without what changes from run to run."""
     parameters: Mapping[str, Any]
@@ -80,6 +85,7 @@ def read_facts(
     run_id: str,
     item_id: str,
     display: Sequence[str],
+    map_feature: str | None,
     settings: Mapping[str, Any],
     parameters: Mapping[str, Any],
 ) -> RunFacts:
@@ -89,7 +95,8 @@ def read_facts(
         folders: Where they are.
         run_id: What the release's manifest calls the run.
         item_id: Name of the item id.
-        display: The columns of the catalogue that say what an item is called.
+        display: The columns that say what an item is called; those that the catalogue lacks are left out.
+        map_feature: The column that colours a map of the items; None: one is chosen.
         settings: The configuration, section by section.
         parameters: What this run was given beside it.
 
@@ -97,10 +104,15 @@ def read_facts(
         The facts; the embeddings are mapped from their file.
 
     Raises:
-        DataError: A document is missing or no JSON object.
+        DataError: A document is missing or no JSON object, or the catalogue has no column `map_feature`.
         ReleaseError: There is no index.
     """
-    index = read_index(folders.index)
+    # A catalogue may have wide columns, such as vectors, of which nothing is shown.
+    index = read_index(folders.index, [item_id])
+    file = folders.index / CATALOGUE_FILE
+    shown = [name for name in display if name in pq.read_schema(file).names and name != item_id]
+    feature = choose_feature(file, map_feature, {item_id, *shown})
+    columns = dict.fromkeys([item_id, *shown, *([] if feature is None else [feature])])
     return RunFacts(
         run_id=run_id,
         evaluation=_read_document(folders.evaluation / EVALUATION_REPORT_FILE),
@@ -110,9 +122,10 @@ def read_facts(
         scalars=read_scalars(folders.logs),
         refit_scalars=read_scalars(folders.logs / REFIT),
         embeddings=index.embeddings,
-        catalogue=index.catalogue,
+        catalogue=pq.read_table(file, columns=list(columns)),
         item_id=item_id,
-        display=display,
+        display=shown,
+        map_feature=feature,
         settings=settings,
         parameters=parameters,
     )

@@ -50,6 +50,7 @@ def draw_estimates(
     x_label: str,
     reference: float | None = None,
     judged: Sequence[bool] | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> str:
     """Draw estimates as dots with their intervals as whiskers.
 
@@ -61,6 +62,7 @@ def draw_estimates(
         x_label: What is measured.
         reference: A value that is marked by a line.
         judged: Whether each row counts; those that do not are drawn as circles. None: all do.
+        limits: What the axis holds, with a margin, so that plots can be compared; None: the estimates.
 
     Returns:
         The SVG element.
@@ -88,6 +90,9 @@ def draw_estimates(
                     )  # fmt: skip
         axes.set_yticks(places, [shorten(row, 26) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
+        if limits is not None:
+            margin = 0.05 * (limits[1] - limits[0]) or 0.05
+            axes.set_xlim(limits[0] - margin, limits[1] + margin)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(x_label)
         if len(estimates) > 1:

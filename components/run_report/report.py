@@ -37,9 +37,6 @@ def write_report(facts: RunFacts, config: ReportConfig, files: ReportFiles) -> d
 
     Returns:
         The numbers by name.
-
-    Raises:
-        DataError: The feature of the map is no column of the catalogue.
     """
     name = (facts.settings.get("run") or {}).get("name")
     title = f"Run report: {name}" if name else "Run report"

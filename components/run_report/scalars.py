@@ -12,14 +12,13 @@ def collect_scalars(evaluation: Mapping[str, Any]) -> dict[str, float]:
 
     Returns:
         The model's metrics by name, those of every other model as `popularity.recall_at_10`, the number of
-        users, and 1.0 or 0.0 as `blessed`. What was not measured is left out.
+        users, and 1.0 or 0.0 as `blessed`.
     """
-    scalars: dict[str, float | None] = dict(evaluation["metrics"])
-    for model in evaluation.get("models") or ():
+    scalars = dict(evaluation["metrics"])
+    for model in evaluation["models"]:
         if model["name"] != "model":
             scalars |= {
-                f"{model['name']}.{name}": estimate["value"]
-                for name, estimate in (model.get("metrics") or {}).items()
+                f"{model['name']}.{name}": estimate["value"] for name, estimate in model["metrics"].items()
             }
     scalars |= {"users": evaluation["users"], "blessed": evaluation["blessed"]}
-    return {name: float(value) for name, value in scalars.items() if value is not None}
+    return {name: float(value) for name, value in scalars.items()}

@@ -157,6 +157,18 @@ def metric_names(ks: Sequence[int]) -> list[str]:
     return [f"{name}_at_{k}" for name in METRICS for k in ks]
 
 
+def show_metric(name: str) -> str:
+    """Write a metric's name as a person reads it.
+
+    Args:
+        name: Such as `recall_at_10`.
+
+    Returns:
+        Such as `recall@10`.
+    """
+    return name.replace("_at_", "@")
+
+
 def compute_metrics(ranks: Ranks, targets: ItemSets, ks: Sequence[int]) -> dict[str, npt.NDArray[np.float64]]:
     """Compute every metric at every cut-off, for each query.
 

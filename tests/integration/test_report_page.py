@@ -167,6 +167,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         item_id="item_id",
         display=("title",),
+        map_feature="genre",
         settings={"run": {"name": "films"}, "model": {"dim": 16}},
         parameters={"epochs": 3},
     )

@@ -22,9 +22,6 @@ def build_sections(facts: RunFacts, config: ReportConfig) -> list[Section]:
 
     Returns:
         The sections, the verdict first. One whose figures are missing says so.
-
-    Raises:
-        DataError: The feature of the map is no column of the catalogue.
     """
     evaluation = facts.evaluation
     return [

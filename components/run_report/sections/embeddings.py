@@ -47,26 +47,24 @@ def describe_map(facts: RunFacts, config: ReportConfig) -> Section:
 
     Args:
         facts: What is known of the run.
-        config: The feature, and how many items are drawn.
+        config: How many items are drawn.
 
     Returns:
         The section.
-
-    Raises:
-        DataError: The feature is no column of the catalogue.
     """
     projection = project(facts.embeddings, config.map_items)
     shown = facts.catalogue.take(projection.rows)
-    groups = group_items(shown, config.map_feature, {facts.item_id, *facts.display})
+    feature = facts.map_feature
+    groups = group_items(shown, feature)
     titles = [
-        f"{title}: {groups.labels[number]}" if groups.feature else title
+        f"{title}: {groups.labels[number]}" if feature is not None else title
         for title, number in zip(
             title_items(shown, facts.item_id, facts.display), groups.numbers.tolist(), strict=True
         )
     ]
     count, of = len(projection.rows), len(facts.embeddings)
     sample = f"{count:,} items" if count == of else f"a random sample of {count:,} of {of:,} items"
-    by = f", coloured by {groups.feature}" if groups.feature else ""
+    by = "" if feature is None else f", coloured by {feature}"
     caption = (
         f"Map of {sample} by the two principal components of their embeddings, which have "
         f"{100 * projection.explained:.0f} % of the variance{by}."

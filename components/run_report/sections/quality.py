@@ -4,14 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.run_report.blocks import Block, Cell, Details, Plot, Plots, Section, Table, Text
-from components.run_report.figures import (
-    figure_cell,
-    interval_cell,
-    show_metric,
-    to_number,
-    tone_of_difference,
-)
+from components.run_report.figures import figure_cell, interval_cell, tone_of_difference
 from components.run_report.plots import Estimates, Line, draw_estimates, draw_lines
+from schemas.ranking.metrics import show_metric
 
 _FAMILIES = {"recall": "Recall", "ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "hit_rate": "Hit rate"}
 _LIST_FIGURES = {
@@ -23,32 +18,6 @@ _LIST_FIGURES = {
 }
 
 
-def list_models(evaluation: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """List the models that were evaluated.
-
-    Args:
-        evaluation: RetrievalEvaluator's document.
-
-    Returns:
-        The model first; of a document without such a list the model and popularity, without intervals.
-    """
-    models = evaluation.get("models")
-    if models:
-        return models
-    return [
-        {
-            "name": name,
-            "label": label,
-            "metrics": {metric: {"value": value} for metric, value in evaluation[key].items()},
-        }
-        for name, label, key in (
-            ("model", "this model", "metrics"),
-            ("popularity", "popularity", "popularity"),
-        )
-        if evaluation.get(key)
-    ]
-
-
 def describe_metrics(evaluation: Mapping[str, Any]) -> Section:
     """Compare the model with the last release and the baselines.
 
@@ -58,7 +27,7 @@ def describe_metrics(evaluation: Mapping[str, Any]) -> Section:
     Returns:
         The section.
     """
-    models = list_models(evaluation)
+    models = _list_measured(evaluation)
     names = list(evaluation["metrics"])
     blocks: list[Block] = [
         Plots([_plot_family(family, members, models) for family, members in _group_by_family(names).items()])
@@ -68,16 +37,17 @@ def describe_metrics(evaluation: Mapping[str, Any]) -> Section:
             "Metrics of every model, the mean over users, with 95 % intervals by bootstrap over users.",
             ("metric", *(model["label"] for model in models)),
             [
-                [
-                    Cell(show_metric(name)),
-                    *(interval_cell((model.get("metrics") or {}).get(name)) for model in models),
-                ]
+                [Cell(show_metric(name)), *(interval_cell(model["metrics"][name]) for model in models)]
                 for name in names
             ],
         )
     )
-    blocks += [Text(f"{model['label']}: {model['note']}") for model in models if model.get("note")]
-    blocks += _describe_differences(evaluation, models)
+    blocks += [
+        Text(f"{model['label']}: {model['note']}.")
+        for model in evaluation["models"]
+        if model["note"] is not None
+    ]
+    blocks += _describe_differences(evaluation)
     blocks += _describe_lists(models)
     return Section("metrics", "Metrics against baselines and the last release", blocks)
 
@@ -91,15 +61,8 @@ def describe_curves(evaluation: Mapping[str, Any]) -> Section:
     Returns:
         The section.
     """
-    curves = [
-        (model, model["recall_curve"]) for model in list_models(evaluation) if model.get("recall_curve")
-    ]
-    if not curves:
-        return Section("curves", "Recall by the length of the list", [Text("Not measured.", tone="quiet")])
-    lines = [
-        Line(model["label"], curve["k"], [to_number(value) for value in curve["recall"]])
-        for model, curve in curves
-    ]
+    curves = [(model["label"], model["recall_curve"]) for model in _list_measured(evaluation)]
+    lines = [Line(label, curve["k"], curve["recall"]) for label, curve in curves]
     caption = f"Recall@K by K, of {', '.join(line.label for line in lines)}."
     plot = Plot(
         draw_lines(
@@ -113,18 +76,24 @@ def describe_curves(evaluation: Mapping[str, Any]) -> Section:
         ),
         caption,
     )
-    lengths = sorted({k for _, curve in curves for k in curve["k"]})
-    recalls = [dict(zip(curve["k"], curve["recall"], strict=True)) for _, curve in curves]
     table = Table(
         "Recall@K by K.",
         ("K", *(line.label for line in lines)),
-        [[Cell(f"{k:,}", k), *(figure_cell(recall.get(k)) for recall in recalls)] for k in lengths],
+        [
+            [Cell(f"{k:,}", k), *(figure_cell(line.y[number]) for line in lines)]
+            for number, k in enumerate(curves[0][1]["k"])
+        ],
     )
     return Section(
         "curves",
         "Recall by the length of the list",
         [Plots([plot]), Details("The curves as a table", [table])],
     )
+
+
+def _list_measured(evaluation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """List the models that could be computed, this run's first."""
+    return [model for model in evaluation["models"] if model["metrics"]]
 
 
 def _group_by_family(names: Sequence[str]) -> Mapping[str, list[str]]:
@@ -135,18 +104,14 @@ def _group_by_family(names: Sequence[str]) -> Mapping[str, list[str]]:
 
 
 def _plot_family(family: str, names: Sequence[str], models: Sequence[Mapping[str, Any]]) -> Plot:
-    found = [model.get("metrics") or {} for model in models]
     estimates = [
         Estimates(
             show_metric(name),
-            *(
-                [to_number((metrics.get(name) or {}).get(key)) for metrics in found]
-                for key in ("value", "low", "high")
-            ),
+            *([model["metrics"][name][key] for model in models] for key in ("value", "low", "high")),
         )
         for name in names
     ]
-    title = _FAMILIES.get(family, family)
+    title = _FAMILIES.get(family, family.replace("_", " "))
     caption = f"{title} at {', '.join(name.rpartition('_')[2] for name in names)}, with 95 % intervals."
     rows = [model["label"] for model in models]
     return Plot(
@@ -154,33 +119,35 @@ def _plot_family(family: str, names: Sequence[str], models: Sequence[Mapping[str
     )
 
 
-def _describe_differences(evaluation: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> list[Block]:
-    differences = evaluation.get("differences")
-    if not differences:
-        return []
-    labels = {model["name"]: model["label"] for model in models}
-    return [
-        Table(
-            "Paired differences with 95 % intervals: each user counts with what the one gets more than the "
-            "other.",
+def _describe_differences(evaluation: Mapping[str, Any]) -> list[Block]:
+    deciding = evaluation["gate"]["metric"]
+    labels = {model["name"]: model["label"] for model in evaluation["models"]}
+
+    def make_table(metrics: str, chosen: Sequence[Mapping[str, Any]]) -> Table:
+        return Table(
+            f"Paired differences in {metrics}: each user counts with what the one gets more than the other.",
             ("difference", "metric", "value [95 % interval]"),
             [
                 [
-                    Cell(f"{labels.get(one['of'], one['of'])} minus {labels.get(one['to'], one['to'])}"),
+                    Cell(f"{labels[one['of']]} minus {labels[one['to']]}"),
                     Cell(show_metric(one["metric"])),
                     interval_cell(one, tone_of_difference(one)),
                 ]
-                for one in differences
+                for one in chosen
             ],
         )
+
+    decides = [one for one in evaluation["differences"] if one["metric"] == deciding]
+    others = [one for one in evaluation["differences"] if one["metric"] != deciding]
+    rest = "the other metrics"
+    return [
+        make_table(f"{show_metric(deciding)}, which decides", decides),
+        Details(f"Paired differences in {rest}", [make_table(rest, others)]),
     ]
 
 
 def _describe_lists(models: Sequence[Mapping[str, Any]]) -> list[Block]:
-    described = [model for model in models if model.get("lists")]
-    if not described:
-        return []
-    names = list(dict.fromkeys(name for model in described for name in model["lists"]))
+    described = [model for model in models if model["lists"] is not None]
     return [
         Table(
             "What the lists are like.",
@@ -188,9 +155,9 @@ def _describe_lists(models: Sequence[Mapping[str, Any]]) -> list[Block]:
             [
                 [
                     Cell(_describe_list_figure(name)),
-                    *(figure_cell(model["lists"].get(name)) for model in described),
+                    *(figure_cell(model["lists"][name]) for model in described),
                 ]
-                for name in names
+                for name in described[0]["lists"]
             ],
         )
     ]

@@ -50,9 +50,6 @@ class RunDirectory:
         )
         if name in ("AnomalyGate", "TowerPusher"):
             execution.custom_properties["run_id"].string_value = run_id
-        if name == "RetrievalEvaluator":
-            config = {"blessing_metric": "recall_at_10", "ks": [10]}
-            execution.custom_properties["evaluation_config"].string_value = json.dumps(config)
         node = self._context("node", f"{contexts[0].name}.{name}")
         self.execution, _, _ = self.store.put_execution(execution, [], [*contexts, node])
         self._set_times("Execution", self.execution, start, start + end)
@@ -116,12 +113,19 @@ def write_evaluation():
             "run_id": f"run of {folder.name}",
             "data_fingerprint": "ab12",
             "metrics": {name: sum(values) / len(values) for name, values in metrics.items()},
+            "gate": {"metric": next(iter(metrics))},
             "users": len(users),
             "users_sampled_of": None,
             "held_out": len(users),
             "catalogue_items": 50,
             "seen_splits": ["train"],
-            "protocol": {"candidates": "new", "ks": [10], "seed": 0, "split": {"kind": "latest_per_user"}},
+            "protocol": {
+                "candidates": "new",
+                "ks": [10],
+                "seed": 0,
+                "resamples": 1000,
+                "split": {"kind": "latest_per_user"},
+            },
         }
         (folder / "evaluation_report.json").write_text(json.dumps(report | changes))
         columns = {name: pa.array(values, pa.float64()) for name, values in metrics.items()}

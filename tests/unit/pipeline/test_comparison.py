@@ -7,7 +7,9 @@ from pipeline.evaluations import Evaluation, EvaluationError
 
 pytestmark = pytest.mark.unit
 
-PROTOCOL = {"candidates": "new", "ks": [10], "seed": 0, "split": {"kind": "latest_per_user"}}
+PROTOCOL = {
+    "candidates": "new", "ks": [10], "seed": 0, "resamples": 1000, "split": {"kind": "latest_per_user"},
+}  # fmt: skip
 
 
 def evaluation(name, values, users=None, fingerprint="ab12", **changes):
@@ -91,6 +93,13 @@ def test_equal_evaluations_have_equal_intervals_whichever_way():
     [back] = compare_evaluations(second, first).differences
     assert there == again
     assert back.change == pytest.approx((-there.change.value, -there.change.high, -there.change.low))
+
+
+def test_the_intervals_are_of_as_many_resamples_as_the_evaluation_drew():
+    # One resample is its own smallest and largest.
+    first = evaluation("A", [0.0, 0.5, 1.0, 0.0], protocol=PROTOCOL | {"resamples": 1})
+    [found] = compare_evaluations(first, evaluation("B", [1.0, 0.5, 0.0, 0.5])).differences
+    assert found.change.low == found.change.high
 
 
 def test_metrics_that_one_alone_has_are_named():

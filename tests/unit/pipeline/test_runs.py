@@ -1,4 +1,5 @@
 import datetime
+import json
 
 import pytest
 
@@ -57,6 +58,21 @@ def test_what_a_released_run_says(five_runs):
     assert run.report == five_runs.path.parent / "report"
     assert run.blessing_metric == "recall_at_10"
     assert run.metrics == {"recall_at_10": 0.5}
+
+
+def test_the_metric_that_decides_is_what_the_evaluation_says(run_directory, write_evaluation, tmp_path):
+    metrics = {"recall_at_10": [0.5], "ndcg_at_20": [0.25]}
+    run_directory.add("a", NOON, ("RetrievalEvaluator", "COMPLETE", 1))
+    run_directory.add_output(
+        "report", write_evaluation(tmp_path / "new", ["a"], metrics, gate={"metric": "ndcg_at_20"})
+    )
+    older = write_evaluation(tmp_path / "old", ["a"], metrics)
+    report = json.loads((older / "evaluation_report.json").read_text())
+    del report["gate"]
+    (older / "evaluation_report.json").write_text(json.dumps(report))
+    run_directory.add("b", NOON + 9, ("RetrievalEvaluator", "COMPLETE", 1))
+    run_directory.add_output("report", older)
+    assert [run.blessing_metric for run in read_runs(run_directory.path)] == [None, "ndcg_at_20"]
 
 
 @pytest.mark.parametrize("content", [None, "{"])

@@ -11,7 +11,9 @@ import pytest
 from components.run_report.event_files import ScalarSeries
 from components.run_report.inputs import RunFacts
 
-SAMPLE = Path(__file__).parent / "samples" / "evaluation_report.json"
+# What RetrievalEvaluator wrote in two runs on data of `dssm synth`, the second with another seed.
+SAMPLES = Path(__file__).parent / "samples"
+FIRST, SECOND = "first_evaluation_report.json", "evaluation_report.json"
 
 
 def make_index(items: int, dim: int = 8) -> tuple[Any, pa.Table]:
@@ -28,20 +30,34 @@ def make_index(items: int, dim: int = 8) -> tuple[Any, pa.Table]:
     return embeddings, catalogue
 
 
-def read_document() -> dict[str, Any]:
-    return json.loads(SAMPLE.read_text(encoding="utf-8"))
+def read_document(name: str) -> dict[str, Any]:
+    return json.loads((SAMPLES / name).read_text(encoding="utf-8"))
 
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    return read_document()
+    """Of a model that was compared with a release."""
+    return read_document(SECOND)
 
 
 @pytest.fixture
-def small_document(document: dict[str, Any]) -> dict[str, Any]:
+def first_document() -> dict[str, Any]:
+    """Of a model before which there was no release."""
+    return read_document(FIRST)
+
+
+@pytest.fixture
+def small_document(first_document: dict[str, Any]) -> dict[str, Any]:
     """Without what takes most of the time to draw."""
-    keys = ("model_id", "blessed", "users", "held_out", "catalogue_items")
-    return {"metrics": {"recall_at_10": 0.25}, "popularity": {}, **{key: document[key] for key in keys}}
+    model = first_document["models"][0]
+    small_model = {**model, "metrics": {"recall_at_10": model["metrics"]["recall_at_10"]}}
+    return {
+        **first_document,
+        "metrics": {"recall_at_10": first_document["metrics"]["recall_at_10"]},
+        "models": [small_model],
+        "differences": [],
+        "slices": [],
+    }
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +68,7 @@ def make_facts() -> Callable[..., RunFacts]:
         embeddings, catalogue = make_index(items)
         facts = RunFacts(
             run_id="20261128T121233.5Z",
-            evaluation=read_document(),
+            evaluation=read_document(SECOND),
             ingest={
                 "rows_read": 1234, "rows_kept": 1200, "dropped": {"not_positive": 34}, "users": 50,
                 "items": items,
@@ -84,6 +100,7 @@ def make_facts() -> Callable[..., RunFacts]:
             catalogue=catalogue,
             item_id="item_id",
             display=("title",),
+            map_feature="genres",
             settings={"run": {"name": "films"}, "model": {"dim": 8, "layers": [64]}, "report": {}},
             parameters={"epochs": 4, "window_from": None},
         )  # fmt: skip

@@ -79,7 +79,7 @@ def invoke(folders: dict[str, Path], outputs: Path, parameters: dict[str, Any]) 
     )
 
 
-def test_in_a_container_the_page_is_the_file_at_its_own_uri(folders, tmp_path) -> None:
+def test_in_a_container_the_page_is_the_file_at_its_own_uri(folders, small_document, tmp_path) -> None:
     parameters = dict(build_component().exec_properties)
     # The launcher leaves empty texts out.
     made = invoke(
@@ -87,19 +87,19 @@ def test_in_a_container_the_page_is_the_file_at_its_own_uri(folders, tmp_path) -
     )
     page = (tmp_path / "out" / "page").read_text()
     assert page.startswith("<!doctype html>")
-    assert "Run run-7, model 2df26930" in page
+    assert f"Run run-7, model {small_document['model_id']}" in page
     assert "$5 {{x}}" in page
     assert "s3://bucket/tables" in page
     assert (tmp_path / "out" / "markdown").read_text().startswith("# Run report: films")
     assert json.loads((tmp_path / "out" / "scalars" / "scalars.json").read_text())["run_id"] == "run-7"
     noted = made.metadata["scalars"][0]
     assert {name: noted[name] for name in ("recall_at_10", "blessed", "users")} == {
-        "recall_at_10": 0.25, "blessed": 1.0, "users": 943.0,
+        "recall_at_10": small_document["metrics"]["recall_at_10"], "blessed": 1.0, "users": 250.0,
     }  # fmt: skip
     assert made.may_be_empty == set()
 
 
-def test_with_tfx_the_page_is_a_file_in_its_folder(folders, tmp_path, monkeypatch) -> None:
+def test_with_tfx_the_page_is_a_file_in_its_folder(folders, small_document, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DSSM_RUN_ID", "run-8")
     component = build_component()
     outputs = {key: [channel.type()] for key, channel in component.outputs.items()}
@@ -112,7 +112,8 @@ def test_with_tfx_the_page_is_a_file_in_its_folder(folders, tmp_path, monkeypatc
     RunReportExecutor().Do(inputs, outputs, {**component.exec_properties, "run_id": ""})
     assert "Run run-8" in (tmp_path / "out/page/report.html").read_text()
     assert (tmp_path / "out/markdown/report.md").is_file()
-    assert outputs["scalars"][0].get_float_custom_property("recall_at_10") == 0.25
+    noted = outputs["scalars"][0].get_float_custom_property("recall_at_10")
+    assert noted == small_document["metrics"]["recall_at_10"]
 
 
 def test_every_run_parameter_is_a_property_of_its_own() -> None:

@@ -21,15 +21,16 @@ def test_figures(value, shown) -> None:
 
 
 def test_an_interval_without_ends_is_a_figure() -> None:
-    assert interval_cell({"value": 0.5}).text == "0.5000"
     assert interval_cell({"value": 0.5, "low": 0.25, "high": None}).text == "0.5000"
     assert interval_cell({"value": 0.5, "low": 0.25, "high": 0.75}).text == "0.5000 [0.2500, 0.7500]"
-    assert interval_cell(None).value is None
+    assert interval_cell({"value": None, "low": None, "high": None}).value is None
+    with pytest.raises(KeyError, match="low"):
+        interval_cell({"value": 0.5})
 
 
 @pytest.mark.parametrize(
     ("low", "high", "tone"),
-    [(0.1, 0.2, "good"), (-0.2, -0.1, "bad"), (-0.1, 0.1, None), (0, 0.1, None), (None, None, None)],
+    [(0.1, 0.2, "good"), (-0.2, -0.1, "bad"), (-0.1, 0.1, None), (0, 0.1, None)],
 )
 def test_a_difference_counts_where_its_interval_leaves_out_0(low, high, tone) -> None:
     assert tone_of_difference({"low": low, "high": high}) == tone
