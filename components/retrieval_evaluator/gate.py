@@ -28,6 +28,7 @@ import numpy.typing as npt
 from components.retrieval_evaluator.config import EvaluationConfig
 from components.retrieval_evaluator.intervals import Interval
 from schemas.contract import BLESSED_FILE, NOT_BLESSED_FILE
+from schemas.ranking.metrics import show_metric
 
 LEVEL: Final = 0.95
 """How often an interval holds the true value."""
@@ -152,18 +153,6 @@ def judge(
     rules += _judge_released(rival, name, config)
     blessed = all(rule.passed is not False for rule in rules)
     return Verdict(blessed, _say(blessed, metric, name, rules, rival), tuple(rules))
-
-
-def show_metric(name: str) -> str:
-    """Write a metric's name as a person reads it.
-
-    Args:
-        name: Such as `recall_at_10`.
-
-    Returns:
-        Such as `recall@10`.
-    """
-    return name.replace("_at_", "@")
 
 
 def _judge_users(users: int, minimum: int) -> Rule:

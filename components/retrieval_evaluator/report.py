@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.retrieval_evaluator.gate import show_metric
 from schemas.contract import (
     EVALUATION_REPORT_FILE,
     PER_USER_METRICS_FILE,
     PROGRESS_LOGGER,
     VALIDATION_SPLIT,
 )
+from schemas.ranking.metrics import show_metric
 
 
 def write_evaluation(report: Mapping[str, Any], per_user: pa.Table, folder: Path) -> None:

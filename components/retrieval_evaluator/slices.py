@@ -198,7 +198,7 @@ def _name(value: object) -> str:
     if value is None:
         return _UNKNOWN
     if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
+        return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
     return str(value)
 
 
