@@ -26,8 +26,16 @@ from components.retrieval_evaluator.config import EvaluationConfig, Protocol, ch
 from components.retrieval_evaluator.data import EvaluationData, read_evaluation_data
 from components.retrieval_evaluator.document import Findings, compose_report
 from components.retrieval_evaluator.fairness import describe_training, find_unfairness
-from components.retrieval_evaluator.gate import Ancestry, NoRival, Rival, SliceDifference, judge
-from components.retrieval_evaluator.intervals import Resamples
+from components.retrieval_evaluator.gate import (
+    CHANCE_LEVEL,
+    Ancestry,
+    NoRival,
+    Rival,
+    SliceDifference,
+    judge,
+    normal_interval,
+)
+from components.retrieval_evaluator.intervals import Interval, Resamples
 from components.retrieval_evaluator.models import RankedModel, embed_queries, measure_ranks, rank_by_scores
 from components.retrieval_evaluator.released import (
     Base,
@@ -127,7 +135,7 @@ def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: Evaluati
     verdict = judge(
         resamples.interval(own),
         {
-            baseline.name: resamples.interval(own - baseline.metrics[decides])
+            baseline.name: _bound_difference(baseline.name, own - baseline.metrics[decides], resamples)
             for baseline in baselines
             if baseline.metrics
         },
@@ -278,6 +286,13 @@ def _compare(
             if len(part.queries) >= config.slice_minimum_users
         ],
     )
+
+
+def _bound_difference(baseline: str, differences: npt.NDArray[np.float64], resamples: Resamples) -> Interval:
+    # Of one user there is no spread to tell; too few users are refused by a rule of their own.
+    if baseline == "chance" and len(differences) > 1:
+        return normal_interval(differences, CHANCE_LEVEL)
+    return resamples.interval(differences)
 
 
 def _describe_ancestry(base: Base, split: Mapping[str, Any], times: SplitTimes) -> Ancestry:

@@ -4,7 +4,8 @@ A model is blessed when every rule that applies is kept:
 
 - there are enough users, and the release that its training began from has not seen what is held out;
 - its metric is at least the floor;
-- the interval of its difference to each baseline that is named, paired by user, lies above 0;
+- the interval of its difference to each baseline that is named, paired by user, lies above 0, that of
+  chance at 99.9 %, so that no model is blessed that has learnt nothing;
 - the interval of its difference to the released model on the same queries lies above minus the margin, so
   that "not worse" is shown and not only not disproved (a test of non-inferiority);
 - in no group of users that is large enough is it worse than the released model by more than the groups'
@@ -32,6 +33,8 @@ from schemas.ranking.metrics import show_metric
 
 LEVEL: Final = 0.95
 """How often an interval holds the true value."""
+CHANCE_LEVEL: Final = 0.999
+"""The same of the difference to chance, which one in forty untrained models would beat at LEVEL."""
 
 
 @dataclass(frozen=True)
@@ -261,10 +264,7 @@ def _judge_slices(rival: Rival, name: str, config: EvaluationConfig) -> Rule:
 
 
 def simultaneous_interval(differences: npt.NDArray[np.float64], groups: int) -> Interval:
-    """Give an interval of a mean that holds together with those of other groups.
-
-    mean -+ z s / sqrt(n), with z at 1 - (1 - LEVEL) / (2 groups): Bonferroni's correction of the normal
-    interval, since quantiles that far out are not to be had of a bootstrap.
+    """Give an interval of a mean that holds together with those of other groups (Bonferroni).
 
     Args:
         differences: [users], at least two.
@@ -273,8 +273,23 @@ def simultaneous_interval(differences: npt.NDArray[np.float64], groups: int) -> 
     Returns:
         The interval of the mean.
     """
+    return normal_interval(differences, 1 - (1 - LEVEL) / groups)
+
+
+def normal_interval(differences: npt.NDArray[np.float64], level: float) -> Interval:
+    """Give an interval of a mean that holds far out, where a bootstrap has no quantiles.
+
+    mean -+ z s / sqrt(n), with z at (1 + level) / 2.
+
+    Args:
+        differences: [users], at least two.
+        level: How often it holds the true value.
+
+    Returns:
+        The interval of the mean.
+    """
     value = float(differences.mean())
-    z = NormalDist().inv_cdf(1 - (1 - LEVEL) / (2 * groups))
+    z = NormalDist().inv_cdf((1 + level) / 2)
     width = z * float(differences.std(ddof=1)) / math.sqrt(len(differences))
     return Interval(value, value - width, value + width)
 

@@ -402,6 +402,7 @@ def test_each_run_parameter_is_an_input_of_its_own_and_nowhere_a_constant(rich) 
         ("Trainer", "checkpoint_directory"): "checkpoint_directory",
         ("Trainer", "serving_directory"): "serving_directory",
         ("AnomalyGate", "serving_directory"): "serving_directory",
+        ("RetrievalEvaluator", "serving_directory"): "serving_directory",
         ("TowerPusher", "serving_directory"): "serving_directory",
         # It shows what the run was given.
         **{("RunReport", name): name for name in parameters},

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from components.retrieval_evaluator.config import EvaluationConfig
-from components.retrieval_evaluator.gate import NoRival, Rival, judge
+from components.retrieval_evaluator.gate import CHANCE_LEVEL, NoRival, Rival, judge, normal_interval
 from components.retrieval_evaluator.intervals import Resamples
 from pipeline.datasets.synthetic import write_synthetic
 from schemas.features import Feature, FeatureSpec, History, VocabularyEncoding
@@ -145,7 +145,8 @@ def decide(measured, released=None):
     if released is not None:
         rival = Rival(1, float(released.own.mean()), resamples.interval(own - released.own), ())
     baselines = {
-        name: resamples.interval(own - getattr(measured, name)) for name in config.deciding_baselines
+        "chance": normal_interval(own - measured.chance, CHANCE_LEVEL),
+        "popularity": resamples.interval(own - measured.popularity),
     }
     return judge(resamples.interval(own), baselines, rival, config, METRIC, len(own))
 
@@ -153,7 +154,7 @@ def decide(measured, released=None):
 @pytest.fixture(scope="module")
 def log(tmp_path_factory):
     folder = tmp_path_factory.mktemp("synth")
-    write_synthetic(folder, users=8_000, items=500, interactions=80_000, days=60, seed=7)
+    write_synthetic(folder, users=8_000, items=1_500, interactions=60_000, days=60, seed=7)
     table = pq.read_table(folder / "interactions.parquet").sort_by("timestamp")
     users = table["user_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     items = table["item_id"].combine_chunks().dictionary_encode()

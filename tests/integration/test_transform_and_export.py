@@ -830,9 +830,12 @@ def test_a_missing_column_is_named(past):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"year": None}, r"'year': expected no missing value\. Received: 1"),
-        ({"look": [1.0]}, r"'look': expected lists of 2 values\. Received: a list of 1"),
-        ({"genres": [None]}, r"'genres': expected no missing value\. Received: 1"),
+        ({"year": None}, r"Column year of the item table: expected no missing value\. Received: 1"),
+        (
+            {"look": [1.0]},
+            r"Column look of the item table: expected lists of 2 values\. Received: a list of 1",
+        ),
+        ({"genres": [None]}, r"Column genres of the item table: expected no missing value\. Received: 1"),
     ],
 )
 def test_values_that_cannot_be_used_are_named(past, change, match):
