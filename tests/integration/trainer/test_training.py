@@ -215,7 +215,7 @@ def test_early_stopping_gives_the_weights_of_the_best_epoch(tmp_path, caplog, mo
     assert result.recall_by_epoch == (0.1, 0.3, 0.3, 0.2)
     np.testing.assert_array_equal(result.towers.tables["item_id"].numpy(), tables[1])
     assert not np.array_equal(tables[1], tables[3])
-    assert any("Recall@5 0.2000; best 0.3000 after epoch 2" in r.getMessage() for r in caplog.records)
+    assert any("recall 0.2000; best 0.3000 after epoch 2" in r.getMessage() for r in caplog.records)
     logged = read_scalars(tmp_path / "logs")["validation_recall"]
     assert logged == pytest.approx({4: 0.1, 8: 0.3, 12: 0.3, 16: 0.2})
 
