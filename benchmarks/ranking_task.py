@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.ranking import ItemSets, Ranks, compute_metrics, rank_targets
+from schemas.ranking import ItemSets, Ranks, choose_targets, compute_metrics, rank_targets
 from schemas.ranking.metrics import ndcg
 
 KS = (10, 50, 100)
@@ -22,7 +22,7 @@ class RankingTask:
     shape: tuple[int, int]
     """Number of users and of items."""
     ranked: np.ndarray
-    """[ranked users] user indices of those with held-out items, ascending."""
+    """[ranked users] user indices of those with held-out items that they did not have, ascending."""
     targets: ItemSets
     """The held-out items of each ranked user."""
     seen: ItemSets
@@ -87,11 +87,16 @@ def make_task(
     places = np.full(shape[0], -1)
     places[ranked] = np.arange(len(ranked))
     is_ranked = places[users] >= 0
+    chosen = choose_targets(
+        ItemSets.from_pairs(owners, held_out_items, len(ranked)),
+        ItemSets.from_pairs(places[users[is_ranked]], items[is_ranked], len(ranked)),
+        "new",
+    )
     return RankingTask(
         users=users,
         items=items,
         shape=shape,
-        ranked=ranked,
-        targets=ItemSets.from_pairs(owners, held_out_items, len(ranked)),
-        seen=ItemSets.from_pairs(places[users[is_ranked]], items[is_ranked], len(ranked)),
+        ranked=ranked[chosen.queries],
+        targets=chosen.targets,
+        seen=chosen.masked,
     )

@@ -125,17 +125,19 @@ class Log:
             (len(sequences.offsets) - 1, self.data.item_count),
         )
 
-    def queries(self, held_out: "Rows") -> dict[str, np.ndarray]:
-        """Give what the user tower reads for each user with held-out rows, as of the first of them.
+    def queries(self, held_out: "Rows", ranked: np.ndarray) -> dict[str, np.ndarray]:
+        """Give what the user tower reads for some users with held-out rows, as of the first of them.
 
         Args:
             held_out: The held-out rows.
+            ranked: [ranked users] their numbers, ascending.
 
         Returns:
-            [ranked users, ...] transformed features by name, in the order of `RankingTask.ranked`.
+            [ranked users, ...] transformed features by name.
         """
-        has_rows = np.diff(held_out.offsets) > 0
-        first = dataclasses.replace(held_out, offsets=np.concatenate([[0], np.cumsum(has_rows)]))
+        is_ranked = np.zeros(len(held_out.begins), bool)
+        is_ranked[ranked] = True
+        first = dataclasses.replace(held_out, offsets=np.concatenate([[0], np.cumsum(is_ranked)]))
         return self.columns(first)
 
     def columns(self, rows: "Rows") -> dict[str, np.ndarray]:
@@ -325,7 +327,7 @@ def measure_variant(
             "recall_by_epoch": list(result.recall_by_epoch),
         }
     task = log.make_task(data.train, log.held_out)
-    ranks = task.rank(score(result.towers, log.queries(log.held_out), data.items))
+    ranks = task.rank(score(result.towers, log.queries(log.held_out, task.ranked), data.items))
     return {
         "seconds_per_epoch": seconds_per_epoch,
         "ranks": ranks.tolist(),

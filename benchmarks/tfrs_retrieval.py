@@ -152,7 +152,7 @@ def choose(log: Log, settings: TrainerConfig) -> dict[str, Any]:
     train, validation = log.data.train, log.data.validation
     assert validation is not None
     task = log.make_task(train, validation)
-    columns, queries = log.columns(train), log.queries(validation)
+    columns, queries = log.columns(train), log.queries(validation, task.ranked)
     recalls: dict[float, list[float]] = {}
     started = time.monotonic()
     for learning_rate in LEARNING_RATES:
@@ -187,7 +187,7 @@ def rank_held_out(log: Log, settings: TrainerConfig, epochs: int, learning_rate:
     started = time.monotonic()
     fit(model, columns, settings.training, epochs)
     seconds_per_epoch = (time.monotonic() - started) / epochs
-    ranks = task.rank(score(model, log.queries(log.held_out), log.data.items))
+    ranks = task.rank(score(model, log.queries(log.held_out, task.ranked), log.data.items))
     return {"seconds_per_epoch": seconds_per_epoch, "ranks": ranks.tolist(), "metrics": task.metrics(ranks)}
 
 
