@@ -15,7 +15,7 @@ from components.retrieval_evaluator.data import EvaluationData
 from components.retrieval_evaluator.fingerprint import fingerprint_queries
 from components.retrieval_evaluator.gate import NoRival, Verdict
 from components.retrieval_evaluator.intervals import Resamples
-from components.retrieval_evaluator.lists import describe_lists
+from components.retrieval_evaluator.lists import LIST_ITEMS, describe_lists
 from components.retrieval_evaluator.models import RankedModel
 from components.retrieval_evaluator.released import ReleasedModel
 from components.retrieval_evaluator.samples import describe_sample, draw_queries
@@ -26,8 +26,6 @@ from schemas.contract import TRAIN_SPLIT, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
 from schemas.release import TrainedOn
 
-LIST_LENGTH: Final = 10
-"""How many recommendations of a user are looked at; shorter lists where the largest cut-off is smaller."""
 SHOWN_USERS: Final = 10
 """How many users the report shows."""
 SHOWN_ITEMS: Final = 10
@@ -155,9 +153,8 @@ def _describe_model(model: RankedModel, found: Findings, resamples: Resamples) -
     data = found.data
     lists = None
     if model.top is not None:
-        length = min(LIST_LENGTH, model.top.items.shape[1])
         lists = describe_lists(
-            model.top.items[:, :length],
+            model.top.items,
             data.targets,
             data.popularity,
             data.item_users,
@@ -279,4 +276,4 @@ def _describe_samples(found: Findings, spec: FeatureSpec, config: EvaluationConf
 
 def _first_items(model: RankedModel) -> npt.NDArray[np.int32]:
     assert model.top is not None
-    return model.top.items[:, :LIST_LENGTH]
+    return model.top.items[:, :LIST_ITEMS]
