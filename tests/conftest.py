@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+# Of TensorFlow, in this process and in those that tests start: with more threads an operation, sums differ in
+# their last bit from one run to the next, and "resumed to the last bit" cannot be seen. A machine of two cores
+# has one by the Trainer's default.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 DSSM = Path(sys.executable).with_name("dssm")
 RUN_TIMEOUT_SECONDS = 600
