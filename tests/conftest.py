@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# Of TensorFlow, in this process and in those that tests start: with more threads an operation, sums differ in
-# their last bit from one run to the next, and "resumed to the last bit" cannot be seen. A machine of two cores
-# has one by the Trainer's default.
+# Of TensorFlow, here and in the processes that tests start: with more threads an operation, sums differ in
+# their last bit from one run to the next. A machine of two cores has one by the Trainer's default.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
