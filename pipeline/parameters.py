@@ -124,11 +124,11 @@ def list_settings(config: PipelineConfig) -> dict[str, Any]:
 
     Returns:
         Plain data, section by section, defaults among them; without the run parameters, which each stand in
-        one place only, and without `kubeflow`, which says nothing about what a run computes.
+        one place only.
     """
     settings: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
-    del settings["kubeflow"], settings["serving"]
-    del settings["run"]["directory"], settings["data"]["directory"]
+    for section in ("run", "data", "serving"):
+        del settings[section]["directory"]
     del settings["training"]["epochs"], settings["training"]["checkpoint"]["directory"]
     for name in ("first", "last", "last_days"):
         (settings["ingest"]["window"] or {}).pop(name, None)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import TrainingError
-from schemas.ranking import Candidates, ItemSets, choose_targets, rank_in_blocks, score_by_inner_product
+from schemas.ranking import Candidates, Chosen, ItemSets, choose_targets, rank_in_blocks, score_by_inner_product
 from schemas.ranking.cut_offs import default_cut_offs
 from schemas.ranking.metrics import recall
 from trainer.data.batches import FEATURES, BatchMaker, TrainingData
@@ -19,7 +19,8 @@ from trainer.data.stream import Gather
 from trainer.towers import Towers
 
 MOST_QUERIES: Final = 20_000
-"""Of more validation rows so many are drawn, always the same ones: each is ranked anew in every epoch."""
+"""Of more users with validation rows so many are drawn, always the same ones: each is asked for anew in every
+epoch."""
 
 _ROWS_PER_CALL = 4096
 
@@ -29,31 +30,31 @@ def build_recall(
 ) -> Callable[[Towers], float]:
     """Prepare the measurement of Recall@k, so that repeating it costs the towers and one matrix product.
 
-    Where each user has one validation row it is what the evaluation measures on the eval split; of several
-    each is asked for by itself here. Every row of the validation split is one query, of
-    more than `MOST_QUERIES` as many drawn at random. All catalogue items are ranked by cosine similarity;
-    with `new` candidates without those that the user has in the train split, and a row whose item is one of
-    these is no query. `schemas.ranking` says what a tie counts.
+    It is measured as the evaluation measures the eval split: a user is asked for once, as of the first
+    validation row, and all of the user's validation items are to be found; of more than `MOST_QUERIES` users
+    as many are drawn. All catalogue items are ranked by cosine similarity; with `new` candidates without
+    those that the user has in the train split, of which none is to be found either, and a user who has
+    nothing else is no query. `schemas.ranking` says what a tie counts.
 
     Args:
         data: What the training reads.
         validation: The validation rows.
         maker: Makes batches of the data.
-        k: Length of the list in which the item should be.
-        candidates: What is ranked, and which rows are queries.
+        k: Length of the list in which the items should be.
+        candidates: What is ranked, and which items are to be found.
 
     Returns:
-        A function from towers to the mean recall, in [0, 1].
+        A function from towers to the mean recall over the users, in [0, 1].
 
     Raises:
-        TrainingError: No row is a query.
+        TrainingError: No user is a query.
     """
-    rows = _draw_rows(len(validation))
-    users, positions = validation.locate(rows)
-    held_out = ItemSets.of_one(data.sequences.items[positions])
-    chosen = choose_targets(held_out, _items_of_users(data.sequences, data.train, users), candidates)
-    _tell_queries(k, len(validation), len(rows), len(chosen.queries))
-    asked = rows[chosen.queries]
+    with_rows = np.flatnonzero(np.diff(validation.offsets))
+    users = with_rows[_draw(len(with_rows))]
+    held_out, seen = (_items_of_users(data.sequences, split, users) for split in (validation, data.train))
+    chosen = choose_targets(held_out, seen, candidates)
+    _tell_queries(k, len(with_rows), len(users), chosen)
+    asked = validation.offsets[users[chosen.queries]]
     gather = maker.of_rows(validation)
 
     def measure(towers: Towers) -> float:
@@ -95,38 +96,38 @@ def choose_cut_off(k: int | None, catalogue_items: int) -> int:
     return k
 
 
-def _draw_rows(rows: int) -> npt.NDArray[np.int64]:
-    """Give the numbers of the validation rows that are asked for, ascending."""
-    if rows <= MOST_QUERIES:
-        return np.arange(rows)
-    return np.unique(np.random.default_rng(0).integers(0, rows, MOST_QUERIES))
+def _draw(users: int) -> npt.NDArray[np.int64]:
+    """Give the numbers of the users who are asked for, ascending."""
+    if users <= MOST_QUERIES:
+        return np.arange(users)
+    return np.sort(np.random.default_rng(0).choice(users, MOST_QUERIES, replace=False))
 
 
-def _tell_queries(k: int, all_rows: int, rows: int, queries: int) -> None:
+def _tell_queries(k: int, all_users: int, users: int, chosen: Chosen) -> None:
+    queries = len(chosen.queries)
     if not queries:
         raise TrainingError(
             "training.early_stopping: expected at least one validation row whose item the user does not have "
-            f"in train. Received: none among {rows:,}. Set evaluation.candidates: all, which ranks what "
-            "users have, too, or leave early_stopping out."
+            f"in train. Received: none among {chosen.held_out:,}, of {users:,} users. Set "
+            "evaluation.candidates: all, which ranks what users have, too, or leave early_stopping out."
         )
     progress = logging.getLogger(PROGRESS_LOGGER)
-    drawn = f", drawn at random of {all_rows:,}" if rows < all_rows else ""
-    progress.info("Validation after each epoch: Recall@%d of %s rows%s", k, f"{queries:,}", drawn)
-    if queries < rows:
+    drawn = f", drawn at random of {all_users:,}" if users < all_users else ""
+    progress.info("Validation after each epoch: Recall@%d of %s users%s", k, f"{queries:,}", drawn)
+    if queries < users:
         progress.info(
-            "Validation: %d of %d rows are not asked for, since the user has their item in train "
+            "Validation: %d of %d users are not asked for, since they have all of their items in train "
             "(evaluation.candidates: new)",
-            rows - queries,
-            rows,
+            users - queries,
+            users,
         )
 
 
 def _items_of_users(sequences: FlatSequences, rows: Rows, users: npt.NDArray[np.int64]) -> ItemSets:
-    """Give each query the items that its user has among some rows."""
-    distinct, numbers = np.unique(users, return_inverse=True)
-    own = Rows.between(rows.begins[distinct], rows.ends[distinct])
-    owners = np.repeat(np.arange(len(distinct)), np.diff(own.offsets))
-    return ItemSets.from_pairs(owners, sequences.items[own.positions()], len(distinct)).take(numbers)
+    """Give each user the items that it has among some rows."""
+    own = Rows.between(rows.begins[users], rows.ends[users])
+    owners = np.repeat(np.arange(len(users)), np.diff(own.offsets))
+    return ItemSets.from_pairs(owners, sequences.items[own.positions()], len(users))
 
 
 def _batches(gather: Gather, rows: npt.NDArray[np.int64]) -> Iterator[dict[str, Any]]:
