@@ -10,7 +10,14 @@ import tensorflow as tf
 
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import TrainingError
-from schemas.ranking import Candidates, Chosen, ItemSets, choose_targets, rank_in_blocks, score_by_inner_product
+from schemas.ranking import (
+    Candidates,
+    Chosen,
+    ItemSets,
+    choose_targets,
+    rank_in_blocks,
+    score_by_inner_product,
+)
 from schemas.ranking.cut_offs import default_cut_offs
 from schemas.ranking.metrics import recall
 from trainer.data.batches import FEATURES, BatchMaker, TrainingData

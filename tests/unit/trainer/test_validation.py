@@ -105,7 +105,9 @@ def test_a_user_is_asked_for_as_of_the_first_validation_row():
         asked.append(columns["history"].numpy().tolist())
         return TOWERS.user(columns, training)
 
-    recall_at(1, ([7, 3], [9, 5]), ([], [5, 7]), towers=SimpleNamespace(user=user, item=TOWERS.item), spec=spec)
+    recall_at(
+        1, ([7, 3], [9, 5]), ([], [5, 7]), towers=SimpleNamespace(user=user, item=TOWERS.item), spec=spec
+    )
     assert asked == [[[-1, CATALOGUE.index(7), CATALOGUE.index(3)], [-1, -1, -1]]]
 
 
@@ -118,7 +120,9 @@ def test_users_who_are_not_asked_for_are_told(caplog):
 
 
 def test_a_validation_of_repeats_alone_is_refused():
-    with pytest.raises(TrainingError, match=r"Received: none among 2, of 1 users\. Set evaluation\.candidates: all"):
+    with pytest.raises(
+        TrainingError, match=r"Received: none among 2, of 1 users\. Set evaluation\.candidates: all"
+    ):
         recall_at(1, ([7, 3], [7, 3]))
 
 
