@@ -150,7 +150,7 @@ def test_of_many_users_some_are_drawn_always_the_same(monkeypatch, caplog):
     monkeypatch.setattr(module, "MOST_QUERIES", 12)
     # Every third user finds what it looks for.
     users = [([7], [3]), ([7], [9]), ([7], [5])] * 10
-    towers = SimpleNamespace(user=look_up("user", dict.fromkeys(range(30), [1.0, 0.0])), item=TOWERS.item)
+    towers = SimpleNamespace(user=look_up("user", {n: [1.0, 0.0] for n in range(30)}), item=TOWERS.item)
     drawn = {recall_at(1, *users, towers=towers) for _ in range(3)}
     assert len(drawn) == 1
     assert drawn.pop() * 12 in range(1, 12)
