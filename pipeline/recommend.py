@@ -28,7 +28,7 @@ from pipeline.history_inputs import history_inputs
 from schemas.contract import USER_TOWER
 from schemas.errors import ConfigError, DataError, ReleaseError
 from schemas.features import Feature, FeatureSpec
-from schemas.release import read_latest_release
+from schemas.release import read_current_release
 
 # What a string feature is when nobody said: no vocabulary holds it, so the tower reads an unseen value.
 UNKNOWN_TEXT = ""
@@ -139,7 +139,7 @@ def recommend(
     spec = config.load_features()
     given = {name: _parse_feature(spec, name, text) for name, text in features.items()}
     cache = Path(config.run.directory) / _RELEASE_CACHE
-    release = read_latest_release(config.serving.directory, cache_directory=cache)
+    release = read_current_release(config.serving.directory, cache_directory=cache)
 
     notes: list[str] = []
     shown = list(dict.fromkeys([spec.item_id.name, *spec.tables.items.display]))

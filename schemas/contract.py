@@ -40,9 +40,15 @@ EMBEDDING_OUTPUT: Final = "embedding"
 USER_TOWER: Final = "user_tower"
 ITEM_TOWER: Final = "item_tower"
 INDEX: Final = "index"
+ANN: Final = "ann"
+RETRIEVER: Final = "retriever"
 STATE: Final = "state"
+USERS: Final = "users"
 RELEASES: Final = "releases"
 MANIFEST_FILE: Final = "manifest.json"
+# Which release is current, after one was rolled back, and what TensorFlow Serving is to load.
+CURRENT_FILE: Final = "current.json"
+MODELS_CONFIG_FILE: Final = "models.config"
 # Every part carries the id of the training that made it; a reader refuses a mixed set.
 # TensorFlow Serving leaves a SavedModel's assets.extra folder alone.
 PART_FILE: Final = "dssm_part.json"

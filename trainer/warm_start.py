@@ -13,7 +13,7 @@ import tensorflow as tf
 from schemas.contract import ITEM_TOWER, PROGRESS_LOGGER, USER_TOWER
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec
-from schemas.release import copy_latest_state
+from schemas.release import copy_current_state
 from trainer.config import ModelConfig
 from trainer.optimizers import Optimizer
 from trainer.state import Row, SavedTable, SavedWeight, TrainingState, read_state
@@ -173,7 +173,7 @@ def load_base(
         )
     with tempfile.TemporaryDirectory(prefix="dssm-state-") as scratch:
         folder = Path(scratch) / "state"
-        released = copy_latest_state(serving_directory, folder)
+        released = copy_current_state(serving_directory, folder)
         if released is None:
             _PROGRESS.info(
                 "Warm start: no release in %s yet, so this training starts cold", serving_directory

@@ -18,7 +18,7 @@ from schemas.contract import (
 )
 from schemas.errors import DataError, ReleaseError
 from schemas.features import Feature, FeatureSpec, Tower
-from schemas.release import find_latest_state
+from schemas.release import find_current_state
 
 TABLES: Final[Mapping[Tower, str]] = {"user": "users", "item": "items", "context": "contexts"}
 """What the report and messages call the tables."""
@@ -106,7 +106,7 @@ def measure_drift(
         ReleaseError: The last release's manifest or what it kept of its train split cannot be read.
         StorageError: The serving directory's store cannot be reached or refuses.
     """
-    state = find_latest_state(serving_directory)
+    state = find_current_state(serving_directory)
     if state is None:
         return Drift(None, (), "no release yet, so there is nothing to compare with")
     if state.location is None:

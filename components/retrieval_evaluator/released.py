@@ -23,8 +23,8 @@ from schemas.ranking.ranks import ScoreBlock
 from schemas.release import (
     PublishedRelease,
     TrainedOn,
-    find_latest_release,
-    find_latest_state,
+    find_current_release,
+    find_current_state,
     read_manifest,
     read_release,
 )
@@ -103,9 +103,9 @@ def load_released(
         StorageError: The folder's store cannot be reached or refuses.
     """
     try:
-        if find_latest_state(serving_directory) is None:
+        if find_current_state(serving_directory) is None:
             return NoRival("there is no release yet, and nothing to compare with", is_first=True)
-        published = find_latest_release(serving_directory)
+        published = find_current_release(serving_directory)
     except ReleaseError as error:
         return NoRival(f"the newest release cannot be evaluated: {error}", is_first=False)
     unfairness = find_unfairness(published.manifest.trained_on, split, times)

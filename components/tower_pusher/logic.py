@@ -59,8 +59,11 @@ from schemas.release import (
     Manifest,
     PublishedRelease,
     ReleasedPart,
-    find_latest_release,
+    combine_hashes,
+    find_current_release,
     find_release,
+    hash_files,
+    hash_folder,
     list_file_sizes,
     list_versions,
     read_part_id,
@@ -174,7 +177,7 @@ def push_if_blessed(
 ) -> PublishedRelease | None:
     """Release a blessed model once; for another one say so and touch nothing.
 
-    Where the latest release is whole and has these very parts, as after a retry, it is the answer.
+    Where the current release is whole and has these very parts, as after a retry, it is the answer.
 
     Args:
         inputs: The folders that the release is made from.
@@ -233,48 +236,23 @@ def push_release(inputs: PushInputs, serving_directory: str | Path, run_id: str)
 def _push_parts(
     sources: dict[str, Path], description: dict[str, Any], serving_directory: str | Path
 ) -> PublishedRelease:
-    hashes = {part: hash_folder(source) for part, source in sources.items()}
+    hashes = {part: hash_files(source) for part, source in sources.items()}
+    parts: list[str] = [part for part in ALL_PARTS if part in sources]
     if storage.is_remote(serving_directory):
         address = storage.join(serving_directory)
         with object_store.claim_version(address) as claim:
-            files = {part: claim.upload(sources[part], part) for part in ALL_PARTS}
+            files = {part: claim.upload(sources[part], part) for part in parts}
             claim.commit(_compose_manifest(claim.version, files, hashes, description))
         return find_release(address, claim.version)
     serving = Path(storage.join(serving_directory))
     try:
         with _claim_version(serving) as version:
-            files = {part: _install(sources[part], serving, part, version) for part in ALL_PARTS}
+            files = {part: _install(sources[part], serving, part, version) for part in parts}
             manifest = _compose_manifest(version, files, hashes, description)
             _write_manifest(manifest, serving / RELEASES / str(version))
     except OSError as error:
         raise _cannot_write(serving, error) from error
     return read_release(serving, version)
-
-
-def hash_folder(folder: Path) -> str:
-    """Hash the files below a folder: their relative paths and contents, nothing else.
-
-    For names without spaces it is what this gives in the folder:
-    `find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        A SHA-256 in hexadecimal.
-
-    Raises:
-        ReleaseError: The folder holds no file.
-    """
-    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    if not paths:
-        raise ReleaseError(f"{folder}: expected files. Received: none.")
-    total = hashlib.sha256()
-    for path in paths:
-        with (folder / path).open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        total.update(f"{digest}  ./{path}\n".encode())
-    return total.hexdigest()
 
 
 def _hash_tables(folders: dict[str, Path]) -> str:
@@ -284,18 +262,18 @@ def _hash_tables(folders: dict[str, Path]) -> str:
 
 def _find_same_release(inputs: PushInputs, serving_directory: str | Path) -> PublishedRelease | None:
     try:
-        latest = find_latest_release(serving_directory)
+        current = find_current_release(serving_directory)
     except ReleaseError:
         return None
     model = _read_json(inputs.model / MODEL_INFO_FILE, (MODEL_ID,))
-    if model[MODEL_ID] != latest.manifest.model_id:
+    if model[MODEL_ID] != current.manifest.model_id:
         return None
     # One training can have several indexes, since the catalogue's display columns do not take part in it.
     is_same = all(
-        hash_folder(source) == latest.manifest.parts[part].sha256
+        hash_folder(source) == current.manifest.parts[part].sha256
         for part, source in _locate_sources(inputs).items()
     )
-    return latest if is_same else None
+    return current if is_same else None
 
 
 def _locate_sources(inputs: PushInputs) -> dict[str, Path]:
@@ -344,7 +322,8 @@ def _describe(inputs: PushInputs, sources: dict[str, Path]) -> dict[str, Any]:
     )
     index = _read_json(inputs.index / PART_FILE, ("dim", "items"))
     for part in PARTS:
-        read_part_id(sources[part], part, expected_model_id=model[MODEL_ID])
+        if part in sources:
+            read_part_id(sources[part], part, expected_model_id=model[MODEL_ID])
     if report[MODEL_ID] != model[MODEL_ID]:
         raise ReleaseError(
             f"The evaluation judged another model: expected model id {model[MODEL_ID]!r}. "
@@ -475,11 +454,19 @@ def _install(source: Path, serving: Path, part: str, version: int) -> dict[str, 
 
 
 def _compose_manifest(
-    version: int, files: dict[str, dict[str, int]], hashes: dict[str, str], description: dict[str, Any]
+    version: int,
+    files: dict[str, dict[str, int]],
+    hashes: dict[str, dict[str, str]],
+    description: dict[str, Any],
 ) -> bytes:
     parts = {
-        part: ReleasedPart(path=f"{part}/{version}", files=files[part], sha256=hashes[part])
-        for part in ALL_PARTS
+        part: ReleasedPart(
+            path=f"{part}/{version}",
+            files=files[part],
+            sha256=combine_hashes(hashes[part]),
+            hashes=hashes[part],
+        )
+        for part in files
     }
     content = {
         "version": version,

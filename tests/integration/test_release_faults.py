@@ -15,7 +15,7 @@ import pytest
 
 from components.tower_pusher.logic import PushInputs, TableInputs, push_release
 from schemas.errors import ReleaseError
-from schemas.release import Release, read_latest_release, read_release
+from schemas.release import Release, read_current_release, read_release
 
 pytestmark = [
     pytest.mark.integration,
@@ -173,7 +173,7 @@ def test_killed_before_each_file_operation(tmp_path: Path) -> None:
         serving = tmp_path / f"serving-{operation}"
         push_release(old, serving, run_id="first")
         finished = push_and_die(new, serving, operation)
-        release = read_latest_release(serving)
+        release = read_current_release(serving)
         check_whole(release)
         check_no_part_of_a_part(serving)
         seen.add(release.manifest.model_id)
@@ -197,7 +197,7 @@ def test_killed_again_while_cleaning_up(tmp_path: Path) -> None:
         assert not push_and_die(inputs, serving, ".tmp-manifest.json")
         assert {f"{part}/2" for part in ("index", "item_tower", "user_tower")} <= set(list_leftovers(serving))
         finished = push_and_die(inputs, serving, operation)
-        check_whole(read_latest_release(serving))
+        check_whole(read_current_release(serving))
         check_no_part_of_a_part(serving)
         push_release(inputs, serving, run_id="last")
         assert list_leftovers(serving) == []
@@ -221,7 +221,7 @@ def test_killed_at_random_under_a_reader(tmp_path: Path) -> None:
         version = 0
         try:
             while not stop.is_set():
-                release = read_latest_release(serving)
+                release = read_current_release(serving)
                 check_whole(release)
                 assert release.version >= version
                 version = release.version
@@ -235,7 +235,7 @@ def test_killed_at_random_under_a_reader(tmp_path: Path) -> None:
     interrupted = 0
     try:
         for _ in range(12):
-            before = read_latest_release(serving).version
+            before = read_current_release(serving).version
             child = subprocess.Popen(
                 [sys.executable, "-c", PUSH_FOREVER, str(tmp_path), str(serving)],
                 stdout=subprocess.PIPE,
@@ -247,7 +247,7 @@ def test_killed_at_random_under_a_reader(tmp_path: Path) -> None:
             child.kill()
             child.wait()
             child.stdout.close()
-            release = read_latest_release(serving)
+            release = read_current_release(serving)
             check_whole(release)
             assert release.version >= before
             interrupted += bool(list_leftovers(serving))
@@ -259,7 +259,7 @@ def test_killed_at_random_under_a_reader(tmp_path: Path) -> None:
     assert interrupted >= 3
 
     last = push_release(write_inputs(tmp_path / "b", "b"), serving, run_id="last")
-    assert read_latest_release(serving) == last
+    assert read_current_release(serving) == last
     assert list_leftovers(serving) == []
 
 
@@ -276,14 +276,14 @@ def test_a_live_pusher_is_left_alone_and_a_killed_one_is_not(tmp_path: Path, par
         assert live.stdout.readline() == "hanging\n"
         assert push_release(fast, serving, run_id="fast").version == 2
         assert (serving / part / ".tmp-1").is_dir()
-        assert read_latest_release(serving).version == 2
+        assert read_current_release(serving).version == 2
         with pytest.raises(ReleaseError, match=r"No release 1 in .*its releases are 2\."):
             read_release(serving, 1)
         live.stdin.write("\n")
         live.stdin.flush()
         assert live.stdout.readline() == "1\n"
     check_whole(read_release(serving, 1))
-    check_whole(read_latest_release(serving))
+    check_whole(read_current_release(serving))
     assert list_leftovers(serving) == []
 
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed:

@@ -30,7 +30,7 @@ from components.tower_pusher.logic import (
 )
 from schemas import storage
 from schemas.errors import DataError, ReleaseError, StorageError
-from schemas.release import copy_latest_state, find_latest_release, read_latest_release, read_release
+from schemas.release import copy_current_state, find_current_release, read_current_release, read_release
 
 pytestmark = pytest.mark.integration
 
@@ -267,7 +267,7 @@ def test_a_release_is_pushed_found_and_copied_once(bucket: Any, tmp_path: Path) 
     check_writable(serving)
     assert bucket.keys() == []
     with pytest.raises(ReleaseError, match=rf"No release in {serving}: expected releases/<version>/man"):
-        read_latest_release(serving)
+        read_current_release(serving)
 
     first = push_release(write_inputs(tmp_path / "a", "a"), serving, run_id="run-1")
     assert (first.version, first.location) == (1, f"{serving}/releases/1")
@@ -282,7 +282,7 @@ def test_a_release_is_pushed_found_and_copied_once(bucket: Any, tmp_path: Path) 
 
     second = push_release(write_inputs(tmp_path / "b", "b"), f"{serving}/", run_id="run-2")
     assert second.version == 2
-    assert find_latest_release(serving) == second
+    assert find_current_release(serving) == second
     check_whole(serving, 1)
     check_whole(serving, 2)
     with pytest.raises(ReleaseError, match=r"No release 3 in s3://.*: its releases are 1, 2\."):
@@ -290,33 +290,33 @@ def test_a_release_is_pushed_found_and_copied_once(bucket: Any, tmp_path: Path) 
 
     cache = tmp_path / "cache"
     assert read_release(serving, 1, cache).manifest.model_id == "a"
-    release = read_latest_release(serving, cache)
+    release = read_current_release(serving, cache)
     assert [file.read_text() for file in cache.rglob("user_tower/*/marker.txt")] == ["b"]
     (release.index / "marker.txt").write_text("!")
-    assert (read_latest_release(serving, cache).index / "marker.txt").read_text() == "!"
+    assert (read_current_release(serving, cache).index / "marker.txt").read_text() == "!"
     (release.index / "marker.txt").write_text("a file of another size")
-    assert (read_latest_release(serving, cache).index / "marker.txt").read_text() == "b"
+    assert (read_current_release(serving, cache).index / "marker.txt").read_text() == "b"
 
     storage.delete_file(f"{serving}/index/2/marker.txt")
     with pytest.raises(ReleaseError, match=r"Release 2 in s3://.* is incomplete: .*marker\.txt is missing"):
-        read_latest_release(serving, cache)
+        read_current_release(serving, cache)
 
 
 def test_the_state_is_copied_for_the_next_training_alone(bucket: Any, tmp_path: Path) -> None:
     serving = f"{bucket.uri}/serving"
-    assert copy_latest_state(serving, tmp_path / "state") is None
+    assert copy_current_state(serving, tmp_path / "state") is None
     for model_id in ("a", "b"):
         push_release(write_inputs(tmp_path / model_id, model_id), serving, run_id="r")
 
-    read_latest_release(serving, tmp_path / "cache")
+    read_current_release(serving, tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("state"))
 
-    released = copy_latest_state(serving, tmp_path / "state")
+    released = copy_current_state(serving, tmp_path / "state")
     assert (released.version, released.location) == (2, f"{serving}/state/2")
     assert json.loads((tmp_path / "state" / "training_state.json").read_text())["model_id"] == "b"
     storage.write_bytes(f"{serving}/state/2/training_state.json", b"{}")
     with pytest.raises(ReleaseError, match=r"training_state\.json has 2 bytes instead of"):
-        copy_latest_state(serving, tmp_path / "again")
+        copy_current_state(serving, tmp_path / "again")
 
 
 def test_the_same_model_is_pushed_once(bucket: Any, tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_the_same_model_is_pushed_once(bucket: Any, tmp_path: Path) -> None:
         assert push_if_blessed(inputs, blessing, serving, f"run-{attempt}", tmp_path / "out") is not None
         results.append(json.loads((tmp_path / "out" / "push.json").read_text()))
     assert results == [{"pushed": 1, "version": 1, "release": f"{serving}/releases/1"}] * 2
-    assert find_latest_release(serving).manifest.run_id == "run-0"
+    assert find_current_release(serving).manifest.run_id == "run-0"
 
     storage.delete_file(f"{serving}/index/1/marker.txt")
     assert push_if_blessed(inputs, blessing, serving, "run-2", tmp_path / "out").version == 2
@@ -345,7 +345,7 @@ def test_killed_before_each_operation(bucket: Any, tmp_path: Path, environment: 
         killed = subprocess.run(
             [sys.executable, "-c", PUSH_AND_DIE, str(tmp_path / "new"), serving, str(operation)], check=False
         )
-        release = find_latest_release(serving)
+        release = find_current_release(serving)
         check_whole(serving, release.version)
         latest.append((release.version, release.manifest.model_id))
         if killed.returncode == 0:

@@ -6,10 +6,10 @@ import pytest
 
 from schemas.errors import ReleaseError
 from schemas.release import (
-    find_latest_state,
+    find_current_state,
     find_state,
     list_versions,
-    read_latest_release,
+    read_current_release,
     read_part_id,
     read_release,
 )
@@ -67,7 +67,7 @@ def test_a_whole_release_is_read(tmp_path: Path) -> None:
     assert (release.manifest.dim, release.manifest.temperature, release.manifest.items) == (4, 0.1, 7)
     assert release.manifest.metrics == {"recall_at_10": 0.25}
     assert release.manifest.popularity == {"recall_at_10": 0.125}
-    assert read_latest_release(str(tmp_path)) == release
+    assert read_current_release(str(tmp_path)) == release
 
 
 def test_the_latest_is_the_highest_number_with_a_manifest(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_latest_is_the_highest_number_with_a_manifest(tmp_path: Path) -> Non
     (tmp_path / "releases" / "11" / ".tmp-manifest.json").write_text("{")
     (tmp_path / "index" / "11").mkdir()
     (tmp_path / "releases" / "notes").mkdir()
-    assert read_latest_release(tmp_path).version == 10
+    assert read_current_release(tmp_path).version == 10
     with pytest.raises(ReleaseError, match=r"No release 11 in .*: its releases are 2, 9, 10\."):
         read_release(tmp_path, 11)
 
@@ -88,7 +88,7 @@ def test_no_release_says_what_to_do(tmp_path: Path, folders: tuple[str, ...]) ->
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
     with pytest.raises(ReleaseError, match=r"No release in .*releases/<version>/manifest\.json.*`dssm run`"):
-        read_latest_release(tmp_path)
+        read_current_release(tmp_path)
     with pytest.raises(ReleaseError, match=r"No release 1 in .*: its releases are none\."):
         read_release(tmp_path, 1)
 
@@ -110,7 +110,7 @@ def test_a_missing_or_cut_file_is_refused(tmp_path: Path, part: str) -> None:
         read_release(tmp_path, 1)
     (tmp_path / part / "1" / "data.bin").unlink()
     with pytest.raises(ReleaseError, match=rf"incomplete: .*{part}/1/data\.bin is missing\. Restore"):
-        read_latest_release(tmp_path)
+        read_current_release(tmp_path)
 
 
 def test_a_file_that_somebody_added_does_not_matter(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     write_release(tmp_path, 1)
     (tmp_path / "releases" / "1" / "manifest.json").write_text(text)
     with pytest.raises(ReleaseError, match=r"releases/1/manifest\.json"):
-        read_latest_release(tmp_path)
+        read_current_release(tmp_path)
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"part": "index"}'])
@@ -181,6 +181,6 @@ def test_a_state_is_found_without_looking_at_what_serves(tmp_path: Path) -> None
     (tmp_path / "index" / "2" / "data.bin").unlink()
     assert find_state(tmp_path, 2).location == str(tmp_path / "state" / "2")
     assert find_state(tmp_path, 1).location is None
-    assert find_latest_state(tmp_path) == find_state(tmp_path, 3)
+    assert find_current_state(tmp_path) == find_state(tmp_path, 3)
     with pytest.raises(ReleaseError, match=r"No release 4 in .*: its releases are 1, 2, 3\."):
         find_state(tmp_path, 4)

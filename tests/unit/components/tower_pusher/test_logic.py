@@ -19,7 +19,7 @@ from components.tower_pusher.logic import (
     push_release,
 )
 from schemas.errors import ReleaseError
-from schemas.release import read_latest_release
+from schemas.release import read_current_release
 
 pytestmark = pytest.mark.unit
 
@@ -138,7 +138,7 @@ def test_a_release_has_one_version_everywhere_and_says_what_it_is(inputs: PushIn
     assert json.loads((state / "sequence_figures.json").read_text()) == FIGURES
     assert json.loads((state / "dssm_part.json").read_text()) == {"model_id": "m1", "part": "state"}
     assert manifest["parts"]["user_tower"]["files"]["variables/variables.index"] == 5
-    assert read_latest_release(serving) == release
+    assert read_current_release(serving) == release
 
 
 def test_the_next_version_is_above_every_one_in_any_folder(inputs: PushInputs, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_a_failed_push_leaves_the_old_release_and_nothing_else(
         push_release(inputs, serving, run_id="new")
     monkeypatch.setattr(os, "replace", real)
 
-    assert read_latest_release(serving) == old
+    assert read_current_release(serving) == old
     assert {name: names(serving / name) for name in ("user_tower", "item_tower", "index", "releases")} == {
         "user_tower": {"1"}, "item_tower": {"1"}, "index": {"1"}, "releases": {"1", ".lock"},
     }  # fmt: skip

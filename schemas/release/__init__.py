@@ -1,0 +1,81 @@
+"""A release: towers, indexes and more under one version number, joined by a manifest written last.
+
+    <serving>/user_tower/<version>/               SavedModel
+    <serving>/item_tower/<version>/               SavedModel
+    <serving>/retriever/<version>/                SavedModel: the user tower and a search of the catalogue
+    <serving>/index/<version>/                    candidate index
+    <serving>/ann/<version>/                      approximate index
+    <serving>/users/<version>/                    the users' sequences, where they are released
+    <serving>/state/<version>/                    what the next run compares with and starts from; no server
+                                                  needs it
+    <serving>/releases/<version>/manifest.json    written last: without it there is no release
+    <serving>/releases/current.json               which release is current, after a rollback
+
+A reader that goes through the manifest sees a release whole or not at all. The serving directory is on this
+machine or in an object store, from which the parts are copied before they are used.
+"""
+
+from schemas.release.current import (
+    Rollback,
+    find_current_release,
+    find_current_state,
+    find_current_version,
+    read_rollback,
+)
+from schemas.release.fetch import Release, copy_current_state, read_current_release, read_release
+from schemas.release.find import (
+    ReleasedState,
+    find_newest_version,
+    find_release,
+    find_state,
+    list_file_sizes,
+    list_published,
+    list_versions,
+    read_manifest,
+    read_part_id,
+)
+from schemas.release.hashing import combine_hashes, hash_files, hash_folder
+from schemas.release.manifest import (
+    ALL_PARTS,
+    PARTS,
+    REQUIRED_PARTS,
+    Manifest,
+    PublishedRelease,
+    ReleasedPart,
+    TrainedOn,
+    WarmStarted,
+    WarmStartedTable,
+)
+
+__all__ = [
+    "ALL_PARTS",
+    "PARTS",
+    "REQUIRED_PARTS",
+    "Manifest",
+    "PublishedRelease",
+    "Release",
+    "ReleasedPart",
+    "ReleasedState",
+    "Rollback",
+    "TrainedOn",
+    "WarmStarted",
+    "WarmStartedTable",
+    "combine_hashes",
+    "copy_current_state",
+    "find_current_release",
+    "find_current_state",
+    "find_current_version",
+    "find_newest_version",
+    "find_release",
+    "find_state",
+    "hash_files",
+    "hash_folder",
+    "list_file_sizes",
+    "list_published",
+    "list_versions",
+    "read_current_release",
+    "read_manifest",
+    "read_part_id",
+    "read_release",
+    "read_rollback",
+]
