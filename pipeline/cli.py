@@ -14,6 +14,7 @@ from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
 from pipeline.commands.lint import lint_command
 from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.releases import releases_command
 from pipeline.commands.report import report_command
 from pipeline.commands.runs import runs_command
 from pipeline.commands.schedule import schedule_command
@@ -49,6 +50,7 @@ main.add_command(compile_command)
 main.add_command(lint_command)
 main.add_command(submit_command)
 main.add_command(runs_command)
+main.add_command(releases_command)
 main.add_command(schedule_command)
 main.add_command(train_command)
 main.add_command(report_command)
@@ -137,7 +139,7 @@ def recommend(
     history: tuple[str, ...],
     k: int,
 ) -> None:
-    """Recommend items with the last release."""
+    """Recommend items with the current release."""
     from pipeline.config import load_config
     from pipeline.console import noise_to_file
     from pipeline.recommend import recommend_items

@@ -1,8 +1,9 @@
 """Finds the evaluation of a release or of a run, and reads its figures by user."""
 
+import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ from pipeline.runs import LAST, Run, describe_status, find_run, read_runs
 from schemas import storage
 from schemas.contract import EVALUATION_REPORT_FILE, PER_USER_METRICS_FILE
 from schemas.errors import DssmError
-from schemas.release import find_state
+from schemas.release import find_state, read_state_file
 
 _USER: Final = "user"
 # A longer number is the date that a run id begins with.
@@ -68,11 +69,11 @@ def read_evaluation(name: str, run_directory: Path, serving_directory: str) -> E
 
 
 def _read_of_release(serving_directory: str, version: int) -> Evaluation:
-    folder = find_state(serving_directory, version).location
+    state = find_state(serving_directory, version)
     name = f"release {version}"
-    if folder is None:
+    if state.location is None:
         raise EvaluationError(f"{name.capitalize()} has no evaluation: it has no state/. {_OLDER}")
-    return _read(folder, name)
+    return _read(state.location, name, functools.partial(read_state_file, state))
 
 
 def _read_of_run(run: Run) -> Evaluation:
@@ -81,16 +82,15 @@ def _read_of_run(run: Run) -> Evaluation:
             f"Run {run.run_id} has no evaluation: its status is {describe_status(run)!r}. Compare runs that"
             " came to the step RetrievalEvaluator; `dssm runs` says which."
         )
-    return _read(str(run.report), f"run {run.run_id}")
+    folder = run.report
+    return _read(str(folder), f"run {run.run_id}", lambda file: storage.read_bytes(folder / file))
 
 
-def _read(folder: str, name: str) -> Evaluation:
-    report_file = storage.join(folder, EVALUATION_REPORT_FILE)
+def _read(folder: str, name: str, read_file: Callable[[str], bytes]) -> Evaluation:
     table_file = storage.join(folder, PER_USER_METRICS_FILE)
     try:
-        report = json.loads(storage.read_bytes(report_file))
-        with storage.open_input(table_file) as file:
-            table = pq.read_table(file)
+        report = json.loads(read_file(EVALUATION_REPORT_FILE))
+        table = pq.read_table(pa.BufferReader(read_file(PER_USER_METRICS_FILE)))
     except storage.NotFoundError:
         raise EvaluationError(
             f"{name.capitalize()} has no evaluation by user: expected {EVALUATION_REPORT_FILE} and"

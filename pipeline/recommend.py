@@ -1,4 +1,4 @@
-"""`dssm recommend`: the last release, asked for one user. TensorFlow alone serves it."""
+"""`dssm recommend`: the current release, asked for one user. TensorFlow alone serves it."""
 
 import csv
 import datetime
@@ -25,7 +25,7 @@ from components.interaction_ingest.user_lookup import (
 from components.towers import load_tower
 from pipeline.config import PipelineConfig
 from pipeline.history_inputs import history_inputs
-from schemas.contract import USER_TOWER
+from schemas.contract import INDEX, USER_TOWER
 from schemas.errors import ConfigError, DataError, ReleaseError
 from schemas.features import Feature, FeatureSpec
 from schemas.release import read_current_release
@@ -128,7 +128,7 @@ def recommend(
         ConfigError: k is below 1, a feature is unknown, unusable or missing, or nothing was given.
         DataError: The user is unknown, or a table cannot be read.
         StorageError: The data or the release is in an object store, which cannot be reached or refuses.
-        ReleaseError: There is no release, or it is incomplete, mixed, or of another schema.
+        ReleaseError: There is no release, or it is incomplete, mixed, damaged, or of another schema.
     """
     if k < 1:
         raise ConfigError(f"--k: expected at least 1. Received: {k}.")
@@ -139,7 +139,7 @@ def recommend(
     spec = config.load_features()
     given = {name: _parse_feature(spec, name, text) for name, text in features.items()}
     cache = Path(config.run.directory) / _RELEASE_CACHE
-    release = read_current_release(config.serving.directory, cache_directory=cache)
+    release = read_current_release(config.serving.directory, cache, parts=(INDEX, USER_TOWER))
 
     notes: list[str] = []
     shown = list(dict.fromkeys([spec.item_id.name, *spec.tables.items.display]))

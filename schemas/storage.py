@@ -34,6 +34,7 @@ _CONNECT_TIMEOUT_SECONDS: Final = 5.0
 _SILENCE_TIMEOUT_SECONDS: Final = 15.0
 _COPIES_AT_ONCE: Final = 8
 _STREAM_BUFFER_BYTES: Final = 8 * 2**20
+_TEMPORARY_PREFIX: Final = ".tmp-"
 _RETRY_LIMIT: Final = datetime.timedelta(seconds=30)
 
 # What pyarrow's messages of S3 and of Google Cloud Storage say, since its exceptions have no other mark.
@@ -216,6 +217,35 @@ def write_bytes(location: str | Path, content: bytes) -> None:
     filesystem, path = resolve(location)
     with _explaining("write", location), filesystem.open_output_stream(path, compression=None) as stream:
         stream.write(content)
+
+
+def replace_bytes(location: str | Path, content: bytes) -> None:
+    """Write a whole file, of which a reader sees the old content or the new one, also after a power cut.
+
+    Args:
+        location: A path or URI. A local file's folder must exist, and one process may write it at a time:
+            what a killed one left is written over.
+        content: What to write.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    if is_remote(location):
+        write_bytes(location, content)
+        return
+    file = Path(join(location))
+    temporary = file.with_name(f"{_TEMPORARY_PREFIX}{file.name}")
+    with _explaining("write", location):
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+        descriptor = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def find_file(location: str | Path) -> FileStatus | None:

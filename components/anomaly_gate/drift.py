@@ -1,4 +1,4 @@
-"""How far the train split is from that of the last release: its features, and its numbers of positives."""
+"""How far the train split is from that of the current release: its features, and its numbers of positives."""
 
 import dataclasses
 import datetime
@@ -18,7 +18,7 @@ from schemas.contract import (
 )
 from schemas.errors import DataError, ReleaseError
 from schemas.features import Feature, FeatureSpec, Tower
-from schemas.release import find_current_state
+from schemas.release import ReleasedState, find_current_state, read_state_file
 
 TABLES: Final[Mapping[Tower, str]] = {"user": "users", "item": "items", "context": "contexts"}
 """What the report and messages call the tables."""
@@ -88,7 +88,7 @@ class Drift:
 def measure_drift(
     spec: FeatureSpec, config: SequenceDriftConfig, train: TrainSplit, serving_directory: str
 ) -> Drift:
-    """Compare the train split with that of the last release.
+    """Compare the train split with that of the current release.
 
     Every categorical feature is compared, every number with a `drift_threshold`, and the numbers of positives
     of users, items and days.
@@ -112,7 +112,7 @@ def measure_drift(
     if state.location is None:
         note = f"release {state.version} was pushed without the statistics of its train split"
         return Drift(None, (), note)
-    released = _read_released(state.location)
+    released = _read_released(state, state.location)
     if released is None:
         note = (
             f"release {state.version} keeps no statistics of its users and items, since it was made by an "
@@ -204,9 +204,9 @@ def _mean_per_day(counts: Mapping[str, int]) -> float:
     return sum(counts.values()) / ((max(days) - min(days)).days + 1)
 
 
-def _read_released(location: str) -> TrainSplit | None:
+def _read_released(state: ReleasedState, location: str) -> TrainSplit | None:
     """Read what a release kept of its train split; None where it kept nothing."""
-    contents = {name: _read_file(location, name) for name in (*_FILES.values(), SEQUENCE_FIGURES_FILE)}
+    contents = {name: _read_file(state, name) for name in (*_FILES.values(), SEQUENCE_FIGURES_FILE)}
     if not any(contents.values()):
         return None
     try:
@@ -226,9 +226,9 @@ def _read_released(location: str) -> TrainSplit | None:
         ) from error
 
 
-def _read_file(location: str, name: str) -> bytes | None:
+def _read_file(state: ReleasedState, name: str) -> bytes | None:
     try:
-        return storage.read_bytes(storage.join(location, name))
+        return read_state_file(state, name)
     except storage.NotFoundError:
         return None
 

@@ -53,6 +53,7 @@ from schemas.contract import MODEL_INFO_FILE, USER_TOWER
 from schemas.errors import DataError, ReleaseError, TrainingError
 from schemas.features import FeatureSpec
 from schemas.ranking import score_by_inner_product
+from schemas.release import hash_folder
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,11 @@ def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: Evaluati
         trained_on=None
         if base is not None and base.trained_on is None
         else describe_training(
-            times, inputs.split, info["refitted"], None if base is None else base.trained_on
+            times,
+            inputs.split,
+            info["refitted"],
+            None if base is None else base.trained_on,
+            hash_folder(inputs.sequences),
         ),
         index=index,
         title=choose_title(inputs.display, index.catalogue.column_names),

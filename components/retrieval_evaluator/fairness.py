@@ -65,7 +65,11 @@ def _find_overlap(
 
 
 def describe_training(
-    times: SplitTimes, split: Mapping[str, Any], is_refitted: bool, base: TrainedOn | None
+    times: SplitTimes,
+    split: Mapping[str, Any],
+    is_refitted: bool,
+    base: TrainedOn | None,
+    sequences_sha256: str,
 ) -> TrainedOn:
     """Say how much of the log a model has seen.
 
@@ -74,6 +78,7 @@ def describe_training(
         split: Their rule.
         is_refitted: Whether it was trained on validation, too.
         base: What the release was trained on that the training began from; None: it began from nothing.
+        sequences_sha256: Hash of the folder of the sequences that it was trained on.
 
     Returns:
         What the manifest says.
@@ -84,4 +89,4 @@ def describe_training(
     if base is not None:
         until, log_until = max(until, base.until), max(log_until, base.log_until)
         splits += [theirs for theirs in base.splits if theirs not in splits]
-    return TrainedOn(until, log_until, splits)
+    return TrainedOn(until, log_until, splits, {"sequences": sequences_sha256})

@@ -16,7 +16,7 @@ from components.retrieval_evaluator.gate import NoRival
 from components.retrieval_evaluator.queries import choose_columns
 from components.retrieval_evaluator.split_times import SplitTimes
 from components.towers import Tower, load_tower
-from schemas.contract import USER_TOWER
+from schemas.contract import INDEX, USER_TOWER
 from schemas.errors import ReleaseError
 from schemas.features import FeatureSpec
 from schemas.ranking.ranks import ScoreBlock
@@ -86,7 +86,7 @@ def load_released(
     own_tower: Tower,
     cache_directory: Path,
 ) -> ReleasedModel | NoRival:
-    """Load the newest release, if it can be judged on this run's held-out rows.
+    """Load the current release, if it can be judged on this run's held-out rows.
 
     Args:
         serving_directory: The folder that releases are pushed to: a path or URI.
@@ -107,12 +107,14 @@ def load_released(
             return NoRival("there is no release yet, and nothing to compare with", is_first=True)
         published = find_current_release(serving_directory)
     except ReleaseError as error:
-        return NoRival(f"the newest release cannot be evaluated: {error}", is_first=False)
+        return NoRival(f"the current release cannot be evaluated: {error}", is_first=False)
     unfairness = find_unfairness(published.manifest.trained_on, split, times)
     if unfairness is not None:
         return _refuse(published, f"may have seen the rows that are held out now: {unfairness}")
     try:
-        release = read_release(serving_directory, published.version, cache_directory)
+        release = read_release(
+            serving_directory, published.version, cache_directory, parts=(INDEX, USER_TOWER)
+        )
         tower = load_tower(release.user_tower, USER_TOWER)
         choose_columns(spec, list(tower.inputs))
         index = read_index(release.index, [spec.item_id.name])

@@ -68,6 +68,7 @@ from schemas.release import (
     list_versions,
     read_part_id,
     read_release,
+    update_models_config,
 )
 from schemas.strict_config import parse
 
@@ -243,6 +244,7 @@ def _push_parts(
         with object_store.claim_version(address) as claim:
             files = {part: claim.upload(sources[part], part) for part in parts}
             claim.commit(_compose_manifest(claim.version, files, hashes, description))
+        update_models_config(address)
         return find_release(address, claim.version)
     serving = Path(storage.join(serving_directory))
     try:
@@ -252,6 +254,7 @@ def _push_parts(
             _write_manifest(manifest, serving / RELEASES / str(version))
     except OSError as error:
         raise _cannot_write(serving, error) from error
+    update_models_config(serving)
     return read_release(serving, version)
 
 
@@ -333,19 +336,23 @@ def _describe(inputs: PushInputs, sources: dict[str, Path]) -> dict[str, Any]:
         raise ReleaseError(
             f"The index has dim {index['dim']}, the model {model['dim']}; build the index anew."
         )
+    schema = _hash_tables({name: table.schema for name, table in inputs.tables.items()})
+    transform = _hash_tables({name: table.transform_graph for name, table in inputs.tables.items()})
+    trained_on = report["trained_on"]
+    if trained_on is not None:
+        fingerprints = {**trained_on.get("fingerprints", {}), "schema": schema, "transform": transform}
+        trained_on = {**trained_on, "fingerprints": fingerprints}
     return {
         MODEL_ID: model[MODEL_ID],
         "dim": model["dim"],
         "temperature": model["temperature"],
         "items": index["items"],
-        "schema_sha256": _hash_tables({name: table.schema for name, table in inputs.tables.items()}),
-        "transform_sha256": _hash_tables(
-            {name: table.transform_graph for name, table in inputs.tables.items()}
-        ),
+        "schema_sha256": schema,
+        "transform_sha256": transform,
         "metrics": report["metrics"],
         "popularity": report["popularity"],
         "warm_start": model["warm_start"],
-        "trained_on": report["trained_on"],
+        "trained_on": trained_on,
     }
 
 

@@ -10,6 +10,7 @@
                                                   needs it
     <serving>/releases/<version>/manifest.json    written last: without it there is no release
     <serving>/releases/current.json               which release is current, after a rollback
+    <serving>/models.config                       what TensorFlow Serving is to load
 
 A reader that goes through the manifest sees a release whole or not at all. The serving directory is on this
 machine or in an object store, from which the parts are copied before they are used.
@@ -21,6 +22,7 @@ from schemas.release.current import (
     find_current_state,
     find_current_version,
     read_rollback,
+    require_current_version,
 )
 from schemas.release.fetch import Release, copy_current_state, read_current_release, read_release
 from schemas.release.find import (
@@ -35,6 +37,8 @@ from schemas.release.find import (
     read_part_id,
 )
 from schemas.release.hashing import combine_hashes, hash_files, hash_folder
+from schemas.release.lease import Lease, take_lease
+from schemas.release.locking import hold_lock
 from schemas.release.manifest import (
     ALL_PARTS,
     PARTS,
@@ -46,12 +50,26 @@ from schemas.release.manifest import (
     WarmStarted,
     WarmStartedTable,
 )
+from schemas.release.models_config import (
+    SERVABLES,
+    compose_models_config,
+    update_models_config,
+    write_models_config,
+)
+from schemas.release.retention import Pruned, prune, remove_parts
+from schemas.release.rollback import roll_back
+from schemas.release.verify import Check, HashCache, read_state_file, verify_files, verify_release
 
 __all__ = [
     "ALL_PARTS",
     "PARTS",
     "REQUIRED_PARTS",
+    "SERVABLES",
+    "Check",
+    "HashCache",
+    "Lease",
     "Manifest",
+    "Pruned",
     "PublishedRelease",
     "Release",
     "ReleasedPart",
@@ -61,6 +79,7 @@ __all__ = [
     "WarmStarted",
     "WarmStartedTable",
     "combine_hashes",
+    "compose_models_config",
     "copy_current_state",
     "find_current_release",
     "find_current_state",
@@ -70,12 +89,23 @@ __all__ = [
     "find_state",
     "hash_files",
     "hash_folder",
+    "hold_lock",
     "list_file_sizes",
     "list_published",
     "list_versions",
+    "prune",
     "read_current_release",
     "read_manifest",
     "read_part_id",
     "read_release",
     "read_rollback",
+    "read_state_file",
+    "remove_parts",
+    "require_current_version",
+    "roll_back",
+    "take_lease",
+    "update_models_config",
+    "verify_files",
+    "verify_release",
+    "write_models_config",
 ]

@@ -85,6 +85,29 @@ def find_current_version(serving_directory: str | Path) -> int | None:
     return rollback.version
 
 
+def require_current_version(serving_directory: str | Path) -> int:
+    """Find the version of the current release, without looking at its parts.
+
+    Args:
+        serving_directory: The folder that releases are pushed to: a path or URI.
+
+    Returns:
+        The version.
+
+    Raises:
+        ReleaseError: There is no release, or as `find_current_version`.
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    version = find_current_version(serving_directory)
+    if version is None:
+        raise ReleaseError(
+            f"No release in {serving_directory}: expected {RELEASES}/<version>/{MANIFEST_FILE} in it. "
+            "`dssm run` writes one when the evaluation blesses the model; serving.directory in the "
+            "configuration says where."
+        )
+    return version
+
+
 def find_current_release(serving_directory: str | Path) -> PublishedRelease:
     """Find the current release without copying its parts.
 
@@ -98,14 +121,7 @@ def find_current_release(serving_directory: str | Path) -> PublishedRelease:
         ReleaseError: There is no release, or the current one is incomplete or mixed.
         StorageError: The folder's store cannot be reached or refuses.
     """
-    version = find_current_version(serving_directory)
-    if version is None:
-        raise ReleaseError(
-            f"No release in {serving_directory}: expected {RELEASES}/<version>/{MANIFEST_FILE} in it. "
-            "`dssm run` writes one when the evaluation blesses the model; serving.directory in the "
-            "configuration says where."
-        )
-    return find_release(serving_directory, version)
+    return find_release(serving_directory, require_current_version(serving_directory))
 
 
 def find_current_state(serving_directory: str | Path) -> ReleasedState | None:

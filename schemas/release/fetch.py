@@ -2,22 +2,37 @@
 
 import contextlib
 import hashlib
+import logging
 import shutil
 import tempfile
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from schemas import storage
-from schemas.contract import ANN, INDEX, ITEM_TOWER, RELEASES, RETRIEVER, STATE, USER_TOWER, USERS
+from schemas.contract import (
+    ANN,
+    INDEX,
+    ITEM_TOWER,
+    PROGRESS_LOGGER,
+    RELEASES,
+    RETRIEVER,
+    STATE,
+    USER_TOWER,
+    USERS,
+)
 from schemas.errors import ReleaseError, StorageError
-from schemas.release.current import find_current_release, find_current_state
+from schemas.release.current import find_current_state, require_current_version
 from schemas.release.find import ReleasedState, check_part, find_release, read_manifest
+from schemas.release.lease import Lease, take_lease
 from schemas.release.manifest import PARTS, Manifest, PublishedRelease
+from schemas.release.verify import HashCache, verify_files, verify_release
 
 _UNFINISHED_PREFIX: Final = ".tmp-"
+
+_progress = logging.getLogger(PROGRESS_LOGGER)
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,8 @@ class Release(PublishedRelease):
     """The folder of the manifest; for a release from an object store, that of its copy."""
     paths: dict[str, Path]
     """The folders of the parts that were asked for and that the release has, by part."""
+    lease: Lease | None = field(default=None, compare=False, repr=False)
+    """Keeps a release that was not copied from being removed as long as this object lives."""
 
     @property
     def user_tower(self) -> Path:
@@ -71,19 +88,21 @@ def copy_current_state(serving_directory: str | Path, target: Path) -> ReleasedS
         Where the state is; None without any release.
 
     Raises:
-        ReleaseError: The manifest is unreadable, a file of the state is missing or has another size than it
-            says, or the state comes from another training.
+        ReleaseError: The manifest is unreadable, a file of the state is missing or is another one than was
+            pushed, or the state comes from another training.
         StorageError: The folder's store cannot be reached or refuses, or there is no space for the copy.
     """
     released = find_current_state(serving_directory)
     if released is None or released.location is None:
         return released
-    manifest = read_manifest(serving_directory, released.version)
-    check_part(serving_directory, manifest, STATE)
-    try:
-        storage.copy_tree(released.location, target)
-    except OSError as error:
-        raise StorageError(f"Cannot copy the state of release {released.version}: {error}") from error
+    with take_lease(serving_directory, released.version) or contextlib.nullcontext():
+        manifest = read_manifest(serving_directory, released.version)
+        check_part(serving_directory, manifest, STATE)
+        try:
+            storage.copy_tree(released.location, target)
+        except OSError as error:
+            raise StorageError(f"Cannot copy the state of release {released.version}: {error}") from error
+    verify_files(target, manifest, STATE, named=released.location)
     return released
 
 
@@ -103,10 +122,11 @@ def read_current_release(
         The release.
 
     Raises:
-        ReleaseError: There is no release, or the current one is incomplete or mixed.
+        ReleaseError: There is no release, or the current one is incomplete, mixed or damaged.
         StorageError: The folder's store cannot be reached or refuses.
     """
-    return _bring_here(serving_directory, find_current_release(serving_directory), cache_directory, parts)
+    version = require_current_version(serving_directory)
+    return read_release(serving_directory, version, cache_directory, parts)
 
 
 def read_release(
@@ -129,29 +149,31 @@ def read_release(
         The release.
 
     Raises:
-        ReleaseError: As `find_release`.
+        ReleaseError: As `find_release`, or a file of a part that is needed is another one than was pushed.
         StorageError: The folder's store cannot be reached or refuses, or there is no space for a copy.
     """
-    return _bring_here(serving_directory, find_release(serving_directory, version), cache_directory, parts)
-
-
-def _bring_here(
-    serving_directory: str | Path,
-    release: PublishedRelease,
-    cache_directory: str | Path | None,
-    parts: Sequence[str],
-) -> Release:
     serving = storage.join(serving_directory)
+    lease = take_lease(serving, version)
+    release = find_release(serving, version)
     manifest = release.manifest
     there = [part for part in parts if part in manifest.parts]
-    is_here = not storage.is_remote(serving)
-    home = Path(serving) if is_here else _copy_release(serving, release, cache_directory, there)
+    if storage.is_remote(serving):
+        home = _copy_release(serving, release, cache_directory, there)
+    else:
+        home = Path(serving)
+        checks = verify_release(serving, manifest, there, HashCache.of_user())
+        if "sizes" in checks.values():
+            _progress.info(
+                "Release %d keeps no hashes of its files, since it was made by an earlier version of this "
+                "program: only their sizes were checked", version,
+            )  # fmt: skip
     return Release(
         version=release.version,
         location=release.location,
         manifest=manifest,
         directory=home / RELEASES / str(release.version),
         paths={part: home / manifest.parts[part].path for part in there},
+        lease=lease,
     )
 
 
@@ -169,11 +191,11 @@ def _copy_release(
         else:
             cache = Path(cache_directory) / _shorten(serving)
         home = cache / name
-        missing = [part for part in parts if not _is_complete(home, manifest, part)]
-        places = [manifest.parts[part].path for part in missing]
+        hashes = HashCache.of_user()
+        missing = [part for part in parts if not _is_whole(home, manifest, part, hashes)]
         if missing:
             unfinished = cache / f"{_UNFINISHED_PREFIX}{uuid.uuid4().hex}"
-            for place in (*places, f"{RELEASES}/{release.version}"):
+            for place in (*(manifest.parts[part].path for part in missing), f"{RELEASES}/{release.version}"):
                 storage.copy_tree(storage.join(serving, place), unfinished / place)
                 _move(unfinished / place, home / place)
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -183,7 +205,9 @@ def _copy_release(
     except OSError as error:
         raise StorageError(f"Cannot copy release {release.version} from {serving}: {error}") from error
     for part in missing:
+        place = manifest.parts[part].path
         check_part(str(home), manifest, part)
+        verify_files(home / place, manifest, part, hashes, named=storage.join(serving, place))
     return home
 
 
@@ -195,9 +219,9 @@ def _move(folder: Path, target: Path) -> None:
         folder.rename(target)
 
 
-def _is_complete(home: Path, manifest: Manifest, part: str) -> bool:
+def _is_whole(home: Path, manifest: Manifest, part: str, hashes: HashCache) -> bool:
     try:
-        check_part(str(home), manifest, part)
+        verify_release(home, manifest, [part], hashes)
     except ReleaseError:
         return False
     return True

@@ -1,7 +1,8 @@
 """Finds releases, and what belongs to them, where they were published; nothing is copied."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -109,6 +110,8 @@ class ReleasedState:
     """The release's version number."""
     location: str | None
     """The folder of the state: a path or URI; None where the release has none."""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of its files by relative path; empty in releases of earlier versions of this program."""
 
 
 def read_manifest(serving_directory: str | Path, version: int) -> Manifest:
@@ -156,7 +159,9 @@ def find_state(serving_directory: str | Path, version: int) -> ReleasedState:
     """
     serving = storage.join(serving_directory)
     state = read_manifest(serving, version).parts.get(STATE)
-    return ReleasedState(version, None if state is None else storage.join(serving, state.path))
+    if state is None:
+        return ReleasedState(version, None)
+    return ReleasedState(version, storage.join(serving, state.path), state.hashes)
 
 
 def read_part_id(folder: str | Path, part: str, expected_model_id: str | None = None) -> str:

@@ -325,7 +325,7 @@ def test_a_broken_release_does_not_stop_the_evaluation(artifacts, tmp_path):
     publish(artifacts, first, serving)
     (serving / "index" / "1" / "embeddings.npy").unlink()
     report, _ = evaluate(artifacts, tmp_path, serving, ks=(1,), blessing_metric="recall_at_1")
-    assert "the newest release cannot be evaluated" in report["released"]["reason"]
+    assert "the current release cannot be evaluated" in report["released"]["reason"]
 
 
 def test_index_of_another_training_is_refused(artifacts, tmp_path):

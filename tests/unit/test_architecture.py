@@ -144,6 +144,7 @@ QUICK = [
     "pipeline.cli",
     "pipeline.comparison_table",
     "pipeline.config",
+    "pipeline.releases",
     "pipeline.run_table",
     "components.tower_pusher.logic",
     "schemas.release",

@@ -62,23 +62,25 @@ def test_a_release_of_a_longer_log_has_seen_what_an_older_window_holds_out():
 def test_the_log_ends_with_its_newest_row_whatever_its_split():
     # The only positive of a user is train, and may be newer than everything that is held out.
     times = SplitTimes(train_until=1000, validation_until=None, held_out_from=500, held_out_until=900)
-    own = describe_training(times, LATEST, is_refitted=False, base=None)
-    assert own == TrainedOn(until=1000, log_until=1000, splits=[LATEST])
+    own = describe_training(times, LATEST, is_refitted=False, base=None, sequences_sha256="5e")
+    assert own == TrainedOn(1000, 1000, [LATEST], fingerprints={"sequences": "5e"})
     assert find_unfairness(own, LATEST, times) is None
 
 
 def test_validation_counts_as_trained_on_where_the_model_was_fitted_again():
     times = SplitTimes(train_until=700, validation_until=800, held_out_from=500, held_out_until=900)
-    assert describe_training(times, LATEST, is_refitted=False, base=None).until == 700
-    assert describe_training(times, LATEST, is_refitted=True, base=None).until == 800
+    assert describe_training(times, LATEST, is_refitted=False, base=None, sequences_sha256="5e").until == 700
+    assert describe_training(times, LATEST, is_refitted=True, base=None, sequences_sha256="5e").until == 800
 
 
 def test_a_model_has_seen_what_the_release_that_it_began_from_has():
     cut_off = {"kind": "cut_off", "time": "2026-01-01T00:00:00Z"}
     base = TrainedOn(until=850, log_until=860, splits=[cut_off])
-    warm = describe_training(TIMES, LATEST, is_refitted=False, base=base)
-    assert warm == TrainedOn(until=880, log_until=900, splits=[LATEST, cut_off])
+    warm = describe_training(TIMES, LATEST, is_refitted=False, base=base, sequences_sha256="5e")
+    assert warm == TrainedOn(880, 900, [LATEST, cut_off], fingerprints={"sequences": "5e"})
     # The base was trained on every user's rows until 850, the latest ones among them.
     assert find_unfairness(warm, LATEST, TIMES).startswith("it was trained on the log until 880")
-    again = describe_training(TIMES, LATEST, is_refitted=False, base=warm)
+    again = describe_training(TIMES, LATEST, is_refitted=False, base=warm, sequences_sha256="6e")
     assert again.splits == [LATEST, cut_off]
+    # Of what it was trained on itself, unlike the splits.
+    assert again.fingerprints == {"sequences": "6e"}
