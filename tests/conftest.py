@@ -1,11 +1,14 @@
 """Tests run against the installed package, and share one pipeline run."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,3 +129,90 @@ def finished_run(workspace: Workspace) -> FinishedRun:
     assert completed.returncode == 0, completed.stdout + completed.stderr
     [model] = workspace.directory.glob("runs/artifacts/Trainer/model/*/Format-Serving")
     return FinishedRun(workspace, completed.stdout, _set_options(()), model)
+
+
+class WrittenReleases:
+    """A serving directory whose files are written by hand: it is what other programs rely on."""
+
+    def __init__(self, serving: Path) -> None:
+        self.serving = serving
+        """The serving directory."""
+
+    def add(
+        self,
+        version: int,
+        parts: Sequence[str] = ("user_tower", "item_tower", "index", "state"),
+        hashes: str = "files",
+        **changes: Any,
+    ) -> dict[str, Any]:
+        """Write a release whose data are its version, 4,000 bytes each.
+
+        Args:
+            version: Its number.
+            parts: What it has.
+            hashes: What the manifest has hashes of: `files`, once the `folder`, before that `nothing`.
+            changes: Keys of the manifest, instead of or beside those that are written.
+
+        Returns:
+            The manifest.
+        """
+        model_id = changes.get("model_id", f"m{version}")
+        described = {}
+        for part in parts:
+            name = "assets.extra/dssm_part.json" if part in _SAVED_MODELS else "dssm_part.json"
+            contents = {
+                name: json.dumps({"model_id": model_id, "part": part}).encode(),
+                "data.bin": f"{version:4}".encode() * 1_000,
+            }
+            if part == "state":
+                report = {"gate": {"metric": "recall_at_10"}}
+                contents["evaluation_report.json"] = json.dumps(report).encode()
+            for file, content in contents.items():
+                path = self.serving / part / str(version) / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            digests = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
+            lines = "".join(f"{digests[file]}  ./{file}\n" for file in sorted(digests))
+            described[part] = {
+                "path": f"{part}/{version}",
+                "files": {file: len(content) for file, content in contents.items()},
+                "sha256": "" if hashes == "nothing" else hashlib.sha256(lines.encode()).hexdigest(),
+                "hashes": digests if hashes == "files" else {},
+            }
+        manifest = {
+            "version": version,
+            "created": f"2026-11-{version:02}T10:00:00+00:00",
+            "run_id": f"run-{version}",
+            "model_id": model_id,
+            "dim": 4,
+            "temperature": 0.1,
+            "items": 7,
+            "schema_sha256": "00",
+            "transform_sha256": "11",
+            "metrics": {"ndcg_at_10": 0.5, "recall_at_10": version / 16},
+            "popularity": {"recall_at_10": 0.03125},
+            "parts": described,
+        } | changes
+        folder = self.serving / "releases" / str(version)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return manifest
+
+    def file(self, part: str, version: int, name: str = "data.bin") -> Path:
+        """Name a file of a part."""
+        return self.serving / part / str(version) / name
+
+    def versions(self, part: str = "releases") -> list[int]:
+        """List what is in the folder of a part, or of the manifests."""
+        return sorted(int(entry.name) for entry in (self.serving / part).iterdir() if entry.is_dir())
+
+
+_SAVED_MODELS = ("user_tower", "item_tower", "retriever")
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> WrittenReleases:
+    """Return an empty serving directory to write releases to."""
+    serving = tmp_path / "serving"
+    serving.mkdir()
+    return WrittenReleases(serving)

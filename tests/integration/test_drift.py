@@ -283,6 +283,27 @@ def test_what_the_last_release_did_not_have_is_named(spec, after, tmp_path):
     assert drift.note == "release 1 has no comparable values of plan, device"
 
 
+def test_it_is_the_distance_from_the_release_that_was_rolled_back_to(spec, after, serving):
+    manifest = json.loads((serving / "releases" / "1" / "manifest.json").read_text())
+    (serving / "releases" / "2").mkdir()
+    (serving / "releases" / "2" / "manifest.json").write_text(
+        json.dumps(manifest | {"version": 2, "parts": {}})
+    )
+    assert measure_drift(spec, SEQUENCE_DRIFT, after, str(serving)).release is None
+    rollback = {"version": 1, "over": 2, "since": "2026-11-28T03:00:00+00:00", "reason": ""}
+    (serving / "releases" / "current.json").write_text(json.dumps(rollback))
+    assert measure_drift(spec, SEQUENCE_DRIFT, after, str(serving)).release == 1
+
+
+def test_statistics_that_are_not_those_that_were_pushed_stop(spec, after, serving):
+    file = serving / "releases" / "1" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["parts"]["state"]["hashes"] = {"sequence_figures.json": "00"}
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(ReleaseError, match=r"state/1/sequence_figures\.json has another SHA-256"):
+        measure_drift(spec, SEQUENCE_DRIFT, after, str(serving))
+
+
 @pytest.mark.parametrize("name", ["user_statistics.pb", "sequence_figures.json"])
 def test_statistics_that_cannot_be_read_stop(spec, after, serving, name):
     file = serving / "state" / "1" / name

@@ -22,6 +22,7 @@ from components.retrieval_evaluator.config import EvaluationConfig
 from components.tower_pusher.logic import PushInputs, TableInputs, push_release
 from schemas.errors import ReleaseError
 from schemas.features import FeatureSpec, ItemTable
+from schemas.release import hash_folder, roll_back
 from schemas.sequences import FILE_NAME, sequences_schema, write_sequences
 from schemas.strict_config import parse
 
@@ -287,6 +288,23 @@ def test_the_released_model_is_ranked_on_the_same_users(artifacts, tmp_path):
     assert sample["history"] == [{"item": "3", "title": "T3"}]
     assert report["blessed"]
     assert blessing.get_string_custom_property("rule_released").startswith("kept: recall@1 is not worse")
+
+
+def test_the_rival_is_the_release_that_was_rolled_back_to(artifacts, tmp_path):
+    serving = tmp_path / "a" / "serving"
+    serving.mkdir(parents=True)
+    first, _ = evaluate(artifacts, tmp_path, ks=(1,), blessing_metric="recall_at_1")
+    assert first["trained_on"]["fingerprints"] == {
+        "sequences": hash_folder(Path(artifacts["sequences"][0].uri))
+    }
+    publish(artifacts, first, serving)
+    newest = serving / "releases" / "2"
+    newest.mkdir()
+    manifest = json.loads((serving / "releases" / "1" / "manifest.json").read_text())
+    (newest / "manifest.json").write_text(json.dumps(manifest | {"version": 2, "model_id": "m2"}))
+    roll_back(serving, 1)
+    report, _ = evaluate(artifacts, tmp_path, serving, ks=(1,), blessing_metric="recall_at_1")
+    assert (report["released"]["version"], report["released"]["is_compared"]) == (1, True)
 
 
 @pytest.mark.parametrize(("choice", "blessed"), [("baselines", True), ("refuse", False)])

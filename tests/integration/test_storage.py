@@ -292,10 +292,11 @@ def test_a_release_is_pushed_found_and_copied_once(bucket: Any, tmp_path: Path) 
     assert read_release(serving, 1, cache).manifest.model_id == "a"
     release = read_current_release(serving, cache)
     assert [file.read_text() for file in cache.rglob("user_tower/*/marker.txt")] == ["b"]
-    (release.index / "marker.txt").write_text("!")
-    assert (read_current_release(serving, cache).index / "marker.txt").read_text() == "!"
-    (release.index / "marker.txt").write_text("a file of another size")
-    assert (read_current_release(serving, cache).index / "marker.txt").read_text() == "b"
+    copied = (release.index / "marker.txt").stat()
+    assert (read_current_release(serving, cache).index / "marker.txt").stat() == copied
+    for damage in ("!", "a file of another size"):
+        (release.index / "marker.txt").write_text(damage)
+        assert (read_current_release(serving, cache).index / "marker.txt").read_text() == "b"
 
     storage.delete_file(f"{serving}/index/2/marker.txt")
     with pytest.raises(ReleaseError, match=r"Release 2 in s3://.* is incomplete: .*marker\.txt is missing"):

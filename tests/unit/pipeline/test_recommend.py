@@ -1,5 +1,7 @@
 import datetime
+import hashlib
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -510,3 +512,31 @@ def test_a_history_feature_that_the_release_lacks_is_refused(make_config, given_
     config = make_config(history=history, features=[*schema()["features"], TITLE, brand])
     with pytest.raises(ReleaseError, match=r"\['brand'\], which the release's catalogue does not have"):
         recommend(config, "1", {}, [], k=1)
+
+
+def test_a_damaged_release_is_refused_with_the_files_name(make_config, serving, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(serving, copy)
+    file = copy / "releases" / "7" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    for part in manifest["parts"].values():
+        files = [path for path in (copy / part["path"]).rglob("*") if path.is_file()]
+        names = {path: path.relative_to(copy / part["path"]).as_posix() for path in files}
+        part["files"] = {names[path]: path.stat().st_size for path in files}
+        part["hashes"] = {names[path]: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    file.write_text(json.dumps(manifest))
+    config = make_config([f"serving.directory={copy}"])
+    assert recommend(config, "1", {}, [], k=1).version == 7
+
+    vectors = copy / "index" / "7" / "embeddings.npy"
+    content = vectors.read_bytes()
+    vectors.write_bytes(content[:-40] + bytes(byte ^ 0xFF for byte in content[-40:]))
+    with pytest.raises(ReleaseError, match=r"Release 7 is damaged: .*/index/7/embeddings\.npy has another"):
+        recommend(config, "1", {}, [], k=1)
+
+    # The item tower takes no part in a recommendation.
+    vectors.write_bytes(content)
+    (copy / "item_tower" / "7" / "saved_model.pb").write_bytes(
+        (copy / "item_tower" / "7" / "saved_model.pb").read_bytes()[::-1]
+    )
+    assert recommend(config, "1", {}, [], k=1).version == 7

@@ -300,6 +300,14 @@ def test_the_last_release_is_the_base(tmp_path, yesterday):
     np.testing.assert_array_equal(today.table("item"), yesterday.table("item"))
 
 
+def test_a_release_that_was_rolled_back_to_is_the_base(tmp_path, yesterday):
+    publish(tmp_path, yesterday.state(), version=1)
+    publish(tmp_path, None, version=2)
+    rollback = {"version": 1, "over": 2, "since": "2026-11-28T03:00:00+00:00", "reason": ""}
+    (tmp_path / "releases" / "current.json").write_text(json.dumps(rollback))
+    assert load(tmp_path).release == 1
+
+
 def test_without_a_release_training_starts_cold(tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="dssm.progress")
     assert load(tmp_path / "nothing") is None

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -13,17 +14,17 @@ from components.tower_pusher.logic import (
     PushInputs,
     TableInputs,
     check_writable,
-    hash_folder,
     is_blessed,
     push_if_blessed,
     push_release,
 )
 from schemas.errors import ReleaseError
-from schemas.release import read_current_release
+from schemas.release import prune, read_current_release, retention, roll_back
 
 pytestmark = pytest.mark.unit
 
 TRAINED_ON = {"until": 90, "log_until": 100, "splits": [{"kind": "latest_per_user"}]}
+SEQUENCES = {"fingerprints": {"sequences": "5e"}}
 FIGURES = {"train_positives_per_user": {"edges": [1, 2], "counts": [3, 4]}}
 
 
@@ -67,7 +68,7 @@ def inputs(tmp_path: Path) -> PushInputs:
         "popularity": {"recall_at_10": 0.08, "ndcg_at_10": 0.05},
         "users": 3,
         "blessed": True,
-        "trained_on": TRAINED_ON,
+        "trained_on": TRAINED_ON | SEQUENCES,
     }
     write_json(tmp_path / "report" / "evaluation_report.json", report)
     (tmp_path / "report" / "per_user_metrics.parquet").write_bytes(b"users")
@@ -119,7 +120,14 @@ def test_a_release_has_one_version_everywhere_and_says_what_it_is(inputs: PushIn
         "metrics": {"recall_at_10": 0.24, "ndcg_at_10": 0.125},
         "popularity": {"recall_at_10": 0.08, "ndcg_at_10": 0.05},
         "warm_start": None,
-        "trained_on": TRAINED_ON,
+        "trained_on": TRAINED_ON
+        | {
+            "fingerprints": {
+                "sequences": "5e",
+                "schema": manifest["schema_sha256"],
+                "transform": manifest["transform_sha256"],
+            }
+        },
     }
     assert {part: value["path"] for part, value in manifest["parts"].items()} == {
         "user_tower": "user_tower/1", "item_tower": "item_tower/1", "index": "index/1", "state": "state/1",
@@ -138,6 +146,10 @@ def test_a_release_has_one_version_everywhere_and_says_what_it_is(inputs: PushIn
     assert json.loads((state / "sequence_figures.json").read_text()) == FIGURES
     assert json.loads((state / "dssm_part.json").read_text()) == {"model_id": "m1", "part": "state"}
     assert manifest["parts"]["user_tower"]["files"]["variables/variables.index"] == 5
+    hashes = manifest["parts"]["user_tower"]["hashes"]
+    assert hashes["variables/variables.index"] == hashlib.sha256(b"12345").hexdigest()
+    assert hashes.keys() == manifest["parts"]["user_tower"]["files"].keys()
+    assert "versions: 1\n" in (serving / "models.config").read_text()
     assert read_current_release(serving) == release
 
 
@@ -418,29 +430,6 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(inputs: PushInputs) 
         push_release(inputs, "/proc/serving", run_id="r")
 
 
-def test_hash_folder_is_what_coreutils_say(tmp_path: Path) -> None:
-    # mkdir b; printf 1 > b/c; printf 2 > b.txt
-    # find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum
-    expected = "91a2278023c61dd3356166ea60a3cb179268e0899aa80605ad1b1b063d929996"
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b.txt").write_text("2")
-    (tmp_path / "b" / "c").write_text("1")
-    assert hash_folder(tmp_path) == expected
-
-
-def test_hash_folder_depends_on_names_and_contents_only(tmp_path: Path) -> None:
-    for name in ("one", "two", "renamed", "changed"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "one" / "x").write_text("1")
-    (tmp_path / "two" / "x").write_text("1")
-    os.utime(tmp_path / "two" / "x", (0, 0))
-    (tmp_path / "renamed" / "y").write_text("1")
-    (tmp_path / "changed" / "x").write_text("2")
-    hashes = [hash_folder(tmp_path / name) for name in ("one", "two", "renamed", "changed")]
-    assert hashes[0] == hashes[1]
-    assert len(set(hashes)) == 3
-
-
 def test_pushing_does_not_import_tensorflow() -> None:
     code = (
         "import sys, components.tower_pusher.logic, schemas.release; "
@@ -448,3 +437,53 @@ def test_pushing_does_not_import_tensorflow() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def retrain(inputs: PushInputs, model_id: str) -> None:
+    """Let another training have made the inputs."""
+    for file in (
+        *inputs.model.rglob("*.json"),
+        inputs.index / "dssm_part.json",
+        inputs.report / "evaluation_report.json",
+    ):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"model_id": model_id}))
+
+
+def test_a_push_takes_over_from_a_rollback(inputs: PushInputs, tmp_path: Path, blessing: Path) -> None:
+    serving, result = tmp_path / "serving", tmp_path / "result"
+    for model_id in ("m1", "m2"):
+        retrain(inputs, model_id)
+        push_if_blessed(inputs, blessing, serving, "r", result)
+    roll_back(serving, 1)
+    assert read_current_release(serving).manifest.model_id == "m1"
+    assert "versions: 1\n" in (serving / "models.config").read_text()
+
+    # The model that was taken back is not the current release any more, and that it is wanted again is news.
+    assert push_if_blessed(inputs, blessing, serving, "r", result).version == 3
+    assert read_current_release(serving).manifest.model_id == "m2"
+    assert "versions: 3\n" in (serving / "models.config").read_text()
+
+    retrain(inputs, "m1")
+    roll_back(serving, 1)
+    assert push_if_blessed(inputs, blessing, serving, "r", result).version == 1
+
+
+def test_a_push_removes_what_a_killed_prune_left(
+    inputs: PushInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(serving: Path, version: int) -> None:
+        raise KeyboardInterrupt
+
+    serving = tmp_path / "serving"
+    for _ in range(3):
+        push_release(inputs, serving, run_id="r")
+    monkeypatch.setattr(retention, "remove_parts", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prune(serving, keep=1)
+    assert names(serving / "releases" / "1") == {".claim"}
+    assert names(serving / "index") == {"1", "2", "3"}
+
+    push_release(inputs, serving, run_id="r")
+    for part in ("index", "user_tower", "item_tower", "state"):
+        assert names(serving / part) == {"2", "3", "4"}
+    assert names(serving / "releases") == {"2", "3", "4", ".lock"}
