@@ -176,8 +176,8 @@ class TrainingConfig:
     early_stopping: EarlyStoppingConfig | None = None
     """When training ends before the last epoch; null: never."""
     warm_start: bool = False
-    """Whether training starts from the weights of the last release in the serving directory: embedding rows
-    go with their tokens, new tokens are initialised, and so is everything where there is no release."""
+    """Whether training starts from the weights of the current release in the serving directory: embedding
+    rows go with their tokens, new tokens are initialised, and so is everything where there is no release."""
 
 
 @dataclass(frozen=True, config=STRICT)

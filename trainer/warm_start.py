@@ -1,4 +1,4 @@
-"""A training that starts from the weights of the last release, whatever has become of its vocabularies."""
+"""A training that starts from the weights of the current release, whatever has become of its vocabularies."""
 
 import dataclasses
 import logging
@@ -149,7 +149,7 @@ class WarmStart:
 def load_base(
     serving_directory: str, spec: FeatureSpec, config: ModelConfig, rows: Mapping[str, Sequence[Row]]
 ) -> WarmStart | None:
-    """Load what the last release left for the next training.
+    """Load what the current release left for the next training.
 
     Args:
         serving_directory: Where releases are: a path or URI. Only read.
@@ -163,7 +163,7 @@ def load_base(
 
     Raises:
         ConfigError: There is no serving directory, or the release's embeddings have another width.
-        ReleaseError: The state of the last release is incomplete or cannot be read.
+        ReleaseError: The state of the current release is incomplete, damaged or cannot be read.
         StorageError: The folder's store cannot be reached or refuses.
     """
     if not serving_directory:
