@@ -195,7 +195,8 @@ class WrittenReleases:
         } | changes
         folder = self.serving / "releases" / str(version)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        (folder / ".tmp-manifest.json").write_text(json.dumps(manifest))
+        (folder / ".tmp-manifest.json").rename(folder / "manifest.json")
         return manifest
 
     def file(self, part: str, version: int, name: str = "data.bin") -> Path:

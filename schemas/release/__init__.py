@@ -21,6 +21,7 @@ from schemas.release.current import (
     find_current_release,
     find_current_state,
     find_current_version,
+    follow_current,
     read_rollback,
     require_current_version,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "find_newest_version",
     "find_release",
     "find_state",
+    "follow_current",
     "hash_files",
     "hash_folder",
     "hold_lock",

@@ -5,7 +5,9 @@
 by itself, without touching the file, and readers need no lock.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -21,6 +23,8 @@ from schemas.release.find import (
     list_published,
 )
 from schemas.release.manifest import PublishedRelease, parse_document
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore", use_attribute_docstrings=True))
@@ -108,6 +112,32 @@ def require_current_version(serving_directory: str | Path) -> int:
     return version
 
 
+def follow_current(serving_directory: str | Path, read: Callable[[int], T]) -> T:
+    """Read the current release, another one where that became current while the first was read in vain.
+
+    Args:
+        serving_directory: The folder that releases are pushed to: a path or URI.
+        read: From a version to what is wanted of it.
+
+    Returns:
+        What `read` returned.
+
+    Raises:
+        ReleaseError: There is no release, or the current one cannot be read.
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    version = require_current_version(serving_directory)
+    while True:
+        try:
+            return read(version)
+        except ReleaseError:
+            current = require_current_version(serving_directory)
+            if current == version:
+                raise
+            # Between the two looks, releases were pushed and this one was pruned.
+            version = current
+
+
 def find_current_release(serving_directory: str | Path) -> PublishedRelease:
     """Find the current release without copying its parts.
 
@@ -121,7 +151,7 @@ def find_current_release(serving_directory: str | Path) -> PublishedRelease:
         ReleaseError: There is no release, or the current one is incomplete or mixed.
         StorageError: The folder's store cannot be reached or refuses.
     """
-    return find_release(serving_directory, require_current_version(serving_directory))
+    return follow_current(serving_directory, lambda version: find_release(serving_directory, version))
 
 
 def find_current_state(serving_directory: str | Path) -> ReleasedState | None:

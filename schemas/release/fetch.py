@@ -24,8 +24,8 @@ from schemas.contract import (
     USERS,
 )
 from schemas.errors import ReleaseError, StorageError
-from schemas.release.current import find_current_state, require_current_version
-from schemas.release.find import ReleasedState, check_part, find_release, read_manifest
+from schemas.release.current import find_current_version, follow_current
+from schemas.release.find import ReleasedState, check_part, find_release, find_state, read_manifest
 from schemas.release.lease import Lease, take_lease
 from schemas.release.manifest import PARTS, Manifest, PublishedRelease
 from schemas.release.verify import HashCache, verify_files, verify_release
@@ -92,18 +92,9 @@ def copy_current_state(serving_directory: str | Path, target: Path) -> ReleasedS
             pushed, or the state comes from another training.
         StorageError: The folder's store cannot be reached or refuses, or there is no space for the copy.
     """
-    released = find_current_state(serving_directory)
-    if released is None or released.location is None:
-        return released
-    with take_lease(serving_directory, released.version) or contextlib.nullcontext():
-        manifest = read_manifest(serving_directory, released.version)
-        check_part(serving_directory, manifest, STATE)
-        try:
-            storage.copy_tree(released.location, target)
-        except OSError as error:
-            raise StorageError(f"Cannot copy the state of release {released.version}: {error}") from error
-    verify_files(target, manifest, STATE, named=released.location)
-    return released
+    if find_current_version(serving_directory) is None:
+        return None
+    return follow_current(serving_directory, lambda version: _copy_state(serving_directory, version, target))
 
 
 def read_current_release(
@@ -125,8 +116,9 @@ def read_current_release(
         ReleaseError: There is no release, or the current one is incomplete, mixed or damaged.
         StorageError: The folder's store cannot be reached or refuses.
     """
-    version = require_current_version(serving_directory)
-    return read_release(serving_directory, version, cache_directory, parts)
+    return follow_current(
+        serving_directory, lambda version: read_release(serving_directory, version, cache_directory, parts)
+    )
 
 
 def read_release(
@@ -175,6 +167,21 @@ def read_release(
         paths={part: home / manifest.parts[part].path for part in there},
         lease=lease,
     )
+
+
+def _copy_state(serving_directory: str | Path, version: int, target: Path) -> ReleasedState:
+    with take_lease(serving_directory, version) or contextlib.nullcontext():
+        manifest = read_manifest(serving_directory, version)
+        released = find_state(serving_directory, version)
+        if released.location is None:
+            return released
+        check_part(serving_directory, manifest, STATE)
+        try:
+            storage.copy_tree(released.location, target)
+        except OSError as error:
+            raise StorageError(f"Cannot copy the state of release {version}: {error}") from error
+    verify_files(target, manifest, STATE, named=released.location)
+    return released
 
 
 def _copy_release(

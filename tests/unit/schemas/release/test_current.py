@@ -9,6 +9,7 @@ from schemas.release import (
     find_current_release,
     find_current_state,
     find_current_version,
+    follow_current,
     read_current_release,
     read_rollback,
 )
@@ -67,3 +68,24 @@ def test_what_cannot_be_read_is_an_error_and_not_the_newest(releases, text):
     (releases.serving / "releases" / "current.json").write_text(text)
     with pytest.raises(ReleaseError, match=r"releases/current\.json"):
         find_current_version(releases.serving)
+
+
+def test_a_release_that_was_pruned_between_two_looks_gives_way_to_the_current_one(releases):
+    releases.add(1)
+    asked = []
+
+    def read(version):
+        asked.append(version)
+        if version == 1:
+            releases.add(2)
+            raise ReleaseError("No release 1")
+        return f"release {version}"
+
+    assert follow_current(releases.serving, read) == "release 2"
+    assert asked == [1, 2]
+
+    def refuse(version):
+        raise ReleaseError(f"{version} is damaged")
+
+    with pytest.raises(ReleaseError, match="2 is damaged"):
+        follow_current(releases.serving, refuse)
