@@ -201,6 +201,8 @@ def push_if_blessed(
     else:
         release = _find_same_release(inputs, serving_directory)
         if release is not None:
+            # The push that wrote it may have been killed before its last step.
+            update_models_config(serving_directory)
             _progress.info("Release %d at %s is this model already", release.version, release.location)
         else:
             release = push_release(inputs, serving_directory, run_id)

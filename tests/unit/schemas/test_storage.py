@@ -1,5 +1,6 @@
 import datetime
 import gzip
+import os
 import re
 import subprocess
 import sys
@@ -154,3 +155,19 @@ def test_it_imports_no_tensorflow() -> None:
     code = "import sys, schemas.storage; print([m for m in ('tensorflow', 'tfx') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.json"
+    # What a killed process left is written over.
+    (tmp_path / ".tmp-a.json").write_bytes(b"a longer beginning")
+    storage.replace_bytes(file, b"old")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.json": b"old"}
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=r"Cannot write .*a\.json: .*No space left"):
+        storage.replace_bytes(file, b"new")
+    assert file.read_bytes() == b"old"

@@ -465,7 +465,9 @@ def test_a_push_takes_over_from_a_rollback(inputs: PushInputs, tmp_path: Path, b
 
     retrain(inputs, "m1")
     roll_back(serving, 1)
+    (serving / "models.config").unlink()
     assert push_if_blessed(inputs, blessing, serving, "r", result).version == 1
+    assert "versions: 1\n" in (serving / "models.config").read_text()
 
 
 def test_a_push_removes_what_a_killed_prune_left(
