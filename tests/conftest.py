@@ -2,13 +2,18 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,14 +38,166 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         )
 
 
+class Started:
+    """A program in a process forked from the prepared one; of subprocess.Popen, what tests use."""
+
+    def __init__(self, process: BaseProcess) -> None:
+        self._process = process
+        assert process.pid is not None
+        self.pid: int = process.pid
+        """It leads a session, and so a process group."""
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            self._process.kill()
+
+
+@dataclass
+class Prepared:
+    """A process that has imported TensorFlow and TFX, and started nothing; programs are forked from it.
+
+    A program that is started anew takes ten seconds of imports first. What a new process is there to show
+    (that a command finds its imports itself, and what it imports) has tests of its own, which start one.
+    """
+
+    modules: Sequence[str]
+    """What it imports."""
+    dssm: Path = REPOSITORY / "tests" / "dssm_program.py"
+    """The program that the console script runs."""
+    started: list[Started] = field(default_factory=list)
+
+    def start(
+        self,
+        program: str | Path,
+        arguments: Sequence[object] = (),
+        *,
+        stdout: Path,
+        stderr: Path,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Started:
+        """Start a module, or a file whose name ends in .py, as `python -m` or `python` would.
+
+        Args:
+            program: The module or the file.
+            arguments: Its arguments.
+            stdout: The file to append its output to.
+            stderr: The same for its errors; it may be the same file.
+            cwd: The working directory.
+            environment: The variables; None: those of this process.
+
+        Returns:
+            The process.
+        """
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(self.modules))
+        job = SimpleNamespace(
+            program=str(program),
+            arguments=[str(argument) for argument in arguments],
+            stdout=str(stdout),
+            stderr=str(stderr),
+            cwd=str(cwd or Path.cwd()),
+            environment=dict(os.environ if environment is None else environment),
+        )
+        main = str(REPOSITORY / "tests" / "forked_program.py")
+        process = context.Process(target=runpy.run_path, args=(main, {"JOB": job}, "__main__"))
+        # Read by TensorFlow's libraries as they are loaded.
+        loading = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_USE_LEGACY_KERAS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
+        before = {name: os.environ.get(name) for name in loading}
+        os.environ.update(loading)
+        try:
+            process.start()
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+        started = Started(process)
+        self.started.append(started)
+        # From then on it can be killed with all that it starts.
+        while started.poll() is None and os.getsid(started.pid) != started.pid:
+            time.sleep(0.001)
+        return started
+
+    def run(
+        self,
+        program: str | Path,
+        arguments: Sequence[object],
+        directory: Path,
+        *,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        timeout: float,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end.
+
+        Args:
+            program: The module or the file.
+            arguments: Its arguments.
+            directory: Gets files of what it prints.
+            cwd: The working directory.
+            environment: The variables; None: those of this process.
+            timeout: The most seconds that it may take.
+
+        Returns:
+            Status, output and errors.
+        """
+        number = len(self.started)
+        stdout, stderr = (directory / f"{number}.{name}" for name in ("stdout", "stderr"))
+        started = self.start(
+            program, arguments, stdout=stdout, stderr=stderr, cwd=cwd, environment=environment
+        )
+        try:
+            status = started.wait(timeout)
+        finally:
+            started.kill()
+        texts = [file.read_text() if file.exists() else "" for file in (stdout, stderr)]
+        return subprocess.CompletedProcess([str(program), *map(str, arguments)], status, *texts)
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        for process in self.started:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def prepared() -> Iterator[Prepared]:
+    """Return the process that has imported what `dssm run` imports; it starts when it is first used."""
+    prepared = Prepared(["pipeline.local", "pipeline.cli", "trainer.worker", "trainer.run_fn"])
+    yield prepared
+    prepared.end()
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A folder with data, in which `dssm` runs as a user would run it."""
 
     directory: Path
     """The working directory of every command."""
+    prepared: Prepared
+    """Where all but the first commands are forked from."""
+    output: Path
+    """Gets what they print."""
 
-    def dssm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def dssm_anew(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the installed console script."""
         return subprocess.run(
             [DSSM, *arguments],
@@ -49,6 +206,12 @@ class Workspace:
             text=True,
             timeout=RUN_TIMEOUT_SECONDS,
             check=False,
+        )
+
+    def dssm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the console script in a process that has the imports."""
+        return self.prepared.run(
+            self.prepared.dssm, arguments, self.output, cwd=self.directory, timeout=RUN_TIMEOUT_SECONDS
         )
 
     def run(self, *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -88,10 +251,12 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Workspace:
     """Return a workspace with small synthetic tables; nothing has run in it."""
-    workspace = Workspace(tmp_path_factory.mktemp("workspace"))
-    made = workspace.dssm(
+    workspace = Workspace(
+        tmp_path_factory.mktemp("workspace"), prepared, tmp_path_factory.mktemp("workspace_output")
+    )
+    made = workspace.dssm_anew(
         "synth",
         "--users",
         "300",
@@ -125,7 +290,7 @@ class FinishedRun:
 @pytest.fixture(scope="session")
 def finished_run(workspace: Workspace) -> FinishedRun:
     """Run the whole pipeline once per session of pytest."""
-    completed = workspace.run()
+    completed = workspace.dssm_anew("run", *_set_options(()))
     assert completed.returncode == 0, completed.stdout + completed.stderr
     [model] = workspace.directory.glob("runs/artifacts/Trainer/model/*/Format-Serving")
     return FinishedRun(workspace, completed.stdout, _set_options(()), model)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -90,33 +89,39 @@ except DssmError as error:
 """
 
 
-def start(directory: Path, side_by_side: int, *options: str, **actions: str) -> subprocess.Popen[str]:
-    program = directory / "program.py"
-    program.write_text(textwrap.dedent(PROGRAM))
-    path = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-    return subprocess.Popen(
-        [sys.executable, program, directory, str(side_by_side), json.dumps(actions), *options],
-        env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class Steps:
+    """Runs the pipeline of `PROGRAM`, which begins where TFX has been imported."""
+
+    def __init__(self, prepared: Any, directory: Path) -> None:
+        self.prepared = prepared
+        self.directory = directory
+        self.program = directory / "program.py"
+        self.program.write_text(PROGRAM)
+
+    def start(self, side_by_side: int, *options: str, **actions: str) -> Any:
+        log = self.directory / "log.txt"
+        arguments = (self.directory, side_by_side, json.dumps(actions), *options)
+        return self.prepared.start(self.program, arguments, stdout=log, stderr=log)
+
+    def run(self, side_by_side: int, *options: str, **actions: str) -> list[str]:
+        """Run the pipeline, and return the lines that it shows."""
+        arguments = (self.directory, side_by_side, json.dumps(actions), *options)
+        done = self.prepared.run(self.program, arguments, self.directory, timeout=TIMEOUT_SECONDS)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
 
 
-def run(directory: Path, side_by_side: int, *options: str, **actions: str) -> list[str]:
-    """Run the pipeline, and return the lines that it shows."""
-    process = start(directory, side_by_side, *options, **actions)
-    screen, log = process.communicate(timeout=TIMEOUT_SECONDS)
-    assert process.returncode == 0, log
-    return screen.splitlines()
+@pytest.fixture
+def steps(prepared: Any, tmp_path: Path) -> Steps:
+    return Steps(prepared, tmp_path)
 
 
 def read_records(directory: Path) -> dict[str, dict[str, Any]]:
     return {file.stem: json.loads(file.read_text()) for file in directory.glob("?.json")}
 
 
-def test_steps_run_after_what_they_wait_for_and_side_by_side(tmp_path: Path) -> None:
-    screen = run(tmp_path, 2, B="sleep", C="sleep")
+def test_steps_run_after_what_they_wait_for_and_side_by_side(steps: Steps, tmp_path: Path) -> None:
+    screen = steps.run(2, B="sleep", C="sleep")
     times = read_records(tmp_path)
     assert times["A"]["end"] <= min(times["B"]["start"], times["C"]["start"])
     assert max(times["B"]["end"], times["C"]["end"]) <= times["D"]["start"]
@@ -128,8 +133,8 @@ def test_steps_run_after_what_they_wait_for_and_side_by_side(tmp_path: Path) -> 
     assert screen[-1].startswith("[4/4] D took ")
 
 
-def test_one_after_the_other_and_memory_is_given_back(tmp_path: Path) -> None:
-    screen = run(tmp_path, 1, B="hold")
+def test_one_after_the_other_and_memory_is_given_back(steps: Steps, tmp_path: Path) -> None:
+    screen = steps.run(1, B="hold")
     times = read_records(tmp_path)
     first, second = sorted(("B", "C"), key=lambda name: times[name]["start"])
     assert times[first]["end"] <= times[second]["start"]
@@ -137,10 +142,10 @@ def test_one_after_the_other_and_memory_is_given_back(tmp_path: Path) -> None:
     assert peaks["B"] > max(peaks["C"], peaks["D"]) + 0.3
 
 
-def test_a_finished_step_is_reused(tmp_path: Path) -> None:
-    run(tmp_path, 2)
+def test_a_finished_step_is_reused(steps: Steps, tmp_path: Path) -> None:
+    steps.run(2)
     before = read_records(tmp_path)
-    run(tmp_path, 2, D="other")
+    steps.run(2, D="other")
     after = read_records(tmp_path)
     assert {name for name in after if after[name] != before[name]} == {"D"}
 
@@ -156,31 +161,33 @@ def test_a_finished_step_is_reused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_failed_step_says_why_and_the_one_beside_it_ends(tmp_path: Path, action: str, message: str) -> None:
-    screen = run(tmp_path, 2, B=action, C="sleep")
+def test_a_failed_step_says_why_and_the_one_beside_it_ends(
+    steps: Steps, tmp_path: Path, action: str, message: str
+) -> None:
+    screen = steps.run(2, B=action, C="sleep")
     assert screen[-1].startswith(message)
     assert set(read_records(tmp_path)) == {"A", "C"}
     # What succeeded is not done again.
     before = read_records(tmp_path)
-    run(tmp_path, 2, C="sleep")
+    steps.run(2, C="sleep")
     after = read_records(tmp_path)
     assert set(after) == {"A", "B", "C", "D"}
     assert [after[name] for name in ("A", "C")] == [before[name] for name in ("A", "C")]
 
 
-def test_nothing_goes_on_once_the_run_is_killed(tmp_path: Path) -> None:
-    process = start(tmp_path, 2, B="wait", C="wait")
+def test_nothing_goes_on_once_the_run_is_killed(steps: Steps, tmp_path: Path) -> None:
+    process = steps.start(2, B="wait", C="wait")
     deadline = time.monotonic() + TIMEOUT_SECONDS
     files = [tmp_path / "B.started", tmp_path / "C.started"]
     while not all(file.exists() and file.read_text() for file in files):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    steps = [int(file.read_text()) for file in files]
+    running = [int(file.read_text()) for file in files]
     assert run_locks.is_running(tmp_path)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=TIMEOUT_SECONDS)
-    while any(is_running(step) for step in steps):
+    process.wait(TIMEOUT_SECONDS)
+    while any(is_running(step) for step in running):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert not run_locks.is_running(tmp_path)
@@ -194,8 +201,8 @@ def is_running(process: int) -> bool:
     return status.rsplit(")", 1)[1].split()[0] != "Z"
 
 
-def test_steps_stay_in_a_process_in_which_tensorflow_runs(tmp_path: Path) -> None:
-    screen = run(tmp_path, 2, "--use-tensorflow")
+def test_steps_stay_in_a_process_in_which_tensorflow_runs(steps: Steps, tmp_path: Path) -> None:
+    screen = steps.run(2, "--use-tensorflow")
     assert len({record["pid"] for record in read_records(tmp_path).values()}) == 1
     assert screen[-1].startswith("[4/4] D took ")
 

@@ -1,12 +1,11 @@
 import json
-import os
-import subprocess
-import sys
 import textwrap
 
 import pytest
 
 pytestmark = pytest.mark.integration
+
+TIMEOUT_SECONDS = 240
 
 # Two replicas of 12 rows against one of 24, on two logical devices of one process: three steps of gradient
 # descent with momentum, in one call of a traced loop, as training runs them.
@@ -128,24 +127,13 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def unequal(tmp_path_factory):
+def unequal(prepared, tmp_path_factory):
     """By case, what differs between two replicas and one."""
     program = tmp_path_factory.mktemp("global_negatives") / "program.py"
     program.write_text(PROGRAM)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        "CUDA_VISIBLE_DEVICES": "-1",
-    }
-    process = subprocess.run(
-        [sys.executable, str(program), json.dumps(CASES)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout.splitlines()[-1])
+    done = prepared.run(program, [json.dumps(CASES)], program.parent, timeout=TIMEOUT_SECONDS)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("case", ["in_batch", "streamed", "rotation", "cross_batch", "sequence"])

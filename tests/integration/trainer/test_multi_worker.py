@@ -7,11 +7,8 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import textwrap
 import time
-from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -32,7 +29,6 @@ from trainer.preprocessing import preprocessing_fn
 
 pytestmark = pytest.mark.integration
 
-DSSM = Path(sys.executable).with_name("dssm")
 # Each takes some seconds on an idle machine.
 PROCESS_SECONDS = 400
 
@@ -164,40 +160,34 @@ def artifacts(tmp_path_factory):
 
 
 class Processes:
-    """Processes that are ended when the test is over, however it ends."""
+    """Processes that have TensorFlow imported, and are ended when the test is over, however it ends."""
 
-    def __init__(self, directory):
+    def __init__(self, prepared, directory):
+        self.prepared = prepared
         self.directory = directory
         self.started = []
 
-    def start(self, name, arguments, tf_config=None):
+    def start(self, name, program, arguments, tf_config=None):
         """Start a program, with a file for what it prints and a folder for its temporary files."""
         temporary = self.directory / f"{name}-tmp"
         temporary.mkdir(exist_ok=True)
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "TMPDIR": str(temporary),
-        }
+        environment = {**os.environ, "TMPDIR": str(temporary)}
         environment.pop("TF_CONFIG", None)
         if tf_config is not None:
             environment["TF_CONFIG"] = json.dumps(tf_config)
-        with (self.directory / f"{name}.txt").open("w") as output:
-            process = subprocess.Popen(
-                [str(argument) for argument in arguments],
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        output = self.directory / f"{name}.txt"
+        process = self.prepared.start(
+            program, arguments, stdout=output, stderr=output, environment=environment
+        )
         self.started.append(process)
         return process
 
     def train(self, name, artifacts, *options, tf_config=None):
         return self.start(
             name,
+            self.prepared.dssm,
             [
-                DSSM, "train", "--config", artifacts / "config.yaml", "--sequences", artifacts / "sequences",
+                "train", "--config", artifacts / "config.yaml", "--sequences", artifacts / "sequences",
                 "--catalogue", artifacts / "catalogue", "--user-transform", artifacts / "user",
                 "--item-transform", artifacts / "item", "--context-transform", artifacts / "context",
                 "--output", self.directory / "model", "--checkpoints", self.directory / "checkpoints",
@@ -218,12 +208,11 @@ class Processes:
 
 
 @pytest.fixture
-def processes(tmp_path):
-    processes = Processes(tmp_path)
+def processes(prepared, tmp_path):
+    processes = Processes(prepared, tmp_path)
     yield processes
     for process in processes.started:
-        if process.poll() is None:
-            process.kill()
+        process.kill()
         process.wait()
 
 
@@ -313,8 +302,10 @@ def test_every_row_goes_to_one_worker_once_an_epoch(processes, tmp_path):
         np.save(f"{sys.argv[1]}/{worker}.npy", rows)
         """
     )
+    file = tmp_path / "program.py"
+    file.write_text(program)
     started = [
-        processes.start(str(worker), [sys.executable, "-c", program, tmp_path], tf_config=config)
+        processes.start(str(worker), file, [tmp_path], tf_config=config)
         for worker, config in enumerate(two_workers())
     ]
     for worker, process in enumerate(started):

@@ -2,10 +2,7 @@
 
 import json
 import logging
-import os
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -113,35 +110,37 @@ PROGRAM = textwrap.dedent(
 )
 
 
-def start(mode: str, checkpoints: str, output: Path, killed_write: str = "") -> subprocess.Popen[str]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "CUDA_VISIBLE_DEVICES": "-1",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, mode, checkpoints, str(output), killed_write],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+class Program:
+    """Trains in processes that begin where TensorFlow has been imported."""
 
+    def __init__(self, prepared: Any, directory: Path) -> None:
+        self.prepared = prepared
+        self.directory = directory
+        self.file = directory / "program.py"
+        self.file.write_text(PROGRAM)
 
-def finish(process: subprocess.Popen[str]) -> dict:
-    stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
-    assert process.returncode == 0, stderr
-    return json.loads(stdout.splitlines()[-1])
+    def start(self, *arguments: object) -> Any:
+        return self.prepared.start(self.file, arguments, stdout=self.log, stderr=self.log)
 
+    def finish(self, mode: str, checkpoints: str, output: Path) -> dict:
+        arguments = (mode, checkpoints, output, "")
+        done = self.prepared.run(self.file, arguments, self.directory, timeout=TIMEOUT_SECONDS)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
 
-def expect_killed(process: subprocess.Popen[str]) -> None:
-    _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
-    assert process.returncode == -signal.SIGKILL, stderr
+    def expect_killed(self, process: Any) -> None:
+        assert process.wait(TIMEOUT_SECONDS) == -signal.SIGKILL, self.log.read_text()
 
+    def wait_for_checkpoint(self, process: Any, folder: Path) -> None:
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not list(folder.glob("*/*/complete.json")):
+            assert process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
-def wait_for_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not list(folder.glob("*/*/complete.json")):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    @property
+    def log(self) -> Path:
+        return self.directory / "killed.txt"
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:
@@ -153,21 +152,22 @@ def step_of(checkpoint: Path) -> int:
 
 
 @pytest.mark.parametrize("mode", ["best", "refit"])
-def test_killed_at_several_points(tmp_path: Path, mode: str) -> None:
+def test_killed_at_several_points(prepared: Any, tmp_path: Path, mode: str) -> None:
+    program = Program(prepared, tmp_path)
     folder, output = tmp_path / "checkpoints", tmp_path / "resumed.npz"
-    expected = finish(start(mode, "", tmp_path / "whole.npz"))
+    expected = program.finish(mode, "", tmp_path / "whole.npz")
     assert expected["best"] < len(expected["recall"])
 
     # Wherever it is when its first checkpoint is seen.
-    process = start(mode, str(folder), output)
-    wait_for_checkpoint(process, folder)
+    process = program.start(mode, folder, output, "")
+    program.wait_for_checkpoint(process, folder)
     process.kill()
-    expect_killed(process)
+    program.expect_killed(process)
     first = whole_checkpoints(folder)
     assert first
 
     # While a checkpoint is being written, in the second training if there is one.
-    expect_killed(start(mode, str(folder), output, "refit" if mode == "refit" else "fit"))
+    program.expect_killed(program.start(mode, folder, output, "refit" if mode == "refit" else "fit"))
     partial = [path for path in folder.glob("*/*") if not (path / "complete.json").exists()]
     assert [path.name.startswith(mode) or mode == "best" for path in partial] == [True]
     second = whole_checkpoints(folder)
@@ -181,7 +181,7 @@ def test_killed_at_several_points(tmp_path: Path, mode: str) -> None:
     data.write_bytes(data.read_bytes()[:-10])
     second.pop()
 
-    result = finish(start(mode, str(folder), output))
+    result = program.finish(mode, str(folder), output)
     assert result.pop("resumed") == step_of(second[-1])
     expected.pop("resumed")
     assert result == expected

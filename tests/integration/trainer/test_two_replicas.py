@@ -1,14 +1,13 @@
-import os
-import subprocess
-import sys
 import textwrap
 
 import pytest
 
 pytestmark = pytest.mark.integration
 
+TIMEOUT_SECONDS = 240
 
-def test_two_replicas_share_the_mean_over_the_global_batch(tmp_path):
+
+def test_two_replicas_share_the_mean_over_the_global_batch(prepared, tmp_path):
     """One step of plain gradient descent on two logical devices against the same step in one piece."""
     program = textwrap.dedent(
         """
@@ -97,16 +96,7 @@ def test_two_replicas_share_the_mean_over_the_global_batch(tmp_path):
         print("equal")
         """
     )
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        "CUDA_VISIBLE_DEVICES": "-1",
-    }
-    process = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.stdout.strip().endswith("equal"), process.stderr
+    file = tmp_path / "program.py"
+    file.write_text(program)
+    done = prepared.run(file, [tmp_path], tmp_path, timeout=TIMEOUT_SECONDS)
+    assert done.stdout.strip().endswith("equal"), done.stderr
