@@ -1,11 +1,12 @@
 """The one direction of dependency, and names that nothing else in the environment may have."""
 
 import ast
+import functools
 import importlib.metadata
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -65,14 +66,20 @@ def find_imports(source: str, module: str, is_package: bool, inside_functions: b
     return found
 
 
-def imports_of(module: str, inside_functions: bool = True) -> set[str]:
+@functools.cache
+def imports_of(module: str, inside_functions: bool = True) -> frozenset[str]:
     file = MODULES[module]
-    return find_imports(
-        file.read_text(encoding="utf-8"), module, file.name == "__init__.py", inside_functions
-    )
+    source = file.read_text(encoding="utf-8")
+    return frozenset(find_imports(source, module, file.name == "__init__.py", inside_functions))
 
 
-def roots_of(names: set[str]) -> set[str]:
+@functools.cache
+def claimed_names() -> dict[str, list[str]]:
+    """The distributions that bring a package, by its name."""
+    return dict(importlib.metadata.packages_distributions())
+
+
+def roots_of(names: Iterable[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
@@ -166,13 +173,13 @@ def test_it_imports_nothing_heavy_indeed() -> None:
 
 @pytest.mark.parametrize("name", sorted(MAY_IMPORT))
 def test_nothing_in_the_environment_claims_our_names(name: str) -> None:
-    claims = importlib.metadata.packages_distributions().get(name, [])
+    claims = claimed_names().get(name, [])
     assert {claim.lower().replace("_", "-") for claim in claims} <= {"dssm-pipeline"}
 
 
 def test_our_wheel_does_not_bring_the_tests() -> None:
     # A keyring plug-in in the lock does bring a package of this name; so `tests` is never imported.
-    claims = importlib.metadata.packages_distributions()
+    claims = claimed_names()
     for name in ("tests", "benchmarks", "docs"):
         assert "dssm-pipeline" not in {claim.lower().replace("_", "-") for claim in claims.get(name, [])}
     for file in ROOT.joinpath("tests").rglob("*.py"):

@@ -89,10 +89,19 @@ def streamed(data, block_rows):
     return loss.numpy(), masked.numpy(), *(gradient.numpy() / 2 for gradient in gradients)
 
 
+# Blocks of one row, of which the last is smaller, and all in one; each way of computing at each scale.
 @pytest.mark.parametrize(
-    ("block_rows", "gpu"), [(1, False), (5, False), (12, True), (ROWS, False), (ROWS, True)]
+    ("block_rows", "gpu", "scale"),
+    [
+        (1, False, 1.0),
+        (5, False, 1.0),
+        (5, False, 60.0),
+        (12, True, 1.0),
+        (12, True, 60.0),
+        (ROWS, False, 1.0),
+        (ROWS, True, 1.0),
+    ],
 )
-@pytest.mark.parametrize("scale", [1.0, 60.0])
 def test_blocks_equal_the_plain_loss_and_its_gradients(block_rows, gpu, scale, monkeypatch):
     # What is computed in another way on a GPU can be computed so on a CPU.
     monkeypatch.setattr(streaming, "_has_gpu", lambda: gpu)

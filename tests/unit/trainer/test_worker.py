@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
-from tfx.utils import path_utils
 
 from schemas.errors import ConfigError, TrainingError
 from schemas.features import Feature, FeatureSpec, VocabularyEncoding
@@ -136,7 +135,7 @@ def test_threads_and_devices_come_before_the_strategy(strategy, stand_in, locati
 
 def test_the_model_lies_where_the_components_look_for_it(stand_in, locations):
     run(locations)
-    served = Path(path_utils.serving_model_dir(locations.output))
+    served = Path(locations.output, "Format-Serving")
     assert (served / "user_tower/saved_model.pb").read_text() == "new"
 
 

@@ -11,7 +11,7 @@ from schemas.feature_parts import schema_part
 from schemas.features import Feature, FeatureSpec, load_feature_spec
 from schemas.strict_config import from_json
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 SPEC = load_feature_spec("schemas/movielens_100k.yaml")
 

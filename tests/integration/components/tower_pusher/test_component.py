@@ -9,7 +9,7 @@ from tfx.types import channel_utils, standard_artifacts
 from components import CandidateIndex, Report
 from components.tower_pusher.component import TowerPusher
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 TYPES = {
     "model": standard_artifacts.Model,

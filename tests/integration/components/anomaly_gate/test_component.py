@@ -18,7 +18,7 @@ from schemas.feature_parts import gate_part
 from schemas.features import Feature, FeatureSpec, HashedEncoding, ItemTable
 from schemas.strict_config import from_json
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 HASHED = HashedEncoding(kind="hashed", buckets=9)
 SPEC = FeatureSpec(

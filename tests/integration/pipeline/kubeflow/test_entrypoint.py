@@ -25,7 +25,7 @@ from pipeline.kubeflow.container_io import ContainerError, RuntimeArtifact, pars
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import DataError
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 SAMPLES = Path(__file__).parent / "samples"
 REPORT = {"instanceSchema": "title: components.Report\ntype: object\n"}

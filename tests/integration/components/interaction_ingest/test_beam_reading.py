@@ -15,7 +15,7 @@ from components.interaction_ingest.window import ALL_DAYS
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 FILES, ROWS = 30, 4
 IDENTITY = {"dtype": "string", "encoding": {"kind": "vocabulary"}}

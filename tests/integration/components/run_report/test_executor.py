@@ -16,8 +16,9 @@ from pipeline.kubeflow.container_io import Invocation, RuntimeArtifact
 from pipeline.kubeflow.plain_executors import run_plain_executor
 from schemas.features import ItemTable
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
+SAMPLE = "tests/unit/components/run_report/samples/first_evaluation_report.json"
 INPUTS = ("evaluation_report", "ingest_report", "anomaly_report", "model", "model_run", "index")
 OUTPUTS = {"page": "system.HTML", "markdown": "system.Markdown", "scalars": "system.Metrics"}
 TYPES = {"model": standard_artifacts.Model, "model_run": standard_artifacts.ModelRun, "index": CandidateIndex}
@@ -41,6 +42,16 @@ def build_component() -> RunReport:
         serving_directory="serving",
         checkpoint_directory="",
     )  # fmt: skip
+
+
+@pytest.fixture
+def small_document() -> dict[str, Any]:
+    """Of a model before which there was no release, without what takes most of the time to draw."""
+    document = json.loads(Path(SAMPLE).read_text(encoding="utf-8"))
+    metrics = {"recall_at_10": document["metrics"]["recall_at_10"]}
+    model = document["models"][0]
+    models = [{**model, "metrics": {"recall_at_10": model["metrics"]["recall_at_10"]}}]
+    return {**document, "metrics": metrics, "models": models, "differences": [], "slices": []}
 
 
 @pytest.fixture

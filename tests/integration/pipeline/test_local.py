@@ -8,7 +8,7 @@ from pipeline.config import load_config
 from pipeline.local import run_locally
 from schemas.errors import ConfigError
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 
 def test_a_misspelt_column_to_show_is_refused_before_any_step(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
+from tfx.utils import path_utils
 
 from components.artifacts import Catalogue, Sequences
 from components.tower_trainer.component import TowerTrainer
@@ -13,8 +14,9 @@ from components.tower_trainer.executor import TowerTrainerExecutor
 from schemas.errors import ConfigError
 from schemas.features import load_feature_spec
 from trainer.config import CheckpointConfig, TrainerConfig, TrainingConfig
+from trainer.worker import MODEL_FOLDER
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 GRAPH = standard_artifacts.TransformGraph
 
@@ -67,6 +69,10 @@ def test_node_keeps_the_name_and_the_outputs_of_tfx() -> None:
         "model": standard_artifacts.Model,
         "model_run": standard_artifacts.ModelRun,
     }
+
+
+def test_the_model_lies_where_components_of_tfx_look_for_it() -> None:
+    assert path_utils.serving_model_dir("/model") == f"/model/{MODEL_FOLDER}"
 
 
 def test_contexts_have_a_graph_only_where_one_is_given() -> None:
