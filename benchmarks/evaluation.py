@@ -226,7 +226,7 @@ def find_tables(quick: bool, folder: Path) -> Path:
         if not Path(MOVIELENS).is_dir():
             sys.exit(f"Expected tables in {MOVIELENS}. Received: no folder. Run: dssm fetch movielens-100k")
         return Path(MOVIELENS)
-    sizes = ["--users", "400", "--items", "150", "--interactions", "12000", "--days", "20"]
+    sizes = ["--users", "300", "--items", "120", "--interactions", "6000", "--days", "20"]
     command = [str(DSSM), "synth", *sizes, "--output", str(folder / "data")]
     subprocess.run(command, check=True, capture_output=True)
     return folder / "data"

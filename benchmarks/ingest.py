@@ -34,7 +34,7 @@ from tabulate import tabulate
 SCHEMA = "schemas/movielens_100k.yaml"
 RUNNER = ("--runner=FnApiRunner",)
 ROWS, LARGE_ROWS = 1_000_000, 10_000_000
-QUICK_ROWS, QUICK_LARGE_ROWS = 20_000, 40_000
+QUICK_ROWS, QUICK_LARGE_ROWS = 5_000, 10_000
 BYTES_BAR = 400.0
 # What the processes have imported when they start.
 PRELOADED = [
@@ -199,7 +199,8 @@ def measure_all(
 
     rows, large_rows = (QUICK_ROWS, QUICK_LARGE_ROWS) if arguments.quick else (ROWS, LARGE_ROWS)
     data, large = directory / "data", directory / "large"
-    write_synthetic(data, users=6_000, items=4_000, interactions=rows, days=90, seed=1)
+    users, items = (600, 400) if arguments.quick else (6_000, 4_000)
+    write_synthetic(data, users=users, items=items, interactions=rows, days=90, seed=1)
     write_joined_csv(data)
     measured: dict[str, list[Measurement]] = {
         name: [] for name in (*PROGRAMS, "component_large", "arrow_large")
@@ -212,7 +213,7 @@ def measure_all(
             compare_outputs(directory / "component", directory / "arrow")
     for name in PROGRAMS:
         shutil.rmtree(directory / name)
-    write_synthetic(large, users=60_000, items=40_000, interactions=large_rows, days=90, seed=1)
+    write_synthetic(large, users=10 * users, items=10 * items, interactions=large_rows, days=90, seed=1)
     for name in ("component", "arrow"):
         measured[f"{name}_large"].append(measure(name, large, directory / f"{name}_large"))
     files = (directory / "component_large" / "sequences").iterdir()

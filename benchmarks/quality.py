@@ -57,6 +57,7 @@ QUICK = (
     "model.item_layers=[]",
     "evaluation.blessing_minimum=0.0",
 )
+WITH_VALIDATION = ("ingest.validation=true", "training.early_stopping={refit: true}")
 QUICK_VARIANTS = (CONFIGURED, "history with both")
 
 Score = Callable[..., np.ndarray]
@@ -103,22 +104,21 @@ def write_artifacts(common: Sequence[str], directory: Path) -> dict[str, str]:
     """Run the pipeline with a validation split, for what its ingest and its Transform steps write."""
     outputs_file = directory / "outputs.json"
     if not outputs_file.exists():
-        overrides = [
-            *common,
-            "training.epochs=1",
-            "ingest.validation=true",
-            "training.early_stopping={refit: true}",
-            "evaluation.blessing_minimum=0.0",
-        ]
-        uris = run_pipeline(overrides, directory / "artifacts").output_uris
-        outputs = {
-            "sequences": uris["InteractionIngest", "sequences"],
-            "catalogue": uris["InteractionIngest", "catalogue"],
-            "user_graph": uris["UserTransform", "transform_graph"],
-            "item_graph": uris["ItemTransform", "transform_graph"],
-        }
+        overrides = [*common, *WITH_VALIDATION, "training.epochs=1", "evaluation.blessing_minimum=0.0"]
+        outputs = find_outputs(run_pipeline(overrides, directory / "artifacts"))
         outputs_file.write_text(json.dumps(outputs))
     return json.loads(outputs_file.read_text())
+
+
+def find_outputs(run: Any) -> dict[str, str]:
+    """Find the folders that the variants are trained on."""
+    uris = run.output_uris
+    return {
+        "sequences": uris["InteractionIngest", "sequences"],
+        "catalogue": uris["InteractionIngest", "catalogue"],
+        "user_graph": uris["UserTransform", "transform_graph"],
+        "item_graph": uris["ItemTransform", "transform_graph"],
+    }
 
 
 @dataclass(frozen=True)
@@ -214,12 +214,14 @@ def measure(arguments: argparse.Namespace, directory: Path) -> tuple[dict[str, F
     """Measure everything; return the figures, a table and the single measurements."""
     seeds = range(1, (1 if arguments.quick else arguments.seeds) + 1)
     common = [f"data.directory={arguments.data}", *(QUICK if arguments.quick else ())]
-    reports = [
-        run_pipeline([*common, f"training.seed={seed}"], directory / "pipeline").evaluation_report
-        for seed in seeds
+    # On tiny data one run is for both: the report, and what the variants are trained on.
+    further = WITH_VALIDATION if arguments.quick else ()
+    runs = [
+        run_pipeline([*common, *further, f"training.seed={seed}"], directory / "pipeline") for seed in seeds
     ]
+    reports = [run.evaluation_report for run in runs]
 
-    outputs = write_artifacts(common, directory)
+    outputs = find_outputs(runs[0]) if arguments.quick else write_artifacts(common, directory)
     log = read_log(load_config(CONFIG).load_features(), outputs)
     assert log.data.validation is not None
     validation = log.make_task(log.data.train, log.data.validation)

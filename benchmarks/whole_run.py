@@ -57,7 +57,7 @@ SCALES: Final = {
     "10m": Scale(10_000_000, 100_000, 50_000, evaluated_users=20_000),
     "100m": Scale(100_000_000, 2_000_000, 500_000, evaluated_users=20_000),
 }
-QUICK: Final = Scale(20_000, 1_000, 500)
+QUICK: Final = Scale(10_000, 500, 200)
 
 
 @dataclass(frozen=True)

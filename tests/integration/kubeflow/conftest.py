@@ -1,7 +1,7 @@
 """A stand-in for KFP's driver and launcher, after backend/src/v2 of kubeflow/pipelines 2.14 and 2.17.
 
-Each task runs the container's own command in a subprocess with a directory tree of its own, which stands
-for the pod's file system. Results are read from the output file and the output URIs alone.
+Each task runs the container's own command in a process with a directory tree of its own, which stands for the
+pod's file system. Results are read from the output file and the output URIs alone.
 """
 
 import json
@@ -72,7 +72,51 @@ class TaskRecord:
     seconds: float
     """Of the clock, from the download of its inputs on; of the last attempt."""
     cpu_seconds: float
-    """Of its processes, imports among them."""
+    """Of its processes, imports among them; 0 where it was forked from one that had imported all."""
+
+
+@dataclass
+class Starter:
+    """Starts the commands of containers, the first of each executor as a pod does: from nothing.
+
+    What it imports has been seen then. The others of the same executor (of another table, another attempt or
+    another run) are forked from a process with the imports.
+    """
+
+    prepared: Any
+    """The fixture."""
+    seen: set[str] = field(default_factory=set)
+    """Executors that have been started from nothing."""
+
+    def start(self, arguments: list[str], work: Path, environment: Mapping[str, str], log_file: Path) -> Any:
+        """Start the entrypoint in a session of its own.
+
+        Args:
+            arguments: Those of Python: -m, the module, and the module's own.
+            work: The working directory.
+            environment: All variables.
+            log_file: Gets what is printed.
+
+        Returns:
+            The process.
+        """
+        flag, module, *own = arguments
+        assert flag == "-m"
+        executor = own[own.index("--executor_class_path") + 1]
+        if executor in self.seen:
+            return self.prepared.start(
+                module, own, stdout=log_file, stderr=log_file, cwd=work, environment=environment
+            )
+        self.seen.add(executor)
+        with log_file.open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=work,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
 
 @dataclass
@@ -87,6 +131,7 @@ class KfpRun:
     """Those given when the run is created."""
     secrets: Mapping[str, Mapping[str, str]]
     """Kubernetes secrets, by name and key."""
+    starter: Starter
     pipeline_root: str | None = None
     """That of the run's runtime config; the driver does not read the pipeline's own."""
     tasks_in_2_14_form: Collection[str] = ()
@@ -206,23 +251,15 @@ class KfpRun:
         ]
         assert command[0] == "python"
         before = _list_files(tree)
-        with log_file.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, *command[1:]],
-                cwd=work,
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                if is_killed:
-                    _wait_for_a_file(outputs, process)
-                    os.killpg(process.pid, signal.SIGKILL)
-                status = process.wait(timeout=TASK_TIMEOUT_SECONDS)
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+        process = self.starter.start(command[1:], work, environment, log_file)
+        try:
+            if is_killed:
+                _wait_for_a_file(outputs, process)
+                os.killpg(process.pid, signal.SIGKILL)
+            status = process.wait(timeout=TASK_TIMEOUT_SECONDS)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
         if status == 0:
             self._check_tree(tree, before, outputs)
         return status, log_file.read_text(errors="replace")
@@ -321,7 +358,7 @@ def _children_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _wait_for_a_file(folders: list[Path], process: subprocess.Popen) -> None:
+def _wait_for_a_file(folders: list[Path], process: Any) -> None:
     deadline = time.monotonic() + TASK_TIMEOUT_SECONDS
     while not any(path.is_file() for folder in folders for path in folder.rglob("*")):
         assert process.poll() is None, "the task ended before it could be killed"
@@ -335,6 +372,7 @@ class Kfp:
 
     directory: Path
     secrets: Mapping[str, Mapping[str, str]]
+    starter: Starter
     runs: list[KfpRun] = field(default_factory=list)
 
     @property
@@ -344,9 +382,8 @@ class Kfp:
     def run(self, text: str, run_id: str, parameters: Mapping[str, Any], **options: Any) -> KfpRun:
         """Run it with the root that `dssm submit` takes from the compiled file."""
         root = read_compiled(text, run_id).pipeline_root
-        run = KfpRun(
-            text, self.directory / run_id, self.store, run_id, parameters, self.secrets, root, **options
-        )
+        folder, given = self.directory / run_id, (parameters, self.secrets, self.starter, root)
+        run = KfpRun(text, folder, self.store, run_id, *given, **options)
         self.runs.append(run)
         return run.execute()
 
@@ -362,9 +399,12 @@ class Kfp:
 
 
 @pytest.fixture(scope="module")
-def kfp(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Kfp]:
+def kfp(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config, prepared: Any
+) -> Iterator[Kfp]:
     """Return an empty installation of the stand-in; at the end, print what each task took."""
-    kfp = Kfp(tmp_path_factory.mktemp("kfp"), {"s3": {"key": "somebody", "secret": "something"}})
+    secrets = {"s3": {"key": "somebody", "secret": "something"}}
+    kfp = Kfp(tmp_path_factory.mktemp("kfp"), secrets, Starter(prepared))
     yield kfp
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
