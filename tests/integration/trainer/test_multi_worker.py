@@ -321,7 +321,7 @@ def test_every_row_goes_to_one_worker_once_an_epoch(processes, tmp_path):
 
 def test_a_killed_worker_ends_the_chief_and_both_go_on_from_the_checkpoint(artifacts, processes, tmp_path):
     # Long enough for the kill to come in the middle.
-    settings = options(training__epochs=300, training__checkpoint="{interval_steps: 10}")
+    settings = options(training__epochs=100, training__checkpoint="{interval_steps: 10}")
     names = ("chief", "other")
     workers = [
         processes.train(name, artifacts, *settings, tf_config=config)
@@ -345,7 +345,7 @@ def test_a_killed_worker_ends_the_chief_and_both_go_on_from_the_checkpoint(artif
         assert "Training resumed from step" in output(f"{name}-again")
     info = json.loads((tmp_path / "model/Format-Serving/model.json").read_text())
     assert info["resumed_from_step"] % 10 == 0
-    assert info["steps"] == 300 * (TRAIN_ROWS // 16)
+    assert info["steps"] == 100 * (TRAIN_ROWS // 16)
 
 
 def test_a_worker_without_the_other_gives_up(artifacts, processes, tmp_path):
