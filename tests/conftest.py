@@ -181,7 +181,8 @@ class Prepared:
 @pytest.fixture(scope="session")
 def prepared() -> Iterator[Prepared]:
     """Return the process that has imported what `dssm run` imports; it starts when it is first used."""
-    prepared = Prepared(["pipeline.local", "pipeline.cli", "trainer.worker", "trainer.run_fn"])
+    # A process of multiprocessing imports the main program of its parent, too.
+    prepared = Prepared(["pipeline.local", "pipeline.cli", "trainer.worker", "trainer.run_fn", "pytest"])
     yield prepared
     prepared.end()
 

