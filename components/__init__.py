@@ -7,7 +7,7 @@ must not import TFX.
 
 from typing import Any
 
-_ARTIFACT_TYPES = ("CandidateIndex", "Catalogue", "DeadLetters", "Report", "Sequences")
+_ARTIFACT_TYPES = ("AnnIndex", "CandidateIndex", "Catalogue", "DeadLetters", "Report", "Sequences")
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,12 @@ class CandidateIndex(Artifact):
     TYPE_NAME = "components.CandidateIndex"
 
 
+class AnnIndex(Artifact):
+    """An approximate index of the candidate index's embeddings, with its measured recall."""
+
+    TYPE_NAME = "components.AnnIndex"
+
+
 class Report(Artifact):
     """One JSON document with figures that a person reads."""
 

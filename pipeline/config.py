@@ -1,6 +1,6 @@
 """The pipeline's configuration: one YAML file, checked whole before anything runs."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -64,7 +64,10 @@ class ServingConfig:
     """Where releases go."""
 
     directory: str
-    """Folder with user_tower/, item_tower/, index/, state/ and releases/."""
+    """Folder with user_tower/, item_tower/, retriever/, index/, ann/, users/, state/ and releases/."""
+    users: Literal["snapshot", "none"] = "snapshot"
+    """Whether a release holds what is known of the users, their features and sequences, so that a server
+    recommends to a known user by id alone: `snapshot` or `none`."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -46,6 +46,8 @@ STATE: Final = "state"
 USERS: Final = "users"
 RELEASES: Final = "releases"
 MANIFEST_FILE: Final = "manifest.json"
+# In the assets of the retriever's SavedModel: the version that it answers with. "0" until it is released.
+RETRIEVER_VERSION_FILE: Final = "release_version.txt"
 # Which release is current, after one was rolled back, and what TensorFlow Serving is to load.
 CURRENT_FILE: Final = "current.json"
 MODELS_CONFIG_FILE: Final = "models.config"

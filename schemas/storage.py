@@ -14,7 +14,7 @@ import datetime
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -310,32 +310,27 @@ def copy_tree(source: str | Path, target: str | Path) -> None:
         NotFoundError: There is no file in the source.
         StorageError: A file cannot be read or written; those that were copied whole until then stay.
     """
-    source_filesystem, source_path = resolve(source)
-    target_filesystem, target_path = resolve(target)
+    filesystem, path = resolve(source)
     names = list(list_files(source))
     if not names:
         raise NotFoundError(f"Cannot copy {source} to {target}: expected files in it. Found: none.")
+    with _explaining(f"copy {source} to", target, also=source):
+        _copy_at_once(filesystem, {name: f"{path}/{name}" for name in names}, target)
 
-    def copy(name: str) -> None:
-        place = f"{target_path}/{name}"
-        if not is_remote(target):
-            Path(place).parent.mkdir(parents=True, exist_ok=True)
-        # Not with pyarrow's copy_files: it waits in pyarrow's own threads for work that is queued behind
-        # it there, and eight copies at once wait for each other for ever.
-        with source_filesystem.open_input_stream(f"{source_path}/{name}", compression=None) as read:
-            written = target_filesystem.open_output_stream(place, compression=None)
-            try:
-                with written:
-                    shutil.copyfileobj(read, written, _STREAM_BUFFER_BYTES)
-            except (OSError, pa.ArrowException):
-                # Closing what was written so far made it look whole.
-                with contextlib.suppress(OSError, pa.ArrowException):
-                    target_filesystem.delete_file(place)
-                raise
 
-    with _explaining(f"copy {source} to", target, also=source), ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
-        # The list makes the first failure surface here.
-        list(pool.map(copy, names))
+def copy_files(files: Mapping[str, Path], target: str | Path) -> None:
+    """Copy files of this machine, each to a name of its own.
+
+    Args:
+        files: The files by where they go: a path relative to the target, with forward slashes.
+        target: A path or URI; it is made where it does not exist.
+
+    Raises:
+        NotFoundError: A file is not there.
+        StorageError: A file cannot be read or written; those that were copied whole until then stay.
+    """
+    with _explaining("copy files to", target):
+        _copy_at_once(pafs.LocalFileSystem(), {name: str(file) for name, file in files.items()}, target)
 
 
 def delete_file(location: str | Path) -> None:
@@ -364,6 +359,31 @@ def delete_tree(folder: str | Path) -> None:
     filesystem, path = resolve(folder)
     with contextlib.suppress(NotFoundError), _explaining("delete", folder):
         filesystem.delete_dir(path)
+
+
+def _copy_at_once(source: pafs.FileSystem, paths: Mapping[str, str], target: str | Path) -> None:
+    target_filesystem, target_path = resolve(target)
+
+    def copy(name: str) -> None:
+        place = f"{target_path}/{name}"
+        if not is_remote(target):
+            Path(place).parent.mkdir(parents=True, exist_ok=True)
+        # Not with pyarrow's copy_files: it waits in pyarrow's own threads for work that is queued behind
+        # it there, and eight copies at once wait for each other for ever.
+        with source.open_input_stream(paths[name], compression=None) as read:
+            written = target_filesystem.open_output_stream(place, compression=None)
+            try:
+                with written:
+                    shutil.copyfileobj(read, written, _STREAM_BUFFER_BYTES)
+            except (OSError, pa.ArrowException):
+                # Closing what was written so far made it look whole.
+                with contextlib.suppress(OSError, pa.ArrowException):
+                    target_filesystem.delete_file(place)
+                raise
+
+    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+        # The list makes the first failure surface here.
+        list(pool.map(copy, paths))
 
 
 def _parse(location: str | Path) -> tuple[str, str]:

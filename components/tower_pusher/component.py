@@ -8,7 +8,7 @@ from tfx.types import standard_artifacts
 from tfx.types.channel import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.artifacts import CandidateIndex, Report
+from components.artifacts import AnnIndex, CandidateIndex, Report, Sequences
 from components.tower_pusher.executor import TowerPusherExecutor
 
 
@@ -31,6 +31,9 @@ class TowerPusherSpec(ComponentSpec):
         "item_schema": ChannelParameter(type=standard_artifacts.Schema),
         "item_transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
         "item_statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "ann": ChannelParameter(type=AnnIndex, optional=True),
+        "retriever": ChannelParameter(type=standard_artifacts.Model, optional=True),
+        "sequences": ChannelParameter(type=Sequences, optional=True),
         "context_schema": ChannelParameter(type=standard_artifacts.Schema, optional=True),
         "context_transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
         "context_statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),
@@ -41,7 +44,7 @@ class TowerPusherSpec(ComponentSpec):
 
 
 class TowerPusher(base_component.BaseComponent):
-    """Writes both towers, the index, the state and a manifest as one release, where the model was blessed."""
+    """Writes all parts and a manifest as one release, where the model was blessed."""
 
     SPEC_CLASS = TowerPusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TowerPusherExecutor)
@@ -61,6 +64,9 @@ class TowerPusher(base_component.BaseComponent):
         item_statistics: BaseChannel,
         serving_directory: str | RuntimeParameter,
         run_id: str | RuntimeParameter,
+        ann: BaseChannel | None = None,
+        retriever: BaseChannel | None = None,
+        sequences: BaseChannel | None = None,
         context_schema: BaseChannel | None = None,
         context_transform_graph: BaseChannel | None = None,
         context_statistics: BaseChannel | None = None,
@@ -83,6 +89,10 @@ class TowerPusher(base_component.BaseComponent):
             serving_directory: The folder that releases are pushed to: a path or URI.
             run_id: What the manifest calls the run; '' for what the environment variable DSSM_RUN_ID says
                 where the step runs, or 'unknown' without one.
+            ann: The approximate index, of type components.AnnIndex; None: the release has none.
+            retriever: The SavedModel that recommends by itself, of type Model; None: the release has none.
+            sequences: The users' sequences, of type components.Sequences, to find known users in;
+                None: the release has none.
             context_schema: The same of the contexts, where there are context features.
             context_transform_graph: The same of the contexts.
             context_statistics: The same of the contexts; those of the train split are kept.
@@ -105,6 +115,9 @@ class TowerPusher(base_component.BaseComponent):
                 context_statistics=context_statistics,
                 serving_directory=serving_directory,
                 run_id=run_id,
+                ann=ann,
+                retriever=retriever,
+                sequences=sequences,
                 pushed_release=Channel(type=standard_artifacts.PushedModel),
             )
         )

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from components.execution import MODEL_FOLDER, Artifacts, PlainExecutor, get_path
-from components.tower_pusher.logic import PushInputs, TableInputs, push_if_blessed
+from components.tower_pusher.compose import PushInputs, TableInputs
+from components.tower_pusher.logic import push_if_blessed
 from schemas.contract import RUN_ID_VARIABLE
 
 _UNKNOWN_RUN: Final = "unknown"
@@ -22,7 +23,7 @@ class TowerPusherExecutor(PlainExecutor):
 
         Args:
             input_dict: As TowerPusherSpec declares them; those of the context only where there are context
-                features.
+                features, and the release has no part whose artifact is not there.
             output_dict: `pushed_release`; its custom property `pushed` is 1 or 0, and with 1 `version`
                 is the version number and `release` the manifest's folder, a path or URI.
             exec_properties: `serving_directory` and `run_id`.
@@ -42,6 +43,9 @@ class TowerPusherExecutor(PlainExecutor):
                 user=_table_inputs(paths, "user"),
                 item=_table_inputs(paths, "item"),
                 context=_table_inputs(paths, "context") if "context_schema" in paths else None,
+                ann=paths.get("ann"),
+                retriever=paths.get("retriever"),
+                sequences=paths.get("sequences"),
             ),
             blessing=paths["blessing"],
             serving_directory=exec_properties["serving_directory"],

@@ -21,15 +21,17 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from components.tower_pusher.compose import Part
 from schemas import storage
 from schemas.contract import MANIFEST_FILE, PROGRESS_LOGGER, RELEASES
 from schemas.errors import ReleaseError, StorageError
 from schemas.release import ALL_PARTS, list_file_sizes, list_versions
 
+_SAVED_MODEL_FILE: Final = "saved_model.pb"
 _CLAIM_PREFIX: Final = ".claim-"
 _CHECK_PREFIX: Final = ".write-check-"
 _CLAIM_ATTEMPTS: Final = 20
@@ -76,30 +78,53 @@ class Claim:
         self.location = storage.join(serving, RELEASES, str(version), f"{_CLAIM_PREFIX}{uuid.uuid4().hex}")
         self.manifest = storage.join(serving, RELEASES, str(version), MANIFEST_FILE)
 
-    def upload(self, source: Path, part: str) -> dict[str, int]:
+    def install(self, name: str, part: Part) -> None:
         """Upload a part and check that it arrived.
 
-        Args:
-            source: The folder to upload.
-            part: Which part it is.
+        A model server finds a SavedModel by its `saved_model.pb`, which comes when all that it refers to is
+        there.
 
-        Returns:
-            Size in bytes of every file, by its path relative to the folder.
+        Args:
+            name: Which part it is.
+            part: Its files.
 
         Raises:
             ReleaseError: The store lists other files than were sent.
             StorageError: The store cannot be reached or refuses.
         """
-        target = storage.join(self.serving, part, str(self.version))
-        storage.copy_tree(source, target)
-        sent, arrived = list_file_sizes(source), list_file_sizes(target)
+        target = self._locate(name)
+        copied = {path: file.content for path, file in part.items() if isinstance(file.content, Path)}
+        last = {path: copied.pop(path) for path in (_SAVED_MODEL_FILE,) if path in copied}
+        storage.copy_files(copied, target)
+        for path, file in part.items():
+            if isinstance(file.content, bytes):
+                storage.write_bytes(storage.join(target, path), file.content)
+        storage.copy_files(last, target)
+        sent, arrived = {path: file.size_bytes for path, file in part.items()}, list_file_sizes(target)
         if sent != arrived:
             different = sorted(dict(set(sent.items()) ^ set(arrived.items())))
             raise ReleaseError(
-                f"{target}: expected the {len(sent)} files of {source}. Received: {len(arrived)}, with other "
-                f"names or sizes, such as {different[:3]}. Push again."
+                f"{target}: expected the {len(sent)} files that were sent. Received: {len(arrived)}, with "
+                f"other names or sizes, such as {different[:3]}. Push again."
             )
-        return arrived
+
+    def bring_here(self, names: Sequence[str], scratch: Path) -> dict[str, Path]:
+        """Copy parts from where they were uploaded to.
+
+        Args:
+            names: Which ones.
+            scratch: A folder for the copies.
+
+        Returns:
+            Their folders, by name.
+
+        Raises:
+            StorageError: The store cannot be reached or refuses, or there is no space for a copy.
+        """
+        folders = {name: scratch / name for name in names}
+        for name, folder in folders.items():
+            storage.copy_tree(self._locate(name), folder)
+        return folders
 
     def commit(self, manifest: bytes) -> None:
         """Write the manifest, with which the release begins to exist.
@@ -118,6 +143,9 @@ class Claim:
                 "released. Push again."
             )
         storage.write_bytes(self.manifest, manifest)
+
+    def _locate(self, name: str) -> str:
+        return storage.join(self.serving, name, str(self.version))
 
 
 def check_writable(serving: str) -> None:
@@ -174,6 +202,9 @@ def _remove_abandoned(serving: str, own: Claim) -> None:
 
 def _remove_version(serving: str, version: int) -> None:
     for part in reversed(ALL_PARTS):
-        storage.delete_tree(storage.join(serving, part, str(version)))
+        folder = storage.join(serving, part, str(version))
+        # First, so that no server finds a SavedModel that is gone in part.
+        storage.delete_file(storage.join(folder, _SAVED_MODEL_FILE))
+        storage.delete_tree(folder)
     # Last, since it is what a later pusher finds the rest by.
     storage.delete_tree(storage.join(serving, RELEASES, str(version)))

@@ -70,6 +70,7 @@ EDGES = {
     ("RetrievalEvaluator", "blessing", "TowerPusher", "blessing"),
     ("RetrievalEvaluator", "report", "TowerPusher", "report"),
     ("InteractionIngest", "report", "TowerPusher", "ingest_report"),
+    ("InteractionIngest", "sequences", "TowerPusher", "sequences"),
     ("RetrievalEvaluator", "report", "RunReport", "evaluation_report"),
     ("InteractionIngest", "report", "RunReport", "ingest_report"),
     ("AnomalyGate", "report", "RunReport", "anomaly_report"),

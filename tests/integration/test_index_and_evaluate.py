@@ -19,7 +19,8 @@ from components.candidate_indexer.component import CandidateIndexer, CandidateIn
 from components.interaction_ingest.config import LatestPerUserSplit
 from components.retrieval_evaluator.component import RetrievalEvaluator, RetrievalEvaluatorExecutor
 from components.retrieval_evaluator.config import EvaluationConfig
-from components.tower_pusher.logic import PushInputs, TableInputs, push_release
+from components.tower_pusher.compose import PushInputs, TableInputs
+from components.tower_pusher.logic import push_release
 from schemas.errors import ReleaseError
 from schemas.features import FeatureSpec, ItemTable
 from schemas.release import hash_folder, roll_back

@@ -21,9 +21,8 @@ import requests
 import yaml
 
 from components.tower_pusher import object_store
+from components.tower_pusher.compose import PushInputs, TableInputs
 from components.tower_pusher.logic import (
-    PushInputs,
-    TableInputs,
     check_writable,
     push_if_blessed,
     push_release,
@@ -47,7 +46,8 @@ def locate_inputs(base: Path) -> PushInputs:
 PUSH_AND_DIE = f"""
 import os, signal, sys
 from pathlib import Path
-from components.tower_pusher.logic import PushInputs, TableInputs, push_release
+from components.tower_pusher.compose import PushInputs, TableInputs
+from components.tower_pusher.logic import push_release
 {inspect.getsource(locate_inputs)}
 from schemas import storage
 base, serving, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

@@ -6,7 +6,7 @@ import pytest
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import channel_utils, standard_artifacts
 
-from components import CandidateIndex, Report
+from components import AnnIndex, CandidateIndex, Report, Sequences
 from components.tower_pusher.component import TowerPusher
 
 pytestmark = pytest.mark.integration
@@ -27,6 +27,7 @@ TYPES = {
         )
     },
 }
+SERVED_TYPES = {"ann": AnnIndex, "retriever": standard_artifacts.Model, "sequences": Sequences}
 CONTEXT_TYPES = {
     key.replace("user", "context"): kind for key, kind in TYPES.items() if key.startswith("user")
 }
@@ -58,6 +59,10 @@ def make_artifacts(base: Path, verdict: str, types: dict[str, Any] = TYPES) -> d
         write_json(base / f"{table}_schema" / "schema.pbtxt", "")
         write_json(base / f"{table}_transform_graph" / "transform_fn" / "saved_model.pb", "")
         write_json(base / f"{table}_statistics" / f"Split-{split}" / "FeatureStats.pb", table)
+    write_json(base / "ann" / "dssm_part.json", {"model_id": "m", "part": "ann"})
+    write_json(base / "retriever" / "assets.extra" / "dssm_part.json", {"model_id": "m", "part": "retriever"})
+    write_json(base / "retriever" / "assets" / "release_version.txt", 0)
+    write_json(base / "sequences" / "sequences-00000-of-00001.parquet", "rows")
     artifacts = {}
     for key, artifact_type in types.items():
         artifact = artifact_type()
@@ -139,3 +144,22 @@ def test_every_table_is_pushed_from_its_own_inputs(tmp_path: Path, types: dict[s
     statistics = {file.name: json.loads(file.read_text()) for file in state.glob("*_statistics.pb")}
     tables = ["user", "item", "context"] if "context_schema" in types else ["user", "item"]
     assert statistics == {f"{table}_statistics.pb": table for table in tables}
+
+
+def test_what_serves_beside_the_towers_is_pushed(tmp_path: Path) -> None:
+    inputs = make_artifacts(tmp_path, "BLESSED", TYPES | SERVED_TYPES)
+    serving = tmp_path / "serving"
+    node = TowerPusher(
+        **{key: channel_utils.as_channel(artifacts) for key, artifacts in inputs.items()},
+        serving_directory=str(serving),
+        run_id="r",
+    )
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / "pushed")
+
+    node.executor_spec.executor_class().Do(inputs, {"pushed_release": [pushed]}, node.exec_properties)
+
+    manifest = json.loads((serving / "releases" / "1" / "manifest.json").read_text())
+    parts = {"state", "users", "index", "ann", "item_tower", "user_tower", "retriever"}
+    assert set(manifest["parts"]) == parts
+    assert (serving / "retriever" / "1" / "assets" / "release_version.txt").read_text() == "1"

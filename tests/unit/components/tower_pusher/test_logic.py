@@ -6,20 +6,20 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from components.tower_pusher.compose import PushInputs, TableInputs
 from components.tower_pusher.logic import (
-    PushInputs,
-    TableInputs,
     check_writable,
     is_blessed,
     push_if_blessed,
     push_release,
 )
 from schemas.errors import ReleaseError
-from schemas.release import prune, read_current_release, retention, roll_back
+from schemas.release import hash_folder, prune, read_current_release, retention, roll_back
 
 pytestmark = pytest.mark.unit
 
@@ -73,6 +73,15 @@ def inputs(tmp_path: Path) -> PushInputs:
     write_json(tmp_path / "report" / "evaluation_report.json", report)
     (tmp_path / "report" / "per_user_metrics.parquet").write_bytes(b"users")
     write_json(tmp_path / "ingest_report" / "ingest_report.json", {"sequence_figures": FIGURES, "kept": 9})
+    write_json(tmp_path / "ann" / "dssm_part.json", {"model_id": "m1", "part": "ann"})
+    (tmp_path / "ann" / "index.faiss").write_bytes(b"graph")
+    retriever = tmp_path / "retriever"
+    write_json(retriever / "assets.extra" / "dssm_part.json", {"model_id": "m1", "part": "retriever"})
+    (retriever / "saved_model.pb").write_bytes(b"retriever")
+    (retriever / "assets").mkdir()
+    (retriever / "assets" / "release_version.txt").write_text("0")
+    (tmp_path / "sequences").mkdir()
+    (tmp_path / "sequences" / "sequences-00000-of-00001.parquet").write_bytes(b"rows")
     return PushInputs(
         model,
         index,
@@ -80,6 +89,9 @@ def inputs(tmp_path: Path) -> PushInputs:
         tmp_path / "ingest_report",
         user=write_table(tmp_path / "user", "all", ["plan"]),
         item=write_table(tmp_path / "item", "all", ["item_id", "genre"]),
+        ann=tmp_path / "ann",
+        retriever=retriever,
+        sequences=tmp_path / "sequences",
     )
 
 
@@ -131,6 +143,7 @@ def test_a_release_has_one_version_everywhere_and_says_what_it_is(inputs: PushIn
     }
     assert {part: value["path"] for part, value in manifest["parts"].items()} == {
         "user_tower": "user_tower/1", "item_tower": "item_tower/1", "index": "index/1", "state": "state/1",
+        "ann": "ann/1", "retriever": "retriever/1", "users": "users/1",
     }  # fmt: skip
     state = serving / "state" / "1"
     assert (state / "weights.npz").read_bytes() == b"weights"
@@ -172,6 +185,8 @@ def test_the_next_version_is_above_every_one_in_any_folder(inputs: PushInputs, t
         ("model/user_tower/assets.extra/dssm_part.json", "user_tower comes from another training"),
         ("model/item_tower/assets.extra/dssm_part.json", "item_tower comes from another training"),
         ("index/dssm_part.json", "index comes from another training"),
+        ("ann/dssm_part.json", "ann comes from another training"),
+        ("retriever/assets.extra/dssm_part.json", "retriever comes from another training"),
         ("report/evaluation_report.json", "evaluation judged another model"),
         ("model/state/training_state.json", "state comes from another training"),
     ],
@@ -361,7 +376,13 @@ def test_a_retried_push_answers_with_the_release_that_stands(
     assert "is this model already" in caplog.text
 
 
-@pytest.mark.parametrize("change", ["another training", "another index", "the release is damaged"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "another training", "another index", "another retriever", "other users", "no users",
+        "the release is damaged",
+    ],
+)  # fmt: skip
 def test_what_differs_from_the_latest_release_is_pushed(
     inputs: PushInputs, tmp_path: Path, blessing: Path, change: str
 ) -> None:
@@ -369,12 +390,19 @@ def test_what_differs_from_the_latest_release_is_pushed(
     push_if_blessed(inputs, blessing, serving, "first", result)
     if change == "another index":
         (inputs.index / "catalogue.parquet").write_bytes(b"other titles")
+    elif change == "another retriever":
+        (inputs.retriever / "saved_model.pb").write_bytes(b"as large.")
+    elif change == "other users":
+        (inputs.sequences / "sequences-00000-of-00001.parquet").write_bytes(b"ROWS")
+    elif change == "no users":
+        inputs = dataclasses.replace(inputs, sequences=None)
     elif change == "the release is damaged":
         (serving / "index" / "1" / "dssm_part.json").unlink()
     else:
         for file in tmp_path.glob("model/**/*.json"):
             write_json(file, json.loads(file.read_text()) | {"model_id": "m2"})
-        for file in (inputs.index / "dssm_part.json", inputs.report / "evaluation_report.json"):
+        others = ("index/dssm_part.json", "ann/dssm_part.json", "report/evaluation_report.json")
+        for file in map(tmp_path.joinpath, (*others, "retriever/assets.extra/dssm_part.json")):
             write_json(file, json.loads(file.read_text()) | {"model_id": "m2"})
     again = push_if_blessed(inputs, blessing, serving, "again", result)
     assert again is not None
@@ -389,9 +417,70 @@ def test_an_older_release_of_the_same_model_is_pushed_again(
     manifest = serving / "releases" / "1" / "manifest.json"
     content = json.loads(manifest.read_text())
     for part in content["parts"].values():
-        del part["sha256"]
+        del part["sha256"], part["hashes"]
     write_json(manifest, content)
     assert push_if_blessed(inputs, blessing, serving, "again", result).version == 2
+
+
+def test_the_retriever_answers_with_its_release(inputs: PushInputs, tmp_path: Path) -> None:
+    serving = tmp_path / "serving"
+    for version in (1, 2):
+        manifest = push_release(inputs, serving, run_id="r").manifest
+        file = serving / "retriever" / str(version) / "assets" / "release_version.txt"
+        assert file.read_text() == str(version)
+        digest = hashlib.sha256(str(version).encode()).hexdigest()
+        assert manifest.parts["retriever"].hashes["assets/release_version.txt"] == digest
+    assert (inputs.retriever / "assets" / "release_version.txt").read_text() == "0"
+
+
+def test_the_manifest_has_the_hash_of_every_file_and_folder(inputs: PushInputs, tmp_path: Path) -> None:
+    serving = tmp_path / "serving"
+    manifest = push_release(inputs, serving, run_id="r").manifest
+    for part in manifest.parts.values():
+        folder = serving / part.path
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        assert part.hashes == {
+            file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files
+        }
+        assert part.files == {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
+        assert part.sha256 == hash_folder(folder)
+
+
+def test_users_say_which_training_they_belong_to(inputs: PushInputs, tmp_path: Path) -> None:
+    push_release(inputs, tmp_path / "serving", run_id="r")
+    users = tmp_path / "serving" / "users" / "1"
+    assert names(users) == {"sequences-00000-of-00001.parquet", "dssm_part.json"}
+    assert json.loads((users / "dssm_part.json").read_text()) == {"model_id": "m1", "part": "users"}
+
+
+def test_parts_are_checked_in_place_before_the_release_exists(inputs: PushInputs, tmp_path: Path) -> None:
+    serving = tmp_path / "serving"
+    looked_at = {}
+
+    def look(parts: Mapping[str, Path]) -> None:
+        assert not (serving / "releases" / "1" / "manifest.json").exists()
+        assert (parts["retriever"] / "assets" / "release_version.txt").read_text() == "1"
+        looked_at.update(parts)
+
+    push_release(inputs, serving, run_id="r", check_parts=look)
+    served = ("index", "ann", "item_tower", "user_tower", "retriever")
+    assert looked_at == {part: serving / part / "1" for part in served}
+
+
+def test_parts_that_do_not_pass_are_taken_back(inputs: PushInputs, tmp_path: Path, blessing: Path) -> None:
+    serving = tmp_path / "serving"
+    old = push_release(inputs, serving, run_id="old")
+
+    def refuse(parts: Mapping[str, Path]) -> None:
+        raise ReleaseError("skewed")
+
+    (inputs.index / "embeddings.npy").write_bytes(b"1" * 16)
+    with pytest.raises(ReleaseError, match="skewed"):
+        push_if_blessed(inputs, blessing, serving, "new", tmp_path / "result", check_parts=refuse)
+    assert read_current_release(serving) == old
+    assert {entry.parent.name for entry in serving.glob("*/2")} == set()
+    assert names(serving / "index") == names(serving / "retriever") == {"1"}
 
 
 @pytest.mark.parametrize("files", [(), ("BLESSED", "NOT_BLESSED")])
@@ -444,6 +533,8 @@ def retrain(inputs: PushInputs, model_id: str) -> None:
     for file in (
         *inputs.model.rglob("*.json"),
         inputs.index / "dssm_part.json",
+        inputs.ann / "dssm_part.json",
+        inputs.retriever / "assets.extra" / "dssm_part.json",
         inputs.report / "evaluation_report.json",
     ):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"model_id": model_id}))
