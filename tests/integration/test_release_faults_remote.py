@@ -1,5 +1,6 @@
 """In an object store, too, a reader sees one whole release, wherever a pusher is killed."""
 
+import contextlib
 import datetime
 import hashlib
 import inspect
@@ -23,6 +24,7 @@ from moto.server import ThreadedMotoServer
 
 from components.tower_pusher.compose import PushInputs, TableInputs
 from components.tower_pusher.logic import push_release
+from schemas.errors import ReleaseError
 from schemas.release import find_current_release, read_current_release
 
 pytestmark = pytest.mark.integration
@@ -297,3 +299,84 @@ def test_killed_before_each_change_of_an_object(
     assert change > 20
     assert seen == {(0, "a"), (1, "b")}
     assert read_current_release(SERVING, tmp_path / "cache").manifest.model_id == "b"
+
+
+def test_a_killed_pusher_is_taken_for_alive_for_a_day(
+    store: Store, pushers: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    inputs = write_inputs(tmp_path / "a", "a")
+    assert not push_and_die(store, pushers, tmp_path / "a", 15)
+    before = store.list()
+    assert {key.split("/")[1] for key in before} == {"1"}
+
+    assert push_release(inputs, SERVING, run_id="next").version == 2
+    assert before.items() <= store.list().items()
+    store.make_claims_old()
+    assert push_release(inputs, SERVING, run_id="next").version == 3
+    assert {key.split("/")[1] for key in store.list() if key != "models.config"} == {"2", "3"}
+
+
+class Poller:
+    """Lists the store all the time, as model servers do."""
+
+    def __init__(self, store: Store, files: dict[str, set[str]]) -> None:
+        self._store = store
+        self._files = files
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.looks = 0
+        self.versions: set[int] = set()
+        self.failures: list[BaseException] = []
+
+    def __enter__(self) -> "Poller":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=30)
+        assert not self._thread.is_alive()
+
+    def _watch(self) -> None:
+        try:
+            while not self._stop.is_set():
+                version = read_models_config(self._store)
+                objects = self._store.list()
+                check_servers_see_whole_models(objects, self._files)
+                for part in SAVED_MODELS:
+                    assert f"{part}/{version}/saved_model.pb" in objects
+                self.versions.add(version)
+                self.looks += 1
+        except BaseException as error:
+            self.failures.append(error)
+
+
+def test_a_poller_sees_whole_models_only(store: Store, tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path / "a", "a")
+    push_release(inputs, SERVING, run_id="first")
+    files = list_saved_model_files(json.loads(store.read("releases/1/manifest.json")))
+
+    def refuse(parts: object) -> None:
+        raise ReleaseError("skewed")
+
+    def push_and_fail() -> None:
+        with contextlib.suppress(ReleaseError):
+            push_release(inputs, SERVING, run_id="r", check_parts=refuse)
+
+    def push() -> None:
+        push_release(inputs, SERVING, run_id="r")
+
+    with Poller(store, files) as poller:
+        for _ in range(3):
+            threads = [threading.Thread(target=target) for target in (push, push, push_and_fail)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    assert poller.failures == []
+    assert poller.looks > 6
+    assert len(poller.versions) > 2
+    published = [int(key.split("/")[1]) for key in store.list() if key.endswith("/manifest.json")]
+    assert len(published) == 7
+    assert read_models_config(store) == max(published)
+    assert not [key for key in store.list() if "/.claim-" in key]

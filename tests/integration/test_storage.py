@@ -2,7 +2,6 @@
 
 import datetime
 import gzip
-import inspect
 import json
 import shutil
 import socket
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,29 +41,6 @@ def locate_inputs(base: Path) -> PushInputs:
     return PushInputs(
         base / "model", base / "index", base / "report", base / "ingest_report", user=user, item=item
     )
-
-
-PUSH_AND_DIE = f"""
-import os, signal, sys
-from pathlib import Path
-from components.tower_pusher.compose import PushInputs, TableInputs
-from components.tower_pusher.logic import push_release
-{inspect.getsource(locate_inputs)}
-from schemas import storage
-base, serving, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-seen = 0
-def counted(real):
-    def wrapped(*arguments):
-        global seen
-        seen += 1
-        if seen == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments)
-    return wrapped
-for name in ("write_bytes", "copy_tree", "delete_file", "delete_tree"):
-    setattr(storage, name, counted(getattr(storage, name)))
-push_release(locate_inputs(base), serving, run_id="killed")
-"""
 
 
 def write_inputs(base: Path, model_id: str) -> PushInputs:
@@ -336,72 +313,53 @@ def test_the_same_model_is_pushed_once(bucket: Any, tmp_path: Path) -> None:
     assert push_if_blessed(inputs, blessing, serving, "run-3", tmp_path / "out").version == 3
 
 
-def test_killed_before_each_operation(bucket: Any, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-    old = write_inputs(tmp_path / "old", "old")
-    write_inputs(tmp_path / "new", "new")
-    latest = []
-    for operation in range(1, 20):
-        serving = f"{bucket.uri}/{operation}"
-        push_release(old, serving, run_id="first")
-        killed = subprocess.run(
-            [sys.executable, "-c", PUSH_AND_DIE, str(tmp_path / "new"), serving, str(operation)], check=False
-        )
-        release = find_current_release(serving)
-        check_whole(serving, release.version)
-        latest.append((release.version, release.manifest.model_id))
-        if killed.returncode == 0:
-            break
-        assert killed.returncode == -9
-        claims = sum(".claim-" in key for key in bucket.keys(f"{operation}/releases"))
-        assert claims == (operation > 1)
-
-        if operation not in (1, 4, 7):
-            continue
-        # Nobody knows that it is dead, so the next one leaves it alone, and takes another version.
-        before = bucket.keys(f"{operation}/index")
-        after = push_release(old, serving, run_id="next").version
-        assert after == 2 + claims
-        assert set(before) <= set(bucket.keys(f"{operation}/index"))
-        # A day later it is removed.
-        environment.setattr(object_store, "_ABANDONED_AFTER", datetime.timedelta(seconds=-1))
-        last = push_release(old, serving, run_id="last").version
-        environment.setattr(object_store, "_ABANDONED_AFTER", datetime.timedelta(days=1))
-        assert last == after + 1
-        published = {1, after, last} | ({2} if latest[-1][0] == 2 else set())
-        assert bucket.keys(f"{operation}/releases") == sorted(
-            f"{operation}/releases/{version}/manifest.json" for version in published
-        )
-        assert {key.split("/")[2] for key in bucket.keys(f"{operation}/index")} == set(map(str, published))
-    # The claim, four parts, the manifest; before the seventh, the claim's removal, the release stands.
-    assert latest == [(1, "old")] * 6 + [(2, "new")] * 2
-
-
 def test_a_failed_push_takes_back_what_it_uploaded(
     bucket: Any, tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:
     serving = f"{bucket.uri}/serving"
     push_release(write_inputs(tmp_path / "a", "a"), serving, run_id="first")
     before = bucket.keys()
-    real = storage.copy_tree
+    real = storage.copy_files
 
-    def fail(source: Any, target: Any) -> None:
-        real(source, target)
+    def fail(files: Any, target: Any) -> None:
+        real(files, target)
         if "user_tower" in str(target):
             raise StorageError("no space")
 
-    environment.setattr(storage, "copy_tree", fail)
+    environment.setattr(storage, "copy_files", fail)
     with pytest.raises(StorageError, match="no space"):
         push_release(write_inputs(tmp_path / "b", "b"), serving, run_id="second")
     assert bucket.keys() == before
 
-    def lose(source: Any, target: Any) -> None:
-        real(source, target)
-        storage.delete_file(storage.join(target, "marker.txt"))
+    def lose(files: Any, target: Any) -> None:
+        real({name: file for name, file in files.items() if name != "marker.txt"}, target)
 
-    environment.setattr(storage, "copy_tree", lose)
+    environment.setattr(storage, "copy_files", lose)
     with pytest.raises(ReleaseError, match=r"index/\d+: expected the 2 files .* Received: 1, .*marker\.txt"):
         push_release(write_inputs(tmp_path / "b", "b"), serving, run_id="third")
     assert bucket.keys() == before
+
+
+def test_what_was_uploaded_is_checked_before_it_is_a_release(bucket: Any, tmp_path: Path) -> None:
+    serving = f"{bucket.uri}/serving"
+    inputs = write_inputs(tmp_path / "a", "a")
+    copies: list[Path] = []
+
+    def look(parts: Mapping[str, Path]) -> None:
+        assert set(parts) == {"index", "item_tower", "user_tower"}
+        assert {(folder / "marker.txt").read_text() for folder in parts.values()} == {"a"}
+        assert "serving/releases/2/manifest.json" not in bucket.keys()
+        copies.extend(parts.values())
+
+    def refuse(parts: Mapping[str, Path]) -> None:
+        raise ReleaseError("skewed")
+
+    with pytest.raises(ReleaseError, match="skewed"):
+        push_release(inputs, serving, run_id="r", check_parts=refuse)
+    assert bucket.keys() == []
+    assert push_release(inputs, serving, run_id="r", check_parts=look).version == 1
+    assert len(copies) == 3
+    assert not any(copy.exists() for copy in copies)
 
 
 def test_a_pusher_taken_for_dead_does_not_commit(
