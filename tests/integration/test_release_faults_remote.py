@@ -102,6 +102,7 @@ class Gate:
     def __init__(self, application: Any) -> None:
         self._application = application
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._busy = 0
         self._idle = threading.Condition(self._lock)
         self.changes = 0
@@ -129,7 +130,9 @@ class Gate:
                 # What others of its threads asked for at the same time does not arrive, either.
                 respond("503 Service Unavailable", [])
                 return [b""]
-            return self._application(request, respond)
+            # One after the other: moto, unlike a store, has moments without the object that it replaces.
+            with self._turn:
+                return list(self._application(request, respond))
         finally:
             with self._idle:
                 self._busy -= 1
