@@ -155,6 +155,7 @@ QUICK = [
     "pipeline.run_table",
     "components.tower_pusher.logic",
     "schemas.release",
+    "schemas.storage",
 ]
 
 
