@@ -5,7 +5,7 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-TIMEOUT_SECONDS = 240
+TIMEOUT_SECONDS = 600
 
 # Two replicas of 12 rows against one of 24, on two logical devices of one process: three steps of gradient
 # descent with momentum, in one call of a traced loop, as training runs them.

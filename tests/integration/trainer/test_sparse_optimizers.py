@@ -4,7 +4,7 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-TIMEOUT_SECONDS = 240
+TIMEOUT_SECONDS = 600
 
 
 @pytest.mark.parametrize("name", ["sgd", "adagrad", "adam", "lazy_adam"])

@@ -4,7 +4,7 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-TIMEOUT_SECONDS = 240
+TIMEOUT_SECONDS = 600
 
 
 def test_two_replicas_share_the_mean_over_the_global_batch(prepared, tmp_path):
