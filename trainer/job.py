@@ -13,10 +13,12 @@ import tensorflow as tf
 from schemas.contract import MODEL_ID, MODEL_INFO_FILE, PROGRESS_LOGGER, STATE, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
 from schemas.sequences import count_split_rows
+from schemas.skew import BFLOAT16_TOLERANCE, SKEW_SAMPLE, TOLERANCE
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerConfig
 from trainer.data.load import InputFolders, load_training_data
 from trainer.export import export_towers
+from trainer.skew_sample import write_skew_sample
 from trainer.state import write_state
 from trainer.strategy import is_chief
 from trainer.training import TrainingResult, train
@@ -37,7 +39,7 @@ class TrainingJob:
     checkpoint_directory: str
     """Folder of the checkpoints of all trainings, a path or URI; '' for none."""
     model: str
-    """Where user_tower/, item_tower/, state/ and model.json go."""
+    """Where user_tower/, item_tower/, state/, skew_sample/ and model.json go."""
     logs: str
     """Where TensorBoard's logs go."""
 
@@ -92,15 +94,26 @@ def train_and_export(
 
     model_id = uuid.uuid4().hex
     directory = job.model
+    # Before the export, so that nothing of it can be in what it is held against.
+    sampled = write_skew_sample(result.towers, data, job.inputs, spec, Path(directory) / SKEW_SAMPLE)
     export_towers(result.towers, job.inputs.graphs, spec, data.gap_boundaries, directory, model_id)
     state = take_state(
         result.towers, result.optimizer, model_id=model_id, spec=spec, config=config.model, rows=rows
     )
     write_state(Path(directory) / STATE, state)
     with tf.io.gfile.GFile(f"{directory}/{MODEL_INFO_FILE}", "w") as file:
-        file.write(json.dumps({MODEL_ID: model_id, **_describe(result, config, base)}, indent=2))
+        description = {
+            MODEL_ID: model_id,
+            **_describe(result, config, base),
+            SKEW_SAMPLE: {**sampled, "tolerance": _tolerance(config)},
+        }
+        file.write(json.dumps(description, indent=2))
     _PROGRESS.info("Towers written to %s", directory)
     return result.checkpoints
+
+
+def _tolerance(config: TrainerConfig) -> float:
+    return BFLOAT16_TOLERANCE if config.training.mixed_precision else TOLERANCE
 
 
 def _describe(result: TrainingResult, config: TrainerConfig, base: WarmStart | None) -> dict[str, Any]:

@@ -45,6 +45,7 @@ from components.retrieval_evaluator.released import (
     load_released,
     score_known_items,
 )
+from components.retrieval_evaluator.scores_sample import sample_scores
 from components.retrieval_evaluator.slices import Slice, build_slices, item_columns
 from components.retrieval_evaluator.split_times import SplitTimes, read_split_times
 from components.retrieval_evaluator.titles import choose_title
@@ -54,6 +55,7 @@ from schemas.errors import DataError, ReleaseError, TrainingError
 from schemas.features import FeatureSpec
 from schemas.ranking import score_by_inner_product
 from schemas.release import hash_folder
+from schemas.skew import ScoresSample
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Evaluation:
     """The document that docs/evaluation.md describes."""
     per_user: pa.Table
     """[queries] `user`, and the model's metrics by name."""
+    scores: ScoresSample
+    """The best items of some users, for the release to be held against."""
 
 
 def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: EvaluationConfig) -> Evaluation:
@@ -93,7 +97,7 @@ def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: Evaluati
         config: The protocol and the rules.
 
     Returns:
-        The report and the metrics of each user.
+        The report, the metrics of each user, and the scores of some.
 
     Raises:
         ConfigError: A cut-off is no smaller than the catalogue.
@@ -173,6 +177,7 @@ def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: Evaluati
     return Evaluation(
         compose_report(findings, spec, config, resamples),
         pa.table({"user": data.attributes[spec.user_id.name], **model.metrics}),
+        sample_scores(data, model, index, tower.inputs, spec, config.seed),
     )
 
 

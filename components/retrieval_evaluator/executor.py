@@ -43,7 +43,7 @@ class RetrievalEvaluatorExecutor(PlainExecutor):
         )
         report = {"run_id": exec_properties["run_id"], **evaluation.report}
         log_report(report)
-        write_evaluation(report, evaluation.per_user, get_path(output_dict, "report"))
+        write_evaluation(report, evaluation.per_user, evaluation.scores, get_path(output_dict, "report"))
         [blessing] = output_dict["blessing"]
         write_blessing(report["blessed"], get_path(output_dict, "blessing"))
         blessing.set_int_custom_property("blessed", int(report["blessed"]))

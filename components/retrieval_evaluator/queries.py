@@ -47,6 +47,27 @@ class Queries:
         """Number of queries."""
         return len(self.users)
 
+    def take(self, numbers: npt.NDArray[np.integer]) -> "Queries":
+        """Return some queries.
+
+        Args:
+            numbers: Which of them.
+
+        Returns:
+            The queries in this order.
+        """
+
+        def choose(values: npt.NDArray[np.integer] | None) -> npt.NDArray[np.integer] | None:
+            return None if values is None else values[numbers]
+
+        return Queries(
+            users=self.users.take(pa.array(numbers)),
+            context=self.context.take(pa.array(numbers)),
+            history=choose(self.history),
+            seconds=choose(self.seconds),
+            now=choose(self.now),
+        )
+
 
 def choose_columns(spec: FeatureSpec, tower_inputs: Collection[str]) -> QueryColumns:
     """Choose the columns to read.

@@ -16,20 +16,25 @@ from schemas.contract import (
     VALIDATION_SPLIT,
 )
 from schemas.ranking.metrics import show_metric
+from schemas.skew import SCORES_SAMPLE_FILE, ScoresSample, write_scores_sample
 
 
-def write_evaluation(report: Mapping[str, Any], per_user: pa.Table, folder: Path) -> None:
-    """Write the report as JSON, and the metrics of each user as Parquet.
+def write_evaluation(
+    report: Mapping[str, Any], per_user: pa.Table, scores: ScoresSample, folder: Path
+) -> None:
+    """Write the report as JSON, and the metrics of each user and the scores of some as Parquet.
 
     Args:
         report: The document.
         per_user: [queries] `user` and the metrics.
+        scores: The best items of some users.
         folder: The artifact's folder, made if it is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
     (folder / EVALUATION_REPORT_FILE).write_text(text + "\n", encoding="utf-8")
     pq.write_table(per_user, folder / PER_USER_METRICS_FILE)
+    write_scores_sample(scores, folder / SCORES_SAMPLE_FILE)
 
 
 def describe_users(report: Mapping[str, Any]) -> str:

@@ -2,10 +2,14 @@
 
 import functools
 import json
+import logging
 import math
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import apache_beam as beam
@@ -19,12 +23,19 @@ import tf_keras
 import yaml
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 
-from schemas.errors import DataError
+from components.candidate_indexer.logic import build_index
+from components.tower_pusher.check_towers import find_differences
+from components.tower_pusher.logic import PushInputs, TableInputs, push_release
+from components.tower_pusher.skew import Samples, check_parts
+from components.towers import load_tower
+from schemas.errors import DataError, ReleaseError
 from schemas.feature_parts import model_part
 from schemas.features import FeatureSpec
 from schemas.metadata import build_schema
 from schemas.sequences import sequences_schema, value_type, write_sequences
+from schemas.skew import ScoresSample, read_scores_sample, read_tower_sample, write_scores_sample
 from schemas.strict_config import parse, to_short_json
+from trainer import export as export_module
 from trainer.config import ModelConfig, TrainerConfig
 from trainer.data.batches import FEATURES, BatchMaker
 from trainer.data.entities import transform_table
@@ -33,6 +44,7 @@ from trainer.data.transform_graphs import TransformGraphs
 from trainer.export import export_towers
 from trainer.job import TrainingJob, train_and_export
 from trainer.preprocessing import preprocessing_fn
+from trainer.skew_sample import write_skew_sample
 from trainer.towers import build_towers
 from trainer.vocabularies import EncodedSize, encoded_sizes, table_rows
 
@@ -273,6 +285,7 @@ def transform(schema_text, folder):
         spec=spec,
         graphs=inputs.graphs,
         inputs=inputs,
+        training=data,
         gap_boundaries=data.gap_boundaries,
         columns={name: values.numpy() for name, values in batch[FEATURES].items()},
     )
@@ -843,3 +856,235 @@ def test_values_that_cannot_be_used_are_named(past, change, match):
         transform_table(
             [make_batch(past, [ITEMS["a b"] | change])], past.spec.table_features("item"), past.graphs.item
         )
+
+
+# What a push holds a release against, on the towers of every kind of feature.
+
+
+def as_sampled(data, side, rows):
+    """The raw inputs of some of ROWS, with lists of lists one after the other."""
+    return {
+        name: [
+            np.ravel(np.array(ROWS[row][name], object)).tolist()
+            if isinstance(ROWS[row][name], list)
+            else ROWS[row][name]
+            for row in rows
+        ]
+        for name in served_names(data.spec, side)
+    }
+
+
+def sample(data, towers, folder):
+    """Write beside exported towers what the Trainer, the indexer and the evaluation write."""
+    counts = write_skew_sample(
+        towers, data.training, data.inputs, model_part(data.spec), folder / "skew_sample"
+    )
+    (folder / "model.json").write_text(json.dumps({"skew_sample": counts | {"tolerance": 1e-5}}))
+    index_and_evaluate(data, folder)
+
+
+def index_and_evaluate(data, folder):
+    item_id = data.spec.item_id.name
+    build_index(folder / "item_tower", Path(data.inputs.catalogue), folder / "index", item_id)
+    asked = pa.table(as_sampled(data, "user", range(len(ROWS))))
+    users = load_tower(folder / "user_tower", "user_tower").embed(asked)
+    scores = users @ np.load(folder / "index" / "embeddings.npy").T
+    best = np.argsort(-scores, axis=1)[:, :3]
+    ids = pq.read_table(folder / "index" / "catalogue.parquet")[item_id].to_pylist()
+    evaluated = ScoresSample(
+        ids=[row["user_id"] for row in ROWS],
+        inputs=asked,
+        rows=best.tolist(),
+        items=[[ids[row] for row in rows] for rows in best],
+        scores=np.take_along_axis(scores, best, axis=1).tolist(),
+        left_out=[[]] * len(ROWS),
+    )
+    write_scores_sample(evaluated, folder / "scores_sample.parquet")
+
+
+def parts_in(folder):
+    return {part: folder / part for part in ("user_tower", "item_tower", "index")}
+
+
+def differences_of(folder, **others):
+    parts = parts_in(folder) | others
+    files = (folder / "skew_sample", folder / "scores_sample.parquet")
+    found = find_differences(
+        parts["user_tower"], parts["item_tower"], parts["index"], *files, None, tolerance=1e-5
+    )
+    return {difference.text.split(": ")[0]: difference.text for difference in found}
+
+
+USER_DIFFERS = "the user_tower does not give the embeddings that training has"
+ITEM_DIFFERS = "the item_tower does not give the embeddings that training has"
+INDEX_DIFFERS = "the index does not hold the embeddings that the item_tower gives"
+SCORES_DIFFER = "user_tower times index does not give the scores that were evaluated"
+
+
+ORDERED = {"dim": 4, "user_layers": [3], "item_layers": [3], "history_encoders": ["gru", "mean"]}
+
+
+@pytest.fixture(scope="module")
+def sampled(past, tmp_path_factory):
+    """Towers that see the order of the history, an index and both samples; not to be changed."""
+    folder = tmp_path_factory.mktemp("sampled")
+    towers = build_and_export(past, parse(ModelConfig, ORDERED, "test"), folder)
+    sample(past, towers, folder)
+    return folder
+
+
+@pytest.fixture
+def release(sampled, tmp_path):
+    """A copy of them, to be changed."""
+    return Path(shutil.copytree(sampled, tmp_path / "release"))
+
+
+def messages_of(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "dssm.progress"]
+
+
+@pytest.mark.parametrize("name", ["shop", "kinds", "past"])
+def test_towers_of_every_kind_of_feature_agree_with_their_sample(name, request, tmp_path, caplog):
+    data = request.getfixturevalue(name)
+    towers = build_and_export(data, parse(TrainerConfig, TRAINER_CONFIG, "test").model, tmp_path)
+    sample(data, towers, tmp_path)
+    with caplog.at_level(logging.INFO, logger="dssm.progress"):
+        check_parts(parts_in(tmp_path), Samples(tmp_path, tmp_path))
+    assert messages_of(caplog) == [
+        "The towers give training's embeddings of 6 users and 5 items and the evaluated scores, within 1e-05"
+    ]
+    # Of the users with train rows the first one and the newest; idle has none. And all items.
+    users = read_tower_sample(tmp_path / "skew_sample" / "user.parquet")
+    assert users.ids == ["1", "1", "2", "2", "3", "4 x"]
+    expected = as_sampled(data, "user", [0, 3, 6, 7, 8, 9])
+    assert set(users.inputs.column_names) == set(expected)
+    for column, values in expected.items():
+        # The files hold float32.
+        assert pa.array(values).cast(users.inputs[column].type) == users.inputs[column].chunk(0), column
+    items = read_tower_sample(tmp_path / "skew_sample" / "item.parquet")
+    assert items.ids == list(ITEMS)
+
+
+def test_an_own_user_tower_agrees_with_its_sample(past, tmp_path, monkeypatch):
+    (tmp_path / "an_own_tower.py").write_text(OWN_TOWER)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = ModelConfig(dim=4, item_layers=(3,), history_encoders=("gru",), user_tower="an_own_tower.build")
+    sample(past, build_and_export(past, config, tmp_path), tmp_path)
+    assert differences_of(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "vocabulary", "differing"),
+    [
+        ("user_tower", "era", [USER_DIFFERS, SCORES_DIFFER]),
+        ("user_tower", "item_id", [USER_DIFFERS, SCORES_DIFFER]),
+        ("item_tower", "item_id", [ITEM_DIFFERS, INDEX_DIFFERS]),
+        ("item_tower", "genres", [ITEM_DIFFERS, INDEX_DIFFERS]),
+    ],
+)
+def test_an_altered_vocabulary_is_found(sampled, release, part, vocabulary, differing):
+    assert differences_of(sampled) == {}
+    asset = release / part / "assets" / f"{vocabulary}_vocabulary"
+    words = asset.read_bytes().splitlines()
+    asset.write_bytes(b"\n".join(words[::-1]) + b"\n")
+    assert list(differences_of(release)) == differing
+
+
+def test_the_values_that_differ_are_named(release):
+    asset = release / "item_tower" / "assets" / "era_vocabulary"
+    assert asset.read_bytes().split() == [b"199", b"200", b"-1"]
+    asset.write_bytes(b"199\n201\n-1\n")
+    # Of the film and of lead, the only ones of 2000; they have their genre in common, too.
+    text = differences_of(release)[ITEM_DIFFERS]
+    assert ": 2 of 5 sampled items are up to 0." in text
+    assert text.endswith('; they are those with year in (2000) or era in (200) or brand in ("b2")')
+
+
+@pytest.mark.parametrize("change", [0.01, float("nan")])
+def test_an_altered_weight_is_found(past, release, change):
+    towers = build_towers(
+        past.spec, parse(ModelConfig, ORDERED, "test"), encoded_sizes(past.spec, past.graphs), seed=3
+    )
+    towers.user.trainable_variables[-1].assign_add([change, 0.0, 0.0, 0.0])
+    for part in ("user_tower", "item_tower"):
+        shutil.rmtree(release / part)
+    export_towers(towers, past.graphs, model_part(past.spec), past.gap_boundaries, str(release), "m")
+    assert list(differences_of(release)) == [USER_DIFFERS, SCORES_DIFFER]
+
+
+def test_parts_of_two_trainings_are_found_whatever_their_model_ids(past, sampled, tmp_path):
+    other = tmp_path / "other"
+    sample(past, build_and_export(past, parse(ModelConfig, ORDERED, "test"), other, seed=4), other)
+    for part, differing in (
+        ("user_tower", [USER_DIFFERS, SCORES_DIFFER]),
+        ("item_tower", [ITEM_DIFFERS, INDEX_DIFFERS]),
+        ("index", [INDEX_DIFFERS, SCORES_DIFFER]),
+    ):
+        assert list(differences_of(sampled, **{part: other / part})) == differing
+
+
+def test_rows_of_the_index_that_were_swapped_are_found(release):
+    file = release / "index" / "embeddings.npy"
+    np.save(file, np.load(file)[[1, 0, 2, 3, 4]])
+    assert list(differences_of(release)) == [INDEX_DIFFERS, SCORES_DIFFER]
+    # With their ids, it is a good index of this tower, but not the one that was evaluated.
+    catalogue = pq.read_table(release / "index" / "catalogue.parquet")
+    pq.write_table(catalogue.take([1, 0, 2, 3, 4]), release / "index" / "catalogue.parquet")
+    [text] = differences_of(release).values()
+    assert text.startswith("the index has other items than the evaluation ranked in ")
+
+
+def test_a_history_that_is_served_in_reverse_is_found(past, release, monkeypatch):
+    forwards = export_module._to_history
+    monkeypatch.setattr(export_module, "_to_history", lambda *args: tf.reverse(forwards(*args), [1]))
+    for part in ("user_tower", "item_tower"):
+        shutil.rmtree(release / part)
+    build_and_export(past, parse(ModelConfig, ORDERED, "test"), release)
+    assert list(differences_of(release)) == [USER_DIFFERS, SCORES_DIFFER]
+
+
+def test_an_evaluation_that_asked_with_histories_in_reverse_is_found(past, release):
+    file = release / "scores_sample.parquet"
+    evaluated = read_scores_sample(file)
+    names = evaluated.inputs.column_names
+    turned = [row[::-1] for row in evaluated.inputs["history"].to_pylist()]
+    inputs = evaluated.inputs.set_column(names.index("history"), "history", pa.array(turned))
+    write_scores_sample(replace(evaluated, inputs=inputs), file)
+    assert list(differences_of(release)) == [SCORES_DIFFER]
+
+
+def push_inputs(release, folder):
+    """What a push takes beside the model, the index and the evaluation's sample."""
+    info = json.loads((release / "model.json").read_text())
+    write_json(
+        release / "model.json", info | {"model_id": "m", "dim": 4, "temperature": 0.1, "warm_start": None}
+    )
+    write_json(release / "state" / "training_state.json", {"model_id": "m"})
+    metrics = {"recall_at_10": 0.24}
+    report = {"model_id": "m", "metrics": metrics, "popularity": metrics, "trained_on": None}
+    write_json(release / "evaluation_report.json", report)
+    (release / "per_user_metrics.parquet").write_bytes(b"users")
+    write_json(folder / "ingest_report.json", {"sequence_figures": {}})
+    write_json(folder / "Split-all" / "FeatureStats.pb", {})
+    table = TableInputs(folder, folder, folder)
+    return PushInputs(release, release / "index", release, folder, user=table, item=table)
+
+
+def write_json(file, content):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+def test_a_mismatch_stops_the_push_and_leaves_the_old_release(release, tmp_path):
+    inputs = push_inputs(release, tmp_path / "rest")
+    serving = tmp_path / "serving"
+    assert push_release(inputs, serving, "first").version == 1
+    before = {path: path.read_bytes() for path in serving.rglob("*") if path.is_file()}
+    asset = release / "item_tower" / "assets" / "item_id_vocabulary"
+    asset.write_bytes(b"\n".join(asset.read_bytes().splitlines()[::-1]) + b"\n")
+    with pytest.raises(
+        ReleaseError, match=r"Nothing was released: the item_tower does not give .* train again"
+    ):
+        push_release(inputs, serving, "second")
+    assert {path: path.read_bytes() for path in serving.rglob("*") if path.is_file()} == before
+    assert not list(serving.rglob("2"))

@@ -72,6 +72,7 @@ def calls(monkeypatch):
         "table_rows": "rows",
         "load_base": SimpleNamespace(release=4, base_id="m0"),
         "train": result,
+        "write_skew_sample": {"users": 64, "items": 12},
         "export_towers": None,
         "take_state": "state",
         "write_state": None,
@@ -181,7 +182,22 @@ def test_writes_model_json_with_the_id_of_the_towers_and_the_state(tmp_path, cal
         "rows_left_out_per_epoch": 4,
         "final_loss": 0.5,
         "examples_per_second": 7.0,
+        "skew_sample": {"users": 64, "items": 12, "tolerance": 1e-5},
     }
+
+
+def test_the_sample_is_taken_before_the_export_of_what_was_loaded(tmp_path, calls):
+    run(tmp_path)
+    (towers, data, inputs, spec, folder), _ = calls.arguments("write_skew_sample")
+    assert (towers, data.gap_boundaries, inputs, spec.name) == ("towers", "boundaries", INPUTS, "shop")
+    assert folder == tmp_path / "model" / "skew_sample"
+    assert calls.names.index("write_skew_sample") < calls.names.index("export_towers")
+
+
+def test_towers_in_bfloat16_are_told_to_differ_more(tmp_path, calls):
+    run(tmp_path, mixed_precision=True)
+    sample = json.loads((tmp_path / "model" / "model.json").read_text())["skew_sample"]
+    assert sample["tolerance"] == 3e-2
 
 
 def test_two_trainings_have_different_ids(tmp_path, calls):
