@@ -1,9 +1,9 @@
 """What the towers gave for a sample of users and items, so that a release can be held against it.
 
-The Trainer writes `skew_sample/user.parquet` and `skew_sample/item.parquet` beside the towers that it exports:
-the embeddings of the towers in its memory, computed from the transformed tables, and what a server would be
-asked for the same ones. The evaluation writes `scores_sample.parquet` beside its report: its best items of some
-users, with their scores. Each is a table with
+The Trainer writes `skew_sample/user.parquet` and `skew_sample/item.parquet` beside the towers: the
+embeddings of the towers in its memory, computed from the transformed tables, and what a server would be
+asked for the same ones. The evaluation writes `scores_sample.parquet` beside its report: its best items of
+some users, with their scores. Each is a table with
 
 - `id`: the user or the item, string;
 - `inputs`: a struct with a field for each raw input of the tower's `serving_default`, by name; an input of
@@ -25,13 +25,13 @@ import pyarrow.parquet as pq
 from schemas.errors import ReleaseError
 
 SKEW_SAMPLE: Final = "skew_sample"
-"""Folder of the Trainer's samples, within its model, and the key of model.json with the tolerance and the numbers
-of users and items; a model without it is of a program that wrote no sample."""
+"""Folder of the Trainer's samples, within its model, and the key of model.json with the tolerance and the
+numbers of users and items; a model without it is of a program that wrote no sample."""
 SCORES_SAMPLE_FILE: Final = "scores_sample.parquet"
 """The evaluation's sample, within its report's folder."""
 
 TOLERANCE: Final = 1e-5
-"""How far components of unit vectors, and products of two, may lie apart where both were computed in float32."""
+"""How far components of unit vectors, and products of two, may lie apart where float32 computed them."""
 BFLOAT16_TOLERANCE: Final = 3e-2
 """The same of towers that compute in bfloat16, each of whose roundings is up to 2 ** -9 of the value."""
 

@@ -70,7 +70,7 @@ def write_skew_sample(
 
 
 def choose_queries(train: Rows, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Choose train rows: the newest of some users and of those with the longest sequences, and some first ones.
+    """Choose train rows: the newest of some users, also of the longest sequences, and some first ones.
 
     Args:
         train: The train rows.

@@ -1,4 +1,4 @@
-"""Whether the parts of a release, loaded as a server loads them, give what training and evaluation computed."""
+"""Whether the parts of a release, loaded as in a server, give what training and evaluation computed."""
 
 import json
 import logging
@@ -16,14 +16,16 @@ from schemas.errors import ReleaseError
 from schemas.skew import SCORES_SAMPLE_FILE, SKEW_SAMPLE, TOLERANCE
 
 # Behind what is installed: before it, names in a folder of packages would hide those of Python itself.
-_PROGRAM: Final = "import sys; sys.path.append(sys.argv.pop(1)); "
+_PROGRAM: Final = (
+    "import sys; sys.path.append(sys.argv.pop(1)); "
     "from components.tower_pusher.check_towers import main; main()"
+)
 _TIMEOUT_SECONDS: Final = 900.0
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _SHOWN_LINES: Final = 5
 _REMEDIES: Final = {
-    "training": "What would be served is not what was trained: train again, and if it comes back, look for what "
-    "the transform graph, your own user tower or a library does otherwise once it is exported.",
+    "training": "What would be served is not what was trained: train again, and if it comes back, look for "
+    "what the transform graph, your own user tower or a library does otherwise once it is exported.",
     "item_tower": "Build the index again with this model's item tower.",
     "evaluation": "Build the index and evaluate again with the parts of one training.",
 }
@@ -47,12 +49,12 @@ def check_parts(
     """Load the parts in a fresh process with TensorFlow alone, and compare what they give.
 
     The embeddings of sampled users and items have to be those of the towers in the Trainer's memory, the
-    index's those of the item tower, and users times index the scores that were evaluated. A model of a program
-    that wrote no sample is passed by, and that is told.
+    index's those of the item tower, and users times index the scores that were evaluated. A model of a
+    program that wrote no sample is passed by, and that is told.
 
     Args:
-        parts: The folders of the user tower, the item tower and the index, and of the retriever where there is
-            one, by the names of the parts.
+        parts: The folders of the user tower, the item tower and the index, and of the retriever where there
+            is one, by the names of the parts.
         samples: The samples.
         timeout_seconds: After so long the process is ended.
 
@@ -74,7 +76,8 @@ def check_parts(
         )
     wider = "" if sampled["tolerance"] <= TOLERANCE else ", since the towers compute in bfloat16"
     _progress.info(
-        "The towers give training's embeddings of %d users and %d items and the evaluated scores, within %g%s",
+        "The towers give training's embeddings of %d users and %d items, and the evaluated scores, within "
+        "%g%s",
         sampled["users"],
         sampled["items"],
         sampled["tolerance"],
@@ -94,8 +97,8 @@ def _compose_command(parts: Mapping[str, Path], samples: Samples, tolerance: flo
     scores = samples.report / SCORES_SAMPLE_FILE
     if not scores.is_file():
         raise ReleaseError(
-            f"Expected the scores of some users in {scores}. Received: no file. Evaluate this model again with "
-            "the version of the program that trained it."
+            f"Expected the scores of some users in {scores}. Received: no file. Evaluate this model again "
+            "with the version of the program that trained it."
         )
     named = {
         "user-tower": parts[USER_TOWER],

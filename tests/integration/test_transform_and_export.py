@@ -951,7 +951,7 @@ def test_towers_of_every_kind_of_feature_agree_with_their_sample(name, request, 
     with caplog.at_level(logging.INFO, logger="dssm.progress"):
         check_parts(parts_in(tmp_path), Samples(tmp_path, tmp_path))
     assert messages_of(caplog) == [
-        "The towers give training's embeddings of 6 users and 5 items and the evaluated scores, within 1e-05"
+        "The towers give training's embeddings of 6 users and 5 items, and the evaluated scores, within 1e-05"
     ]
     # Of the users with train rows the first one and the newest; idle has none. And all items.
     users = read_tower_sample(tmp_path / "skew_sample" / "user.parquet")
