@@ -25,6 +25,7 @@ from schemas.errors import ReleaseError
 from schemas.features import FeatureSpec, ItemTable
 from schemas.release import hash_folder, roll_back
 from schemas.sequences import FILE_NAME, sequences_schema, write_sequences
+from schemas.skew import read_scores_sample
 from schemas.strict_config import parse
 
 pytestmark = pytest.mark.integration
@@ -188,6 +189,22 @@ def test_report_and_blessing_of_a_good_model(artifacts, tmp_path):
     assert blessing.get_string_custom_property("rule_floor").startswith("kept: recall@1 is at least 0.9")
     assert blessing.get_int_custom_property("blessed") == 1
     assert [file.name for file in (tmp_path / "blessing").iterdir()] == ["BLESSED"]
+
+
+def test_scores_of_some_users_are_kept_for_the_release_to_be_held_against(artifacts, tmp_path):
+    evaluate(artifacts, tmp_path, ks=(1, 3), blessing_metric="recall_at_1")
+    sample = read_scores_sample(tmp_path / "report" / "scores_sample.parquet")
+    assert sample.ids == [f"u{user}" for user in range(USERS)]
+    assert sample.inputs.to_pydict() == {"history": [["", str(user)] for user in range(USERS)]}
+    # Nearest to u + 0.75 are u + 1, then u, which the user has, u + 2, and u - 1, or of user 0 3.
+    assert sample.items == [["1", "2", "3"]] + [
+        [str(user + step) for step in (1, 2, -1)] for user in range(1, USERS)
+    ]
+    cosines = np.cos(np.array([0.25, 1.25, 1.75]) * np.pi / ITEMS)
+    np.testing.assert_allclose(sample.scores[1:], np.tile(cosines, (USERS - 1, 1)), atol=1e-6)
+    assert sample.left_out == [[str(user)] for user in range(USERS)]
+    ids = pq.read_table(f"{artifacts['index'][0].uri}/catalogue.parquet")["item"].to_pylist()
+    assert [[ids[row] for row in rows] for rows in sample.rows] == sample.items
 
 
 def test_what_users_have_in_validation_is_no_candidate(artifacts, tmp_path, caplog):

@@ -206,3 +206,12 @@ def test_drawing():
 def test_a_sample_as_large_as_the_users_is_none(sequences, spec):
     data = read_evaluation_data(sequences, IDS, spec, ["age"], "all", users=3)
     assert (len(data.queries), data.sampled_of) == (3, None)
+
+
+@pytest.mark.parametrize("inputs", [INPUTS, ("age",)])
+def test_some_queries_are_those_of_these_users(spec, catalogue, sequences, inputs):
+    queries = read_evaluation_data(sequences, IDS, spec, inputs, "all").queries
+    every = raw_inputs(queries, slice(None), spec, catalogue)
+    assert len(every) == 3
+    taken = raw_inputs(queries.take(np.array([2, 0])), slice(None), spec, catalogue)
+    assert taken.to_pylist() == every.take([2, 0]).to_pylist()

@@ -11,6 +11,7 @@ from components.retrieval_evaluator.report import (
     log_report,
     write_evaluation,
 )
+from schemas.skew import ScoresSample, read_scores_sample
 
 pytestmark = pytest.mark.unit
 
@@ -55,17 +56,20 @@ REPORT = {
     "gate": {"metric": "recall_at_10", "sentence": "Blessed: all well.", "rules": [FLOOR, RELEASED]},
 }
 
+SCORES = ScoresSample(["a"], pa.table({"age": [3]}), [[1, 0]], [["y", "x"]], [[0.5, 0.25]], [["z"]])
+
 
 def test_what_was_found_is_json_and_a_table_of_users(tmp_path):
     per_user = pa.table({"user": ["a", "b"], "recall_at_10": [0.0, 0.5]})
-    write_evaluation(REPORT, per_user, tmp_path / "report")
+    write_evaluation(REPORT, per_user, SCORES, tmp_path / "report")
+    assert read_scores_sample(tmp_path / "report" / "scores_sample.parquet") == SCORES
     assert json.loads((tmp_path / "report" / "evaluation_report.json").read_text()) == REPORT
     assert pq.read_table(tmp_path / "report" / "per_user_metrics.parquet") == per_user
 
 
 def test_a_figure_that_is_not_a_number_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_evaluation(REPORT | {"held_out": float("nan")}, pa.table({}), tmp_path)
+        write_evaluation(REPORT | {"held_out": float("nan")}, pa.table({}), SCORES, tmp_path)
 
 
 def test_a_rule_is_a_line():
