@@ -83,6 +83,8 @@ def load_tower(path: Path, part: str) -> Tower:
     model_id = read_part_id(path, part)
     import tensorflow as tf
 
+    # What a release is held against was computed without it, too: TF32 would be off in the fourth digit.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     try:
         saved_model = tf.saved_model.load(str(path))
     except OSError as error:

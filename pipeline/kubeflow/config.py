@@ -33,7 +33,7 @@ MEMORY_GB: Final = {
     "UserExampleValidator": 2.0, "ItemExampleValidator": 2.0, "ContextExampleValidator": 2.0,
     "AnomalyGate": 1.0,
     "UserTransform": 3.0, "ItemTransform": 3.0, "ContextTransform": 3.0,
-    "Trainer": 6.0, "CandidateIndexer": 2.0, "RetrievalEvaluator": 4.0, "TowerPusher": 1.0,
+    "Trainer": 6.0, "CandidateIndexer": 2.0, "RetrievalEvaluator": 4.0, "TowerPusher": 2.0,
     "RunReport": 2.0,
 }  # fmt: skip
 """Memory of each pod in 10^9 bytes, where the configuration does not say; docs/kubeflow.md: measured."""

@@ -24,6 +24,7 @@ import yaml
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 
 from components.candidate_indexer.logic import build_index
+from components.tower_pusher import skew
 from components.tower_pusher.check_towers import find_differences
 from components.tower_pusher.logic import PushInputs, TableInputs, push_release
 from components.tower_pusher.skew import Samples, check_parts
@@ -963,6 +964,29 @@ def test_towers_of_every_kind_of_feature_agree_with_their_sample(name, request, 
         assert pa.array(values).cast(users.inputs[column].type) == users.inputs[column].chunk(0), column
     items = read_tower_sample(tmp_path / "skew_sample" / "item.parquet")
     assert items.ids == list(ITEMS)
+
+
+def test_the_process_that_compares_knows_nothing_of_how_towers_are_made(sampled, tmp_path):
+    command = skew._compose_command(parts_in(sampled), Samples(sampled, sampled), 1e-5)
+    command[2] += "; import sys; print(*sys.modules, file=sys.stderr)"
+    environment = skew._environment()
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+    modules = done.stderr.splitlines()[-1].split()
+    assert {name for name in modules if name.split(".")[0] in ("schemas", "components", "trainer", "pipeline")} == {
+        "schemas", "schemas.contract", "schemas.errors", "schemas.skew",
+        "components", "components.tower_pusher", "components.tower_pusher.check_towers",
+    }  # fmt: skip
+    others = {name.split(".")[0] for name in modules}
+    assert not others & {
+        "tfx",
+        "tfx_bsl",
+        "tensorflow_transform",
+        "apache_beam",
+        "ml_metadata",
+        "tf_keras",
+        "pydantic",
+    }
 
 
 def test_an_own_user_tower_agrees_with_its_sample(past, tmp_path, monkeypatch):

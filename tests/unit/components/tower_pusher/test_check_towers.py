@@ -178,10 +178,10 @@ def test_an_index_of_another_tower_or_catalogue(compare):
 def test_a_retriever_that_gives_other_items_or_scores(compare):
     found = compare("mixed up", retriever=True)
     assert found.against == ["evaluation"]
-    # x gets b for a, whose score is at most that of d; y gets a as if it were b. z gets b with the score of a.
+    # x gets b for a, whose score is at most that of d; y gets a as if it were b. z gets b, as good as a.
     assert found.texts[0].startswith(
-        "the retriever does not give the items and scores that were evaluated: 2 of 3 sampled users are up to "
-        "0.8 off (allowed: 1e-05), most of all 'y'"
+        "the retriever does not give the items and scores that were evaluated: 2 of 3 sampled users are up "
+        "to 0.8 off (allowed: 1e-05), most of all 'y'"
     )
     assert compare("shifted", retriever=True).against == ["training", "evaluation", "evaluation"]
 
