@@ -973,7 +973,8 @@ def test_the_process_that_compares_knows_nothing_of_how_towers_are_made(sampled,
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
     modules = done.stderr.splitlines()[-1].split()
-    assert {name for name in modules if name.split(".")[0] in ("schemas", "components", "trainer", "pipeline")} == {
+    ours = ("schemas", "components", "trainer", "pipeline")
+    assert {name for name in modules if name.split(".")[0] in ours} == {
         "schemas", "schemas.contract", "schemas.errors", "schemas.skew",
         "components", "components.tower_pusher", "components.tower_pusher.check_towers",
     }  # fmt: skip
