@@ -1,5 +1,6 @@
 """The executor of TowerPusher."""
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Final
 from components.execution import MODEL_FOLDER, Artifacts, PlainExecutor, get_path
 from components.tower_pusher.compose import PushInputs, TableInputs
 from components.tower_pusher.logic import push_if_blessed
+from components.tower_pusher.skew import Samples, check_parts
 from schemas.contract import RUN_ID_VARIABLE
 
 _UNKNOWN_RUN: Final = "unknown"
@@ -29,11 +31,13 @@ class TowerPusherExecutor(PlainExecutor):
             exec_properties: `serving_directory` and `run_id`.
 
         Raises:
-            ReleaseError: The parts do not belong together, or the serving directory cannot be written.
+            ReleaseError: The parts do not belong together or do not give what training and evaluation
+                computed, or the serving directory cannot be written.
             StorageError: It is in an object store, which cannot be reached or refuses.
         """
         paths = {key: get_path(input_dict, key) for key, artifacts in input_dict.items() if artifacts}
         [pushed_release] = output_dict["pushed_release"]
+        samples = Samples(model=paths["model"] / MODEL_FOLDER, report=paths["report"])
         release = push_if_blessed(
             PushInputs(
                 model=paths["model"] / MODEL_FOLDER,
@@ -51,6 +55,7 @@ class TowerPusherExecutor(PlainExecutor):
             serving_directory=exec_properties["serving_directory"],
             run_id=exec_properties["run_id"] or os.environ.get(RUN_ID_VARIABLE) or _UNKNOWN_RUN,
             result_directory=Path(pushed_release.uri),
+            check_parts=functools.partial(check_parts, samples=samples),
         )
         pushed_release.set_int_custom_property("pushed", int(release is not None))
         if release is not None:

@@ -26,7 +26,8 @@ from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 from components.candidate_indexer.logic import build_index
 from components.tower_pusher import skew
 from components.tower_pusher.check_towers import find_differences
-from components.tower_pusher.logic import PushInputs, TableInputs, push_release
+from components.tower_pusher.compose import PushInputs, TableInputs
+from components.tower_pusher.logic import push_release
 from components.tower_pusher.skew import Samples, check_parts
 from components.towers import load_tower
 from schemas.errors import DataError, ReleaseError
@@ -1108,13 +1109,14 @@ def write_json(file, content):
 def test_a_mismatch_stops_the_push_and_leaves_the_old_release(release, tmp_path):
     inputs = push_inputs(release, tmp_path / "rest")
     serving = tmp_path / "serving"
-    assert push_release(inputs, serving, "first").version == 1
+    check = functools.partial(check_parts, samples=Samples(release, release))
+    assert push_release(inputs, serving, "first", check).version == 1
     before = {path: path.read_bytes() for path in serving.rglob("*") if path.is_file()}
     asset = release / "item_tower" / "assets" / "item_id_vocabulary"
     asset.write_bytes(b"\n".join(asset.read_bytes().splitlines()[::-1]) + b"\n")
     with pytest.raises(
         ReleaseError, match=r"Nothing was released: the item_tower does not give .* train again"
     ):
-        push_release(inputs, serving, "second")
+        push_release(inputs, serving, "second", check)
     assert {path: path.read_bytes() for path in serving.rglob("*") if path.is_file()} == before
     assert not list(serving.rglob("2"))
