@@ -28,7 +28,7 @@ class CandidateIndex(Artifact):
 
 
 class AnnIndex(Artifact):
-    """An approximate index of the candidate index's embeddings, with its measured recall."""
+    """An approximate index beside the candidate index; ann.json says how it is searched, or that none is."""
 
     TYPE_NAME = "components.AnnIndex"
 

@@ -15,6 +15,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import transform_pb2
 from tfx.types.channel import BaseChannel
 
+from components.ann_index.component import AnnIndexer
 from components.anomaly_gate.component import AnomalyGate
 from components.candidate_indexer.component import CandidateIndexer
 from components.feature_schema.component import FeatureSchema
@@ -123,10 +124,18 @@ def build_pipeline(
         data_directory=parameters.data_directory,
         input_fingerprint=parameters.input_fingerprint,
     )
+    ann = AnnIndexer(
+        model=trainer.outputs["model"],
+        index=indexer.outputs["index"],
+        sequences=ingest.outputs["sequences"],
+        feature_spec=for_model,
+        ann_config=config.ann,
+    )
     evaluator = RetrievalEvaluator(
         sequences=ingest.outputs["sequences"],
         model=trainer.outputs["model"],
         index=indexer.outputs["index"],
+        ann=ann.outputs["ann"],
         feature_spec=for_model,
         evaluation_config=config.evaluation,
         split=config.ingest.split,
@@ -170,7 +179,7 @@ def build_pipeline(
     components: list[BaseNode] = [
         ingest, schema, *statistics.values(), *validators.values(), gate, *transforms.values(),
         # The report last, so that nothing waits for it.
-        trainer, indexer, evaluator, pusher, report,
+        trainer, indexer, ann, evaluator, pusher, report,
     ]  # fmt: skip
     return Pipeline(
         pipeline_name=config.run.name,

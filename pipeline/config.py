@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from components.ann_index.config import AnnConfig
 from components.anomaly_gate.config import GateConfig
 from components.interaction_ingest.config import IngestConfig
 from components.retrieval_evaluator.config import EvaluationConfig
@@ -92,6 +93,8 @@ class PipelineConfig:
     """The loss."""
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """The training."""
+    ann: AnnConfig = Field(default_factory=AnnConfig)
+    """The approximate index beside the exact one."""
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     """How the model is judged."""
     report: ReportConfig = Field(default_factory=ReportConfig)

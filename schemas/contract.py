@@ -71,6 +71,9 @@ SEQUENCE_FIGURES_FILE: Final = "sequence_figures.json"
 # There too, and in the Trainer's folder of that name: what the weights are that a warm start begins from.
 TRAINING_STATE_FILE: Final = "training_state.json"
 INDEX_EMBEDDINGS_FILE: Final = "embeddings.npy"
+# Of the approximate index: what is known of it, and, where there is one, what faiss wrote.
+ANN_FILE: Final = "ann.json"
+ANN_INDEX_FILE: Final = "index.faiss"
 EVALUATION_REPORT_FILE: Final = "evaluation_report.json"
 # Beside the evaluation's report, and in the release's state: a row for each user, a column for each metric.
 PER_USER_METRICS_FILE: Final = "per_user_metrics.parquet"

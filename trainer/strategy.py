@@ -15,6 +15,7 @@ from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 from tensorflow.python.eager import context
 
 from schemas.contract import REQUIRED_GPUS_VARIABLE
+from schemas.cores import usable_cores
 from schemas.errors import TrainingError
 from trainer.cluster import WorkerLostError, WorkerTask, wait_for_workers
 from trainer.config import TrainingConfig
@@ -86,11 +87,6 @@ def configure_threads(settings: TrainingConfig) -> None:
         # Whoever has used TensorFlow before has chosen.
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(1)
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def configure_logical_devices(replicas: int | None) -> None:

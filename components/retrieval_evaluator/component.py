@@ -11,7 +11,7 @@ from tfx.types import standard_artifacts
 from tfx.types.channel import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.artifacts import CandidateIndex, Report, Sequences
+from components.artifacts import AnnIndex, CandidateIndex, Report, Sequences
 from components.interaction_ingest.config import Split
 from components.retrieval_evaluator.config import EvaluationConfig
 from components.retrieval_evaluator.executor import RetrievalEvaluatorExecutor
@@ -34,6 +34,7 @@ class RetrievalEvaluatorSpec(ComponentSpec):
         "sequences": ChannelParameter(type=Sequences),
         "model": ChannelParameter(type=standard_artifacts.Model),
         "index": ChannelParameter(type=CandidateIndex),
+        "ann": ChannelParameter(type=AnnIndex),
     }
     OUTPUTS: ClassVar = {
         "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
@@ -55,6 +56,7 @@ class RetrievalEvaluator(BaseComponent):
         sequences: BaseChannel,
         model: BaseChannel,
         index: BaseChannel,
+        ann: BaseChannel,
         feature_spec: FeatureSpec,
         evaluation_config: EvaluationConfig,
         split: Split,
@@ -68,6 +70,7 @@ class RetrievalEvaluator(BaseComponent):
             sequences: InteractionIngest's `sequences`.
             model: The Trainer's `model`.
             index: CandidateIndexer's `index`.
+            ann: AnnIndexer's `ann`.
             feature_spec: The features of the user tower, read or not.
             evaluation_config: The protocol and the rules of the gate.
             split: The rule of the split, which tells what a release has seen.
@@ -80,6 +83,7 @@ class RetrievalEvaluator(BaseComponent):
                 sequences=sequences,
                 model=model,
                 index=index,
+                ann=ann,
                 feature_spec=to_short_json(feature_spec),
                 evaluation_config=to_json(evaluation_config),
                 split=to_json(split),

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from components.ann_index.document import AnnDocument
 from components.candidate_indexer.logic import IndexData
 from components.retrieval_evaluator.changes import compare_lists, largest_gains, largest_losses
 from components.retrieval_evaluator.config import EvaluationConfig, Protocol
@@ -54,6 +55,8 @@ class Findings:
     say it."""
     index: IndexData
     """The model's index."""
+    ann: AnnDocument
+    """What is known of the approximate index beside it."""
     title: str | None
     """The column that a person knows an item by."""
     model: RankedModel
@@ -110,6 +113,7 @@ def compose_report(
             "metric": found.protocol.deciding_metric,
             "rules": [dataclasses.asdict(rule) for rule in found.verdict.rules],
         },
+        "ann": dataclasses.asdict(found.ann),
         "released": _describe_released(found),
         "changes": _describe_changes(found, spec),
         "samples": _describe_samples(found, spec, config),

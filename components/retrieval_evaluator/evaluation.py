@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from components.ann_index.document import AnnDocument, read_document
 from components.candidate_indexer.logic import IndexData, read_index
 from components.retrieval_evaluator.baselines.interface import BaselineQueries
 from components.retrieval_evaluator.baselines.labels import LABELS
@@ -68,6 +69,8 @@ class EvaluationInputs:
     """The Trainer's serving model."""
     index: Path
     """The candidate index."""
+    ann: Path
+    """What is known of the approximate index beside it."""
     serving_directory: str
     """The folder that releases are pushed to: a path or URI. Only read."""
     split: Mapping[str, Any]
@@ -113,6 +116,7 @@ def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: Evaluati
             "Choose an ingest.split that leaves some."
         )
     tower, index = _load_model(inputs, spec)
+    ann = _read_ann(inputs.ann, tower.model_id)
     info = json.loads((inputs.model / MODEL_INFO_FILE).read_text(encoding="utf-8"))
     base = find_base(info, inputs.serving_directory)
     protocol = choose_protocol(config, len(index.embeddings))
@@ -149,6 +153,7 @@ def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: Evaluati
         decides,
         users=data.targets.query_count,
         ancestry=None if base is None else _describe_ancestry(base, inputs.split, times),
+        ann=ann,
     )
     findings = Findings(
         model_id=tower.model_id,
@@ -166,6 +171,7 @@ def evaluate_model(inputs: EvaluationInputs, spec: FeatureSpec, config: Evaluati
             hash_folder(inputs.sequences),
         ),
         index=index,
+        ann=ann,
         title=choose_title(inputs.display, index.catalogue.column_names),
         model=model,
         released=released,
@@ -195,6 +201,16 @@ def _load_model(inputs: EvaluationInputs, spec: FeatureSpec) -> tuple[Tower, Ind
             "their embeddings cannot be compared. Index the catalogue again with the towers of one training."
         )
     return tower, index
+
+
+def _read_ann(folder: Path, model_id: str) -> AnnDocument:
+    ann = read_document(folder)
+    if ann.model_id != model_id:
+        raise ReleaseError(
+            f"The user tower comes from training {model_id!r} and the approximate index from "
+            f"{ann.model_id!r}. Build it again with the towers of one training."
+        )
+    return ann
 
 
 def _read_data(

@@ -22,7 +22,7 @@ class RetrievalEvaluatorExecutor(PlainExecutor):
         """Write the report and the blessing.
 
         Args:
-            input_dict: `sequences`, `model` and `index`.
+            input_dict: `sequences`, `model`, `index` and `ann`.
             output_dict: `blessing` and `report`.
             exec_properties: `feature_spec`, `evaluation_config`, `split` and `display`, as JSON,
                 `serving_directory`, and `run_id`, which keeps a comparison with an older release from being
@@ -32,6 +32,7 @@ class RetrievalEvaluatorExecutor(PlainExecutor):
             sequences=get_path(input_dict, "sequences"),
             model=get_path(input_dict, "model") / MODEL_FOLDER,
             index=get_path(input_dict, "index"),
+            ann=get_path(input_dict, "ann"),
             serving_directory=exec_properties["serving_directory"],
             split=json.loads(exec_properties["split"]),
             display=tuple(json.loads(exec_properties["display"])),

@@ -11,7 +11,8 @@ A model is blessed when every rule that applies is kept:
 - in no group of users that is large enough is it worse than the released model by more than the groups'
   margin. With many groups some are worse by chance alone: an interval of a group is as wide as it takes for
   all of them together to hold (Bonferroni), and a group speaks against the model where its interval lies
-  below 0.
+  below 0;
+- the approximate index beside it, where there is one, finds enough of what exact search finds.
 
 Margins are shares of the released model's metric.
 """
@@ -26,6 +27,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from components.ann_index.document import EXACT, AnnDocument
 from components.retrieval_evaluator.config import EvaluationConfig
 from components.retrieval_evaluator.intervals import Interval
 from schemas.contract import BLESSED_FILE, NOT_BLESSED_FILE
@@ -42,7 +44,8 @@ class Rule:
     """One rule of the gate, and what became of it."""
 
     name: str
-    """A word for programs: `users`, `unseen`, `floor`, `baseline:<name>`, `released` or `slices`."""
+    """A word for programs: `users`, `unseen`, `floor`, `baseline:<name>`, `released`, `slices` or
+    `ann`."""
     text: str
     """What is asked for, as a person reads it."""
     passed: bool | None
@@ -129,6 +132,7 @@ def judge(
     deciding_metric: str,
     users: int,
     ancestry: Ancestry | None = None,
+    ann: AnnDocument | None = None,
 ) -> Verdict:
     """Decide whether a model may be released.
 
@@ -141,6 +145,7 @@ def judge(
         deciding_metric: Name of the metric.
         users: Number of users that it is a mean over.
         ancestry: What the release has seen that the training began from; None: it began from nothing.
+        ann: The approximate index; None: it is not judged.
 
     Returns:
         The verdict.
@@ -154,6 +159,8 @@ def judge(
         _judge_baseline(baseline, baselines.get(baseline), name) for baseline in config.deciding_baselines
     ]
     rules += _judge_released(rival, name, config)
+    if ann is not None:
+        rules.append(_judge_ann(ann))
     blessed = all(rule.passed is not False for rule in rules)
     return Verdict(blessed, _say(blessed, metric, name, rules, rival), tuple(rules))
 
@@ -261,6 +268,21 @@ def _judge_slices(rival: Rival, name: str, config: EvaluationConfig) -> Rule:
     if len(worse) > 1:
         reason += f"; worse by more than the margin are {', '.join(worse)}"
     return Rule("slices", text, not worse, found.value, found.low, found.high, bound, reason)
+
+
+def _judge_ann(ann: AnnDocument) -> Rule:
+    text = f"the approximate index finds at least {ann.floor:g} of the first {ann.k} items of exact search"
+    if ann.kind == EXACT:
+        return Rule("ann", text, None, reason=f"search is exact: {ann.reason}")
+    return Rule(
+        name="ann",
+        text=text,
+        passed=ann.recall >= ann.floor,
+        value=ann.recall,
+        low=ann.recall_low,
+        high=ann.recall_high,
+        bound=ann.floor,
+    )
 
 
 def simultaneous_interval(differences: npt.NDArray[np.float64], groups: int) -> Interval:

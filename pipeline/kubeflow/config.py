@@ -17,7 +17,8 @@ STEPS: Final = (
     "UserStatisticsGen", "ItemStatisticsGen", "ContextStatisticsGen",
     "UserExampleValidator", "ItemExampleValidator", "ContextExampleValidator", "AnomalyGate",
     "UserTransform", "ItemTransform", "ContextTransform",
-    "Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher", "RunReport",
+    "Trainer", "CandidateIndexer", "AnnIndexer", "RetrievalEvaluator", "TowerPusher",
+    "RunReport",
 )  # fmt: skip
 """Every step; those of contexts are there only where the schema file has context features."""
 
@@ -33,8 +34,8 @@ MEMORY_GB: Final = {
     "UserExampleValidator": 2.0, "ItemExampleValidator": 2.0, "ContextExampleValidator": 2.0,
     "AnomalyGate": 1.0,
     "UserTransform": 3.0, "ItemTransform": 3.0, "ContextTransform": 3.0,
-    "Trainer": 6.0, "CandidateIndexer": 2.0, "RetrievalEvaluator": 4.0, "TowerPusher": 2.0,
-    "RunReport": 2.0,
+    "Trainer": 6.0, "CandidateIndexer": 2.0, "AnnIndexer": 3.0, "RetrievalEvaluator": 4.0,
+    "TowerPusher": 2.0, "RunReport": 2.0,
 }  # fmt: skip
 """Memory of each pod in 10^9 bytes, where the configuration does not say; docs/kubeflow.md: measured."""
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from schemas.cores import usable_cores
 from trainer.data.batches import Batch
-from trainer.strategy import usable_cores
 
 _ROWS_PER_GATHER = 4096
 # A gather for the elements after these runs while they are trained on; two steps' elements at least.

@@ -1,0 +1,1 @@
+"""AnnIndexer: the approximate index beside the exact one, tuned by measured recall."""
