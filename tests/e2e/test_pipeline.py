@@ -37,9 +37,9 @@ def test_run_shows_steps_progress_metrics_and_release(finished_run):
     for step in (
         "InteractionIngest", "FeatureSchema", "UserStatisticsGen", "ItemStatisticsGen",
         "UserExampleValidator", "ItemExampleValidator", "AnomalyGate", "UserTransform", "ItemTransform",
-        "Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher", "RunReport",
+        "Trainer", "CandidateIndexer", "AnnIndexer", "RetrievalEvaluator", "TowerPusher", "RunReport",
     ):  # fmt: skip
-        assert re.search(rf"\[\d+/14\] {step} took", screen), step
+        assert re.search(rf"\[\d+/15\] {step} took", screen), step
     assert re.search(r"epoch 4/4.*examples/s", screen)
     assert re.search(r"^ +recall@10 +recall@50 +recall@100 ", screen, re.MULTILINE)
     for model in ("this model", "chance", "popularity", r"ALS \(implicit\)"):
@@ -160,7 +160,8 @@ def test_a_changed_threshold_or_display_neither_transforms_nor_trains(finished_r
     after = count_executions()
     # The gate and the pusher run anew in every run.
     assert {step for step in after if after[step] > before[step]} == {
-        "AnomalyGate", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher", "RunReport",
+        "AnomalyGate", "CandidateIndexer", "AnnIndexer", "RetrievalEvaluator", "TowerPusher",
+        "RunReport",
     }  # fmt: skip
     catalogue = pq.read_table(tmp_path / "serving/index/1/catalogue.parquet")
     assert "title" not in catalogue.column_names

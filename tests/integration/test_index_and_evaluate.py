@@ -1,4 +1,4 @@
-"""CandidateIndexer and RetrievalEvaluator through their executors, on real artifacts."""
+"""CandidateIndexer, AnnIndexer and RetrievalEvaluator through their executors, on real artifacts."""
 
 import json
 import logging
@@ -14,7 +14,10 @@ import tensorflow as tf
 from tfx.types import standard_artifacts
 from tfx.types.channel_utils import as_channel
 
-from components.artifacts import CandidateIndex, Catalogue, Report, Sequences
+from components.ann_index.component import AnnIndexer, AnnIndexerExecutor
+from components.ann_index.config import AnnConfig
+from components.ann_index.search import read_ann, search
+from components.artifacts import AnnIndex, CandidateIndex, Catalogue, Report, Sequences
 from components.candidate_indexer.component import CandidateIndexer, CandidateIndexerExecutor
 from components.interaction_ingest.config import LatestPerUserSplit
 from components.retrieval_evaluator.component import RetrievalEvaluator, RetrievalEvaluatorExecutor
@@ -116,6 +119,7 @@ def artifacts(tmp_path_factory):
         "catalogue": make(Catalogue, root / "catalogue"),
         "sequences": make(Sequences, root / "sequences"),
         "index": make(CandidateIndex, root / "index"),
+        "ann": make(AnnIndex, root / "ann"),
     }
     component = CandidateIndexer(
         model=as_channel(made["model"]),
@@ -127,7 +131,21 @@ def artifacts(tmp_path_factory):
     executor = pickle.loads(pickle.dumps(CandidateIndexerExecutor))()
     inputs = {name: made[name] for name in component.spec.inputs}
     executor.Do(inputs, {"index": made["index"]}, component.exec_properties)
+    run_ann_indexer(made, made["ann"])
     return made
+
+
+def run_ann_indexer(artifacts, ann, **config):
+    component = AnnIndexer(
+        model=as_channel(artifacts["model"]),
+        index=as_channel(artifacts["index"]),
+        sequences=as_channel(artifacts["sequences"]),
+        feature_spec=make_features(),
+        ann_config=AnnConfig(**config),
+    )
+    executor = pickle.loads(pickle.dumps(AnnIndexerExecutor))()
+    inputs = {name: artifacts[name] for name in component.spec.inputs}
+    executor.Do(inputs, {"ann": ann}, component.exec_properties)
 
 
 def evaluate(artifacts, tmp_path, serving=None, **config):
@@ -135,6 +153,7 @@ def evaluate(artifacts, tmp_path, serving=None, **config):
         sequences=as_channel(artifacts["sequences"]),
         model=as_channel(artifacts["model"]),
         index=as_channel(artifacts["index"]),
+        ann=as_channel(artifacts["ann"]),
         feature_spec=make_features(),
         evaluation_config=EvaluationConfig(baselines=(), blessing_minimum_users=USERS - 5, **config),
         split=LatestPerUserSplit(kind="latest_per_user"),
@@ -178,9 +197,11 @@ def test_report_and_blessing_of_a_good_model(artifacts, tmp_path):
     assert report["gate"]["metric"] == "recall_at_1"
     assert [(rule["name"], rule["passed"]) for rule in report["gate"]["rules"]] == [
         ("users", True), ("floor", True), ("baseline:chance", True), ("baseline:popularity", True),
-        ("released", None),
+        ("released", None), ("ann", None),
     ]  # fmt: skip
-    _, floor, _, baseline, released = report["gate"]["rules"]
+    _, floor, _, baseline, released, ann = report["gate"]["rules"]
+    assert ann["reason"] == "search is exact: the catalogue has 12 items, fewer than 20,000"
+    assert (report["ann"]["kind"], report["ann"]["recall"]) == ("exact", 1.0)
     assert (floor["value"], floor["bound"]) == (1.0, 0.9)
     assert baseline["value"] == pytest.approx(1 - 8 * (1 / 8) / USERS)
     assert 0 < baseline["low"] < baseline["value"] <= baseline["high"] <= 1
@@ -371,3 +392,94 @@ def test_index_of_another_training_is_refused(artifacts, tmp_path):
     (tmp_path / "index" / "dssm_part.json").write_text('{"model_id": "m2", "part": "index"}')
     with pytest.raises(ReleaseError, match="'m1' and the index from 'm2'"):
         evaluate({**artifacts, "index": [other]}, tmp_path, ks=(1,), blessing_metric="recall_at_1")
+
+
+def test_approximate_index_of_another_training_is_refused(artifacts, tmp_path):
+    other = tmp_path / "ann"
+    shutil.copytree(artifacts["ann"][0].uri, other)
+    for name in ("ann.json", "dssm_part.json"):
+        (other / name).write_text((other / name).read_text().replace('"m1"', '"m2"'))
+    with pytest.raises(ReleaseError, match="'m1' and the approximate index from 'm2'"):
+        evaluate(
+            {**artifacts, "ann": make(AnnIndex, other)}, tmp_path, ks=(1,), blessing_metric="recall_at_1"
+        )
+
+
+@pytest.fixture(scope="module")
+def large(artifacts, tmp_path_factory):
+    """Item n of 6,000 at its own angle, and 300 users who had item 20 u and hold out the next one."""
+    root = tmp_path_factory.mktemp("large")
+    ids = [str(item) for item in np.random.default_rng(0).permutation(6000)]
+    (root / "index").mkdir()
+    pq.write_table(pa.table({"item": ids, "title": ids}), root / "index" / "catalogue.parquet")
+    angles = np.array([float(item) for item in ids]) * (np.pi / ITEMS)
+    embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    np.save(root / "index" / "embeddings.npy", embeddings)
+    (root / "index" / "dssm_part.json").write_text('{"model_id": "m1", "part": "index"}')
+    rows = [
+        {"user": f"u{user}", "item": [str(20 * user), str(20 * user + 1)], "timestamp": [0, 1],
+         "train_end": 1, "validation_end": 1, "eval_end": 2}
+        for user in range(300)
+    ]  # fmt: skip
+    (root / "sequences").mkdir()
+    for number in range(2):
+        part = pa.Table.from_pylist(rows[150 * number :][:150], sequences_schema(make_features(), False))
+        write_sequences(part, root / "sequences" / FILE_NAME.format(number=number, files=2))
+    return {
+        **artifacts,
+        "index": make(CandidateIndex, root / "index"),
+        "sequences": make(Sequences, root / "sequences"),
+    }
+
+
+def test_an_index_is_tuned_on_the_users_own_embeddings(large, tmp_path, caplog):
+    ann = make(AnnIndex, tmp_path / "ann")
+    with caplog.at_level(logging.INFO, logger="dssm.progress"):
+        run_ann_indexer(large, ann, minimum_items=5000, kinds=["ivf_flat"], queries=200, k=5)
+    document = json.loads((tmp_path / "ann" / "ann.json").read_text())
+    assert (document["kind"], document["items"], document["queries"]) == ("ivf_flat", 6000, 100)
+    assert document["recall"] >= 0.95
+    assert ann[0].get_string_custom_property("kind") == "ivf_flat"
+    assert ann[0].get_float_custom_property("recall") == document["recall"]
+    assert "Search by ivf_flat (nlist " in caplog.text
+    embeddings = np.load(f"{large['index'][0].uri}/embeddings.npy")
+    # Where a user stands who had item 20: between 20 and 21 on the circle, and 24 items later again.
+    queries = Towers.at_angle(tf.constant([20.75])).numpy()
+    found = search(read_ann(tmp_path / "ann", embeddings, "m1"), queries, 5)
+    assert found.scores[0] == pytest.approx(np.full(5, np.cos(0.25 * np.pi / ITEMS)), abs=1e-5)
+
+    report, blessing = evaluate({**large, "ann": ann}, tmp_path, ks=(1,), blessing_metric="recall_at_1")
+    assert report["ann"] == {name: value for name, value in document.items() if name != "part"}
+    assert report["gate"]["rules"][-1]["passed"] is True
+    assert blessing.get_string_custom_property("rule_ann").startswith("kept: the approximate index finds at")
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"minimum_items": 6001}, "the catalogue has 6,000 items, fewer than 6,001"),
+        ({"minimum_items": 1, "k": 7000}, "the catalogue has 6,000 items, fewer than 7,000"),
+        ({"minimum_items": 1, "kinds": []}, "ann.kinds names no index"),
+    ],
+)
+def test_search_is_exact_where_no_index_is_asked_for(large, tmp_path, config, reason):
+    run_ann_indexer(large, make(AnnIndex, tmp_path / "ann"), **config)
+    document = json.loads((tmp_path / "ann" / "ann.json").read_text())
+    assert (document["kind"], document["reason"], document["speedup"]) == ("exact", reason, None)
+    assert not (tmp_path / "ann" / "index.faiss").exists()
+
+
+def test_search_is_exact_where_too_few_users_tell_a_recall(large, artifacts, tmp_path):
+    few = {**large, "sequences": artifacts["sequences"]}
+    run_ann_indexer(few, make(AnnIndex, tmp_path / "ann"), minimum_items=1)
+    document = json.loads((tmp_path / "ann" / "ann.json").read_text())
+    assert document["reason"] == "9 users have held-out items, and it takes 100 to tell a recall"
+
+
+def test_tower_of_another_training_is_refused_by_the_ann_indexer(large, tmp_path):
+    index = tmp_path / "index"
+    shutil.copytree(large["index"][0].uri, index)
+    (index / "dssm_part.json").write_text('{"model_id": "m2", "part": "index"}')
+    other = {**large, "index": make(CandidateIndex, index)}
+    with pytest.raises(ReleaseError, match=r"expected model id 'm2'\. Received: 'm1'"):
+        run_ann_indexer(other, make(AnnIndex, tmp_path / "ann"))

@@ -3,6 +3,7 @@
 from components.run_report.blocks import Section
 from components.run_report.config import ReportConfig
 from components.run_report.inputs import RunFacts
+from components.run_report.sections.ann import describe_ann
 from components.run_report.sections.changes import describe_changes, describe_samples
 from components.run_report.sections.data import describe_anomalies, describe_data
 from components.run_report.sections.embeddings import describe_embeddings, describe_map
@@ -34,6 +35,7 @@ def build_sections(facts: RunFacts, config: ReportConfig) -> list[Section]:
         describe_slices(evaluation),
         describe_data(facts.ingest),
         describe_anomalies(facts.anomalies),
+        describe_ann(evaluation),
         describe_embeddings(facts.embeddings),
         describe_map(facts, config),
         describe_samples(evaluation),

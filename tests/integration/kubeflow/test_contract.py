@@ -29,10 +29,10 @@ SMALL = (
 TASKS = {
     "InteractionIngest", "FeatureSchema", "UserStatisticsGen", "ItemStatisticsGen", "UserExampleValidator",
     "ItemExampleValidator", "AnomalyGate", "UserTransform", "ItemTransform", "Trainer", "CandidateIndexer",
-    "RetrievalEvaluator", "TowerPusher", "RunReport",
+    "AnnIndexer", "RetrievalEvaluator", "TowerPusher", "RunReport",
 }  # fmt: skip
 # Tasks that the second run's parameters reach; what the others made is taken over.
-AFFECTED = ("Trainer", "CandidateIndexer", "RetrievalEvaluator", "TowerPusher", "RunReport")
+AFFECTED = ("Trainer", "CandidateIndexer", "AnnIndexer", "RetrievalEvaluator", "TowerPusher", "RunReport")
 
 
 @pytest.fixture(scope="module")

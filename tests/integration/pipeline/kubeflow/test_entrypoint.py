@@ -554,8 +554,8 @@ def test_a_plain_executor_has_no_output_parameters(task):
 
 
 PLAIN = (
-    "anomaly_gate", "candidate_indexer", "feature_schema", "retrieval_evaluator", "tower_pusher",
-    "tower_trainer",
+    "ann_index", "anomaly_gate", "candidate_indexer", "feature_schema", "retrieval_evaluator",
+    "tower_pusher", "tower_trainer",
 )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import subprocess
 import sys
 import threading
@@ -123,7 +124,7 @@ def test_threads_with_settings_of_their_own_do_not_disturb_each_other(embeddings
     differ = []
 
     def ask(effort):
-        for _ in range(30):
+        for _ in range(10):
             found = search_index(index, build, effort, embeddings, queries, 10).items
             if not np.array_equal(found, alone[effort]):
                 differ.append(effort)
@@ -218,7 +219,7 @@ embed = tf.function(lambda rows: tf.nn.l2_normalize(rows @ weights, axis=1))
 
 
 def ask():
-    for number in range(40):
+    for number in range(10):
         queries = embed(tf.constant(embeddings[number : number + 64])).numpy()
         for index, build, effort in made:
             search_index(index, build, effort, embeddings, queries, 10)
@@ -251,6 +252,4 @@ def test_faiss_and_tensorflow_live_in_one_process(first):
 
 
 def use_one_core():
-    import os
-
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from components.ann_index.document import AnnDocument
 from components.retrieval_evaluator.config import EvaluationConfig
 from components.retrieval_evaluator.gate import (
     Ancestry,
@@ -31,8 +32,8 @@ def make_rival(low, value, high, slices=()):
     return Rival(version=3, metric=0.5, difference=Interval(value, low, high), slices=slices)
 
 
-def verdict(metric=METRIC, baselines=ABOVE, rival=FIRST, config=CONFIG, users=500, ancestry=None):
-    return judge(metric, baselines, rival, config, "recall_at_10", users, ancestry)
+def verdict(metric=METRIC, baselines=ABOVE, rival=FIRST, config=CONFIG, users=500, ancestry=None, ann=None):
+    return judge(metric, baselines, rival, config, "recall_at_10", users, ancestry, ann)
 
 
 def rules(found):
@@ -53,6 +54,26 @@ def test_a_first_model_has_nothing_to_be_compared_with_and_says_so():
         "Blessed: recall@10 0.5000 (0.4500 to 0.5500), above every baseline that decides; "
         "there is no release yet."
     )
+
+
+@pytest.mark.parametrize(("recall", "passed"), [(0.9, True), (0.89, False)])
+def test_an_index_that_finds_too_little_is_not_released(recall, passed):
+    ann = AnnDocument(
+        "m1", "hnsw", 30_000, k=10, target_recall=0.95, floor=0.9, recall=recall, recall_low=0.88,
+        recall_high=0.92,
+    )  # fmt: skip
+    found = verdict(ann=ann)
+    rule = found.rules[-1]
+    assert (rule.name, rule.passed, found.blessed) == ("ann", passed, passed)
+    assert (rule.value, rule.low, rule.high, rule.bound) == (recall, 0.88, 0.92, 0.9)
+    assert rule.text == "the approximate index finds at least 0.9 of the first 10 items of exact search"
+
+
+def test_exact_search_has_no_recall_to_judge():
+    ann = AnnDocument("m1", "exact", 120, k=10, target_recall=0.95, floor=0.9, reason="it is small")
+    found = verdict(ann=ann)
+    assert (found.rules[-1].passed, found.blessed) == (None, True)
+    assert found.rules[-1].reason == "search is exact: it is small"
 
 
 @pytest.mark.parametrize(("value", "passed"), [(0.2, True), (0.19, False)])

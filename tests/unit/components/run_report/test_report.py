@@ -82,15 +82,20 @@ def list_numbers(content: Any, path: str = "") -> list[tuple[str, float]]:
 def test_the_numbers_are_those_of_the_document(whole_page, document) -> None:
     page = whole_page
     shown = {round(value, 12) for value, _ in page.values}
-    # These are in the text: a version, a length and a share.
-    in_text = {"changes.version", "changes.list_length", "changes.overlap"}
+    # These are in the text: versions, lengths, shares, and how an index is made.
+    in_text = {
+        "changes.version", "changes.list_length", "changes.overlap", "ann.items", "ann.k",
+        "ann.target_recall",
+    }  # fmt: skip
     # Two ways to a mean may differ in the last bit.
     expected = [
         round(value, 12)
-        for key in ("metrics", "models", "differences", "gate", "changes")
+        for key in ("metrics", "models", "differences", "gate", "ann", "changes")
         for path, value in list_numbers(document[key], key)
         # So are the ends of intervals.
-        if path not in in_text and path.rpartition(".")[2] not in ("low", "high")
+        if path not in in_text
+        and ".parameters." not in path
+        and path.rpartition(".")[2] not in ("low", "high", "recall_low", "recall_high")
     ]
     assert len(expected) > 150
     assert set(expected) <= shown
@@ -170,7 +175,7 @@ def test_the_verdict_comes_first_and_the_settings_last(whole_page, document) -> 
     text = whole_page.text
     assert re.findall(r'<section id="([a-z]+)"', text) == [
         "verdict", "metrics", "curves", "gate", "changes", "training", "slices", "data", "anomalies",
-        "embeddings", "map", "users", "settings",
+        "search", "embeddings", "map", "users", "settings",
     ]  # fmt: skip
     assert text.index(document["gate"]["sentence"]) < text.index('<h2 id="metrics-title"')
     assert "model.layers" in text
@@ -197,6 +202,7 @@ def test_a_section_without_figures_says_so(make_facts, small_document) -> None:
         "left no logs",
         "Drift was not measured.",
         "Nothing tells the users apart.",
+        "Search is exact: the catalogue has 120 items, fewer than 20,000.",
     ):
         assert sentence in page.text
     assert not re.search(r"\bnan\b", page.text.lower())
@@ -222,6 +228,9 @@ def test_a_section_without_figures_says_so(make_facts, small_document) -> None:
         "slices.is_judged",
         "slices.difference.high",
         "samples.history",
+        "ann.reason",
+        "ann.recall_low",
+        "ann.tried.reaches_target",
     ],
 )
 def test_what_the_document_lacks_is_not_passed_over(make_facts, document, path, monkeypatch) -> None:
