@@ -152,6 +152,7 @@ def build_pipeline(
         **graphs,
         **statistics_by_table,
         ingest_report=ingest.outputs["report"],
+        ann=ann.outputs["ann"],
         sequences=ingest.outputs["sequences"] if config.serving.users == "snapshot" else None,
         serving_directory=parameters.serving_directory,
         run_id=parameters.run_id,

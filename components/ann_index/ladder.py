@@ -25,9 +25,9 @@ RERANKED: Final = 4
 
 _HNSW: Final = ({"M": 16, "efConstruction": 100}, {"M": 32, "efConstruction": 200})
 # Lists by the square root of the number of items: few are cheap to choose from, many are short.
-_LISTS: Final = (2, 8)
+_LISTS: Final = (1, 4)
 # Of k-means for the lists' centres.
-_ROUNDS, _ITEMS_PER_CENTRE = 10, 64
+_ROUNDS, _ITEMS_PER_CENTRE = 10, 40
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ EDGES = {
     ("CandidateIndexer", "index", "AnnIndexer", "index"),
     ("InteractionIngest", "sequences", "AnnIndexer", "sequences"),
     ("AnnIndexer", "ann", "RetrievalEvaluator", "ann"),
+    ("AnnIndexer", "ann", "TowerPusher", "ann"),
     ("Trainer", "model", "TowerPusher", "model"),
     ("CandidateIndexer", "index", "TowerPusher", "index"),
     ("RetrievalEvaluator", "blessing", "TowerPusher", "blessing"),

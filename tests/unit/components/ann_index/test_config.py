@@ -21,10 +21,10 @@ def test_an_unknown_kind_is_refused():
 
 
 def test_the_lists_grow_with_the_root_of_the_catalogue():
-    # 2 and 8 times 1,000, the nearest powers of two on a logarithmic scale.
+    # 1 and 4 times 1,000, the nearest powers of two on a logarithmic scale.
     of_a_million = list_branches(("ivf_flat",), 1_000_000)
     assert [[build.parameters for build in branch] for branch in of_a_million] == [
-        [{"nlist": 2048}], [{"nlist": 8192}],
+        [{"nlist": 1024}], [{"nlist": 4096}],
     ]  # fmt: skip
 
 

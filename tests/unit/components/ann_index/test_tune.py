@@ -95,11 +95,11 @@ def test_the_least_effort_that_is_enough_beyond_chance_is_taken(embeddings, quer
 
 
 def test_the_fastest_is_taken(embeddings, queries, clock):
-    # Of 2 sqrt(6000) and 8 sqrt(6000) lists, 155 and 620, the nearest powers of two.
+    # Of sqrt(6000) and 4 sqrt(6000) lists, 77 and 310, the nearest powers of two.
     clock(10.0, 3.0, 2.0, 2.5)
     document = choose_index(embeddings, queries, AnnConfig(kinds=("ivf_flat",)), "m1").document
-    assert [one.parameters["nlist"] for one in document.tried] == [128, 512]
-    assert document.parameters["nlist"] == 512
+    assert [one.parameters["nlist"] for one in document.tried] == [64, 256]
+    assert document.parameters["nlist"] == 256
     assert (document.exact_ms, document.ann_ms, document.speedup) == (10.0, 2.5, 4.0)
     assert [one.ms for one in document.tried] == [3.0, 2.0]
     assert document.reason is None
