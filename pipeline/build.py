@@ -123,6 +123,8 @@ def build_pipeline(
         items=features.tables.items,
         data_directory=parameters.data_directory,
         input_fingerprint=parameters.input_fingerprint,
+        retriever_config=config.retriever,
+        left_out_history=_left_out_history(config, features),
     )
     ann = AnnIndexer(
         model=trainer.outputs["model"],
@@ -192,6 +194,12 @@ def build_pipeline(
             str(directory / "metadata.sqlite")
         ),
     )
+
+
+def _left_out_history(config: PipelineConfig, features: FeatureSpec) -> str:
+    if features.history is None or config.evaluation.candidates == "all":
+        return ""
+    return features.history.name
 
 
 def _beam_options(options: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from components.ann_index.config import AnnConfig
 from components.anomaly_gate.config import GateConfig
+from components.candidate_indexer.config import RetrieverConfig, check_retriever
 from components.interaction_ingest.config import IngestConfig
 from components.retrieval_evaluator.config import EvaluationConfig
 from components.run_report.config import ReportConfig
@@ -97,6 +98,8 @@ class PipelineConfig:
     """The approximate index beside the exact one."""
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     """How the model is judged."""
+    retriever: RetrieverConfig = Field(default_factory=RetrieverConfig)
+    """The servable of every release that answers a whole recommendation."""
     report: ReportConfig = Field(default_factory=ReportConfig)
     """What the run's report draws."""
     kubeflow: KubeflowConfig = Field(default_factory=KubeflowConfig)
@@ -138,6 +141,7 @@ class PipelineConfig:
                 " Expected at least one encoder. Received: none."
             )
         self._check_map_feature(spec)
+        check_retriever(self.retriever, spec)
         if any(source.columns for source in (spec.tables.interactions, spec.tables.users, spec.tables.items)):
             # Takes a second to import, which most commands do not need.
             from components.interaction_ingest.reading.inputs import check_mapped_names

@@ -35,6 +35,14 @@ RAW_SIGNATURE: Final = "serving_default"
 EXAMPLES_SIGNATURE: Final = "serving_examples"
 EXAMPLES_INPUT: Final = "examples"
 EMBEDDING_OUTPUT: Final = "embedding"
+# What the retriever's signature has beside the inputs of the user tower, and what it answers.
+EXCLUDE_INPUT: Final = "exclude"
+K_INPUT: Final = "k"
+FILTER_INPUT: Final = "filter"
+RETRIEVER_INPUTS: Final = (EXCLUDE_INPUT, K_INPUT, FILTER_INPUT)
+ITEM_IDS_OUTPUT: Final = "item_ids"
+SCORES_OUTPUT: Final = "scores"
+VERSION_OUTPUT: Final = "version"
 
 # Parts of a trained model (inside the Trainer's serving_model_dir) and of a release.
 USER_TOWER: Final = "user_tower"
@@ -55,6 +63,8 @@ MODELS_CONFIG_FILE: Final = "models.config"
 # TensorFlow Serving leaves a SavedModel's assets.extra folder alone.
 PART_FILE: Final = "dssm_part.json"
 ASSETS_EXTRA: Final = "assets.extra"
+# There too: requests that TensorFlow Serving answers to itself before it makes a version available.
+WARMUP_FILE: Final = "tf_serving_warmup_requests"
 MODEL_ID: Final = "model_id"
 
 # Files of the artifacts.

@@ -23,6 +23,7 @@ from schemas.contract import (
     USER_TOWER,
 )
 from schemas.features import Dtype, Feature, FeatureSpec, History
+from schemas.warmup import write_warmup_requests
 from trainer.data.transform_graphs import TransformGraphs
 from trainer.data.transform_part import TransformPart, load_transform
 from trainer.towers import Towers
@@ -77,6 +78,7 @@ def export_towers(
         tf.io.gfile.makedirs(f"{target}/{ASSETS_EXTRA}")
         with tf.io.gfile.GFile(f"{target}/{ASSETS_EXTRA}/{PART_FILE}", "w") as file:
             file.write(json.dumps({MODEL_ID: model_id, "part": name}))
+        write_warmup_requests(target, name, {})
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The TFX component that embeds the catalogue."""
+"""The TFX component that embeds the catalogue and makes it searchable."""
 
 from typing import ClassVar
 
@@ -10,6 +10,7 @@ from tfx.types.channel import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.artifacts import CandidateIndex, Catalogue
+from components.candidate_indexer.config import RetrieverConfig
 from components.candidate_indexer.executor import CandidateIndexerExecutor
 from schemas.features import ItemTable
 from schemas.strict_config import to_short_json
@@ -23,18 +24,24 @@ class CandidateIndexerSpec(ComponentSpec):
         "items": ExecutionParameter(type=str),
         "data_directory": ExecutionParameter(type=str),
         "input_fingerprint": ExecutionParameter(type=str),
+        "retriever_config": ExecutionParameter(type=str),
+        "left_out_history": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar = {
         "model": ChannelParameter(type=standard_artifacts.Model),
         "catalogue": ChannelParameter(type=Catalogue),
     }
-    OUTPUTS: ClassVar = {"index": ChannelParameter(type=CandidateIndex)}
+    OUTPUTS: ClassVar = {
+        "index": ChannelParameter(type=CandidateIndex),
+        "retriever": ChannelParameter(type=standard_artifacts.Model),
+    }
 
 
 class CandidateIndexer(BaseComponent):
     """Runs the item tower over the whole catalogue, and adds the columns that are shown to it.
 
-    Output: `index`, with the embeddings, and the catalogue with the display columns.
+    Outputs: `index`, with the embeddings, and the catalogue with the display columns; `retriever`, a
+    SavedModel of the user tower and the index in one.
     """
 
     SPEC_CLASS = CandidateIndexerSpec
@@ -48,6 +55,8 @@ class CandidateIndexer(BaseComponent):
         items: ItemTable,
         data_directory: str | RuntimeParameter,
         input_fingerprint: str | RuntimeParameter = "",
+        retriever_config: RetrieverConfig | None = None,
+        left_out_history: str = "",
     ) -> None:
         """Declare the step.
 
@@ -59,6 +68,9 @@ class CandidateIndexer(BaseComponent):
             data_directory: The folder that it is in: a path or URI.
             input_fingerprint: What `fingerprint_inputs` gives, so that TFX's cache sees a changed item table;
                 '' where the step always executes, or nothing is read but the catalogue.
+            retriever_config: What the retriever can do; None: the defaults.
+            left_out_history: The user tower's input with the ids of the history, where the retriever is not
+                to recommend these again; '' where there is none, or it may.
         """
         super().__init__(
             spec=CandidateIndexerSpec(
@@ -68,6 +80,9 @@ class CandidateIndexer(BaseComponent):
                 items=to_short_json(items),
                 data_directory=data_directory,
                 input_fingerprint=input_fingerprint,
+                retriever_config=to_short_json(retriever_config or RetrieverConfig()),
+                left_out_history=left_out_history,
                 index=Channel(type=CandidateIndex),
+                retriever=Channel(type=standard_artifacts.Model),
             )
         )
