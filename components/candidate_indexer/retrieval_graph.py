@@ -130,7 +130,7 @@ class Retriever(tf.Module):
         return tf.function(self._answer, autograph=False).get_concrete_function(**specs)
 
     def _answer(self, **inputs: Any) -> dict[str, Any]:
-        own = {name: inputs.pop(name) for name in RETRIEVER_INPUTS if name in inputs}
+        own: dict[str, Any] = {name: inputs.pop(name) for name in RETRIEVER_INPUTS if name in inputs}
         users = self._tower.signatures[RAW_SIGNATURE](**inputs)[EMBEDDING_OUTPUT]
         batch = tf.shape(users)[0]
         with tf.control_dependencies(_check_requests(own, batch)):

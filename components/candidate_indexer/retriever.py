@@ -52,7 +52,7 @@ def build_retriever(
     It gives `item_ids`, [batch, width] string, and `scores`, [batch, width] float32, the best first, of equal
     scores the item that comes first in the index. The width is the largest k, or the number of items where
     that is smaller. Where a row has fewer items left or asks for fewer, '' and -inf follow. `version`,
-    [batch] int64, is what assets/release_version.txt held when the model was loaded, 0 before there is a release.
+    [batch] int64, is what assets/release_version.txt held when the model was loaded, 0 before a release.
 
     Args:
         user_tower: The user tower's SavedModel.

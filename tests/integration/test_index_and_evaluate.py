@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+import yaml
+from pydantic import TypeAdapter
 from tfx.types import standard_artifacts
 from tfx.types.channel_utils import as_channel
 
@@ -24,6 +26,8 @@ from components.retrieval_evaluator.component import RetrievalEvaluator, Retriev
 from components.retrieval_evaluator.config import EvaluationConfig
 from components.tower_pusher.compose import PushInputs, TableInputs
 from components.tower_pusher.logic import push_release
+from pipeline.config import load_config
+from pipeline.recommend import recommend
 from schemas.errors import ReleaseError
 from schemas.features import FeatureSpec, ItemTable
 from schemas.release import hash_folder, roll_back
@@ -120,6 +124,7 @@ def artifacts(tmp_path_factory):
         "sequences": make(Sequences, root / "sequences"),
         "index": make(CandidateIndex, root / "index"),
         "ann": make(AnnIndex, root / "ann"),
+        "retriever": make(standard_artifacts.Model, root / "retriever"),
     }
     component = CandidateIndexer(
         model=as_channel(made["model"]),
@@ -127,10 +132,12 @@ def artifacts(tmp_path_factory):
         item_id="item",
         items=ItemTable(display=("title",), columns={"title": "name"}),
         data_directory=str(root),
+        left_out_history="history",
     )
     executor = pickle.loads(pickle.dumps(CandidateIndexerExecutor))()
     inputs = {name: made[name] for name in component.spec.inputs}
-    executor.Do(inputs, {"index": made["index"]}, component.exec_properties)
+    outputs = {name: made[name] for name in component.spec.outputs}
+    executor.Do(inputs, outputs, component.exec_properties)
     run_ann_indexer(made, made["ann"])
     return made
 
@@ -483,3 +490,48 @@ def test_tower_of_another_training_is_refused_by_the_ann_indexer(large, tmp_path
     other = {**large, "index": make(CandidateIndex, index)}
     with pytest.raises(ReleaseError, match=r"expected model id 'm2'\. Received: 'm1'"):
         run_ann_indexer(other, make(AnnIndex, tmp_path / "ann"))
+
+
+def configure(tmp_path, serving):
+    """A configuration whose log holds interactions of two users with the items of the release."""
+    content = TypeAdapter(FeatureSpec).dump_python(make_features(), mode="json", exclude_defaults=True)
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(content))
+    log = {"user": ["a", "a", "a", "b"], "item": ["3", "7", "4", "11"], "timestamp": [1, 2, 3, 1]}
+    pq.write_table(pa.table(log), tmp_path / "interactions.parquet")
+    pq.write_table(pa.table({"user": ["a", "b"]}), tmp_path / "users.parquet")
+    config = {
+        "run": {"name": "toy", "directory": str(tmp_path / "run")},
+        "data": {"schema": str(tmp_path / "schema.yaml"), "directory": str(tmp_path)},
+        "serving": {"directory": str(serving)},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    return load_config(str(tmp_path / "config.yaml"))
+
+
+def test_the_retriever_recommends_what_dssm_recommend_does(artifacts, tmp_path):
+    serving = tmp_path / "a" / "serving"
+    serving.mkdir(parents=True)
+    first, _ = evaluate(artifacts, tmp_path, ks=(1,), blessing_metric="recall_at_1")
+    publish(artifacts, first, serving)
+    config = configure(tmp_path, serving)
+    retriever = tf.saved_model.load(artifacts["retriever"][0].uri)
+    # User a has three items, of which the tower reads two; b one; the last is nobody that is known.
+    answer = retriever.signatures["serving_default"](
+        history=tf.constant([["7", "4"], ["", "11"], ["0", "5"]]),
+        exclude=tf.constant([["3"], [""], [""]]),
+        k=tf.constant([4, ITEMS, 1]),
+    )
+    expected = [
+        recommend(config, "a", {}, [], k=4),
+        recommend(config, "b", {}, [], k=ITEMS),
+        recommend(config, None, {}, ["0", "5"], k=1),
+    ]
+    for ids, scores, recommended in zip(
+        answer["item_ids"].numpy(), answer["scores"].numpy(), expected, strict=True
+    ):
+        count = len(recommended.items)
+        assert [text.decode() for text in ids[:count]] == [item.item_id for item in recommended.items]
+        np.testing.assert_allclose(scores[:count], [item.score for item in recommended.items], atol=1e-6)
+        assert set(ids[count:]) <= {b""}
+    assert [item.item_id for item in expected[0].items] == ["5", "6", "2", "8"]
+    assert len(expected[1].items) == ITEMS - 1

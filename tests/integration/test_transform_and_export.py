@@ -1,6 +1,7 @@
 """The real Transform of each table, a training's batches, export, and towers where TensorFlow is alone."""
 
 import functools
+import itertools
 import json
 import logging
 import math
@@ -21,9 +22,12 @@ import tensorflow as tf
 import tensorflow_transform.beam as tft_beam
 import tf_keras
 import yaml
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 
 from components.candidate_indexer.logic import build_index
+from components.candidate_indexer.retriever import build_retriever
 from components.tower_pusher import skew
 from components.tower_pusher.check_towers import find_differences
 from components.tower_pusher.compose import PushInputs, TableInputs
@@ -213,6 +217,8 @@ NEW_ROW = {
 }
 
 MODEL_DIM = 4
+# Every operation of TensorFlow 2.20 with its attributes, as TF_GetAllOpList of its wheel lists them.
+TENSORFLOW_2_20_OPS = Path(__file__).with_name("tensorflow_2_20_ops.txt")
 TRAINER_CONFIG = {
     "model": {"dim": MODEL_DIM, "user_layers": [3], "item_layers": [3]},
     "training": {"per_replica_batch": 4, "epochs": 2, "replicas": 1},
@@ -364,6 +370,22 @@ def serve_in_a_fresh_process(shop, directory, tmp_path):
     return json.loads((tmp_path / "answer.json").read_text())
 
 
+def ops_beyond_tensorflow_2_20(folder):
+    """What a SavedModel holds that the newest TensorFlow Serving does not know: operations, attributes."""
+    known = dict(line.partition(" ")[::2] for line in TENSORFLOW_2_20_OPS.read_text().splitlines())
+    [graph] = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
+    functions = graph.graph_def.library.function
+    own = {function.signature.name for function in functions}
+    beyond = set()
+    for node in itertools.chain(graph.graph_def.node, *(function.node_def for function in functions)):
+        if node.op not in known and node.op not in own:
+            beyond.add(node.op)
+        elif node.op in known:
+            public = {name for name in node.attr if not name.startswith("_")}
+            beyond |= {f"{node.op}.{name}" for name in public - set(known[node.op].split())}
+    return sorted(beyond)
+
+
 def build_and_export(data, config, folder, model_id="m", seed=3):
     towers = build_towers(data.spec, config, encoded_sizes(data.spec, data.graphs), seed=seed)
     export_towers(towers, data.graphs, model_part(data.spec), data.gap_boundaries, str(folder), model_id)
@@ -372,6 +394,8 @@ def build_and_export(data, config, folder, model_id="m", seed=3):
 
 def check_served(data, towers, directory, tmp_path, tolerance=1e-6):
     """The embeddings of a fresh process are those of the batches that a training is made of."""
+    for side in ("user", "item"):
+        assert ops_beyond_tensorflow_2_20(directory / f"{side}_tower") == []
     answer = serve_in_a_fresh_process(data, directory, tmp_path)
     columns = {name: tf.constant(column) for name, column in data.columns.items()}
     for side, tower in (("user", towers.user), ("item", towers.item)):
@@ -717,6 +741,170 @@ def test_every_history_encoder_serves_in_a_fresh_process(past, policy, tmp_path)
     for name in past.spec.history.columns:
         changed = raw | {name: tf.constant(other[name], inputs[name].dtype)}
         assert np.abs(signatures["serving_default"](**changed)["embedding"] - plain).max() > 1e-5, name
+
+
+@pytest.fixture(scope="module")
+def servables(past, tmp_path_factory):
+    """The three folders that a server loads, with every kind of input that the history has."""
+    folder = tmp_path_factory.mktemp("servables")
+    encoders = ("mean", "position_weighted", "last", "attention", "gru")
+    config = ModelConfig(dim=4, user_layers=(3,), item_layers=(3,), history_encoders=encoders)
+    towers = build_and_export(past, config, folder)
+    build_index(folder / "item_tower", Path(past.inputs.catalogue), folder / "index", "item_id")
+    build_retriever(
+        folder / "user_tower", folder / "index", folder / "retriever", "item_id", "genres", "history"
+    )
+    columns = {name: tf.constant(column) for name, column in past.columns.items()}
+    users = towers.user(columns, training=False).numpy()
+    items = np.load(folder / "index" / "embeddings.npy")
+    return SimpleNamespace(spec=past.spec, folder=folder, users=users, items=items)
+
+
+# What is asked for each of ROWS: the first row has no filter, and the third one leaves out all but one.
+EXCLUDE = [["", ""], ["🎬", "nobody's"], ["🎬", " lead"]] + [["", "a b"]] * (len(ROWS) - 3)
+FILTER = [["", ""], ["drama", ""], ["drama", ""]] + [["opera", "crime"]] * (len(ROWS) - 3)
+
+
+def retriever_request():
+    raw = to_columns(ROWS)
+    return raw | {"exclude": EXCLUDE, "filter": FILTER, "k": [len(ITEMS)] * len(ROWS)}
+
+
+def check_recommended(servables, ids, scores):
+    names = list(ITEMS)
+    products = servables.users @ servables.items.T
+    for row, user in enumerate(ROWS):
+        allowed = [
+            name not in EXCLUDE[row] + user["history"]
+            and (not any(FILTER[row]) or bool(set(FILTER[row]) & set(ITEMS[name]["genres"]) - {""}))
+            for name in names
+        ]
+        kept = np.flatnonzero(allowed)
+        expected = kept[np.argsort(-products[row, kept], kind="stable")]
+        missing = len(names) - len(kept)
+        assert ids[row] == [names[item] for item in expected] + [""] * missing
+        np.testing.assert_allclose(scores[row][: len(kept)], products[row, expected], atol=1e-6)
+        assert np.isneginf(scores[row][len(kept) :]).all()
+
+
+# As EMBED_WITH_TENSORFLOW_ALONE.
+RECOMMEND_WITH_TENSORFLOW_ALONE = """
+import json, sys
+for package in ("tensorflow_transform", "tf_keras", "tfx", "tfx_bsl", "schemas", "trainer", "components"):
+    sys.modules[package] = None
+import tensorflow as tf
+
+directory, request_file, answer_file = sys.argv[1:]
+signature = tf.saved_model.load(directory).signatures["serving_default"]
+request = json.load(open(request_file))
+inputs = signature.structured_input_signature[1]
+answer = signature(**{name: tf.constant(request[name], spec.dtype) for name, spec in inputs.items()})
+ids = [[text.decode() for text in row] for row in answer["item_ids"].numpy()]
+others = [answer[name].numpy().tolist() for name in ("scores", "version")]
+json.dump([ids, *others], open(answer_file, "w"))
+"""
+
+
+def test_the_retriever_answers_where_tensorflow_is_alone(servables, tmp_path):
+    (tmp_path / "request.json").write_text(json.dumps(retriever_request()))
+    # The release copies it to another place, with its version.
+    shutil.copytree(servables.folder / "retriever", tmp_path / "retriever" / "5")
+    (tmp_path / "retriever" / "5" / "assets" / "release_version.txt").write_text("5")
+    files = [str(tmp_path / name) for name in ("retriever/5", "request.json", "answer.json")]
+    command = [sys.executable, "-I", "-c", RECOMMEND_WITH_TENSORFLOW_ALONE, *files]
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ids, scores, versions = json.loads((tmp_path / "answer.json").read_text())
+    check_recommended(servables, ids, scores)
+    assert versions == [5] * len(ROWS)
+
+
+def test_a_predict_request_gives_a_predict_response(servables):
+    signature = tf.saved_model.load(str(servables.folder / "retriever")).signatures["serving_default"]
+    inputs = signature.structured_input_signature[1]
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "retriever", "serving_default"
+    asked = retriever_request()
+    for name, spec in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(asked[name], spec.dtype))
+
+    received = predict_pb2.PredictRequest.FromString(request.SerializeToString())
+    answer = signature(**{name: tf.make_ndarray(proto) for name, proto in received.inputs.items()})
+    response = predict_pb2.PredictResponse()
+    for name, tensor in answer.items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(tensor.numpy()))
+
+    outputs = predict_pb2.PredictResponse.FromString(response.SerializeToString()).outputs
+    ids, scores = tf.make_ndarray(outputs["item_ids"]), tf.make_ndarray(outputs["scores"])
+    check_recommended(servables, [[text.decode() for text in row] for row in ids], scores)
+    assert tf.make_ndarray(outputs["version"]).tolist() == [0] * len(ROWS)
+
+
+@pytest.mark.parametrize("part", ["user_tower", "item_tower", "retriever"])
+def test_warm_up_requests_are_answered(servables, part):
+    folder = servables.folder / part
+    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    file = folder / "assets.extra" / "tf_serving_warmup_requests"
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(record)
+        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    ]
+    assert 0 < len(logs) < 5
+    for log in logs:
+        request = log.predict_log.request
+        assert (request.model_spec.name, request.model_spec.signature_name) == (part, "serving_default")
+        assert set(request.inputs) == set(signature.structured_input_signature[1])
+        signature(**{name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()})
+
+
+@pytest.mark.parametrize("part", ["user_tower", "item_tower", "retriever"])
+def test_tensorflow_serving_knows_every_operation(servables, part):
+    assert ops_beyond_tensorflow_2_20(servables.folder / part) == []
+
+
+def test_an_operation_of_a_later_tensorflow_is_seen(tmp_path):
+    module = tf.Module()
+    module.call = tf.function(
+        lambda image: {"pixels": tf.raw_ops.DecodeJxl(contents=image)},
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.call})
+    assert ops_beyond_tensorflow_2_20(tmp_path) == ["DecodeJxl"]
+
+
+@pytest.mark.parametrize("part", ["user_tower", "item_tower", "retriever"])
+def test_saved_model_cli_shows_and_runs_every_signature(servables, part, tmp_path):
+    folder = str(servables.folder / part)
+
+    def call(*arguments):
+        command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    signatures = tf.saved_model.load(folder).signatures
+    assert set(signatures) == {
+        "serving_default", *([] if part == "retriever" else ["serving_examples"])
+    }  # fmt: skip
+    shown = call("show", "--dir", folder, "--tag_set", "serve", "--signature_def", "serving_default")
+    for name in signatures["serving_default"].structured_input_signature[1]:
+        assert f"inputs['{name}'] tensor_info:" in shown
+    request = retriever_request()
+    for name, signature in signatures.items():
+        inputs = signature.structured_input_signature[1]
+        raw = {each: request[each] for each in inputs if each in request}
+        if name == "serving_examples":
+            side = part.partition("_")[0]
+            names = [feature.name for feature in servables.spec.tower_features(side)]
+            raw = {"examples": [to_example(row, names) for row in ROWS]}
+        expressions = ";".join(f"{each}={value!r}" for each, value in raw.items())
+        answer = call(
+            "run", "--dir", folder, "--tag_set", "serve", "--signature_def", name,
+            "--input_exprs", expressions,
+        )  # fmt: skip
+        for output in signature.structured_outputs:
+            assert f"Result for output key {output}:" in answer
 
 
 def test_a_gap_at_a_boundary_is_in_the_bucket_above(past, tmp_path):

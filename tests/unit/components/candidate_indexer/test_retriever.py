@@ -77,10 +77,10 @@ def ask(signature, users, k, exclude=None, history=None, **more):
     rows = len(users)
     answer = signature(
         vector=tf.constant(users, tf.float32),
-        history=tf.constant(history or [[""] * LENGTH] * rows),
-        exclude=tf.constant(exclude if exclude is not None else [[""]] * rows),
-        k=tf.constant([k] * rows if isinstance(k, int) else k),
-        **{name: tf.constant(value) for name, value in more.items()},
+        history=tf.constant(history or [[""] * LENGTH] * rows, tf.string, (rows, LENGTH)),
+        exclude=tf.constant(np.full((rows, 1), "", object) if exclude is None else exclude, tf.string),
+        k=tf.constant([k] * rows if isinstance(k, int) else k, tf.int32),
+        **{name: tf.constant(value, tf.string) for name, value in more.items()},
     )
     ids = [[text.decode() for text in row] for row in answer["item_ids"].numpy()]
     return ids, answer["scores"].numpy(), answer["version"].numpy()
