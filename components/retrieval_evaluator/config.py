@@ -28,9 +28,10 @@ class EvaluationConfig:
     those that are more than a fifth of the catalogue. One that is no smaller than the catalogue is refused
     before anything is trained, since it finds everything."""
     candidates: Candidates = "new"
-    """What can be recommended: here, in the training's validation and by `dssm recommend`. `new`: what the
-    user does not have; a held-out item that the user had before is not asked for. `all`: anything, as where
-    people buy again; every held-out item is asked for."""
+    """What can be recommended: here, in the training's validation, by `dssm recommend` and by the retriever,
+    which knows what a user has by the history in the request. `new`: what the user does not have; a held-out
+    item that the user had before is not asked for. `all`: anything, as where people buy again; every held-out
+    item is asked for."""
     users: Annotated[int, Field(ge=1)] | None = None
     """Evaluate a random sample of this many of the users with held-out items, which the report says; null:
     all of them."""
