@@ -155,6 +155,7 @@ def build_pipeline(
         **statistics_by_table,
         ingest_report=ingest.outputs["report"],
         ann=ann.outputs["ann"],
+        retriever=indexer.outputs["retriever"],
         sequences=ingest.outputs["sequences"] if config.serving.users == "snapshot" else None,
         serving_directory=parameters.serving_directory,
         run_id=parameters.run_id,

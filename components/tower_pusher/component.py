@@ -31,8 +31,8 @@ class TowerPusherSpec(ComponentSpec):
         "item_schema": ChannelParameter(type=standard_artifacts.Schema),
         "item_transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
         "item_statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
-        "ann": ChannelParameter(type=AnnIndex, optional=True),
-        "retriever": ChannelParameter(type=standard_artifacts.Model, optional=True),
+        "ann": ChannelParameter(type=AnnIndex),
+        "retriever": ChannelParameter(type=standard_artifacts.Model),
         "sequences": ChannelParameter(type=Sequences, optional=True),
         "context_schema": ChannelParameter(type=standard_artifacts.Schema, optional=True),
         "context_transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
@@ -62,10 +62,10 @@ class TowerPusher(base_component.BaseComponent):
         item_schema: BaseChannel,
         item_transform_graph: BaseChannel,
         item_statistics: BaseChannel,
+        ann: BaseChannel,
+        retriever: BaseChannel,
         serving_directory: str | RuntimeParameter,
         run_id: str | RuntimeParameter,
-        ann: BaseChannel | None = None,
-        retriever: BaseChannel | None = None,
         sequences: BaseChannel | None = None,
         context_schema: BaseChannel | None = None,
         context_transform_graph: BaseChannel | None = None,
@@ -89,8 +89,8 @@ class TowerPusher(base_component.BaseComponent):
             serving_directory: The folder that releases are pushed to: a path or URI.
             run_id: What the manifest calls the run; '' for what the environment variable DSSM_RUN_ID says
                 where the step runs, or 'unknown' without one.
-            ann: The approximate index, of type components.AnnIndex; None: the release has none.
-            retriever: The SavedModel that recommends by itself, of type Model; None: the release has none.
+            ann: The approximate index, of type components.AnnIndex.
+            retriever: The SavedModel that recommends by itself, of type Model.
             sequences: The users' sequences, of type components.Sequences, to find known users in;
                 None: the release has none.
             context_schema: The same of the contexts, where there are context features.
