@@ -142,7 +142,7 @@ def recommend(
     """Recommend items with the current release."""
     from pipeline.config import load_config
     from pipeline.console import noise_to_file
-    from pipeline.recommend import recommend_items
+    from pipeline.recommend.offline import recommend_items
 
     settings = load_config(config, overrides)
     with noise_to_file(Path(settings.run.directory) / "logs" / "recommend.log") as screen:

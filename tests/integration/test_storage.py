@@ -553,7 +553,7 @@ def test_recommend_reads_tables_and_release_from_the_store(bucket: Any, tmp_path
     import tensorflow as tf
 
     from pipeline.config import load_config
-    from pipeline.recommend import recommend
+    from pipeline.recommend.offline import recommend
 
     class UserTower(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="age")])

@@ -1,16 +1,13 @@
 """`dssm recommend`: the current release, asked for one user. TensorFlow alone serves it."""
 
-import csv
 import datetime
-import difflib
-import math
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from tabulate import tabulate
@@ -24,14 +21,14 @@ from components.interaction_ingest.user_lookup import (
 )
 from components.towers import load_tower
 from pipeline.config import PipelineConfig
-from pipeline.history_inputs import history_inputs
+from pipeline.recommend.features import UNKNOWN_TEXT, fill_features, has_median, median_of, parse_feature
+from pipeline.recommend.history import history_inputs
+from pipeline.recommend.ranking import rank_items
 from schemas.contract import INDEX, USER_TOWER
-from schemas.errors import ConfigError, DataError, ReleaseError
+from schemas.errors import ConfigError, DataError
 from schemas.features import Feature, FeatureSpec
 from schemas.release import read_current_release
 
-# What a string feature is when nobody said: no vocabulary holds it, so the tower reads an unseen value.
-UNKNOWN_TEXT = ""
 RECENT_ITEMS = 5
 _RELEASE_CACHE = "release-cache"
 
@@ -137,7 +134,7 @@ def recommend(
             "Expected a user. Received: nothing. Give --user ID, or --history ITEM_ID, --feature NAME=VALUE."
         )
     spec = config.load_features()
-    given = {name: _parse_feature(spec, name, text) for name, text in features.items()}
+    given = {name: parse_feature(spec, name, text) for name, text in features.items()}
     cache = Path(config.run.directory) / _RELEASE_CACHE
     release = read_current_release(config.serving.directory, cache, parts=(INDEX, USER_TOWER))
 
@@ -153,7 +150,17 @@ def recommend(
     tower = load_tower(release.user_tower, USER_TOWER)
     history_columns = spec.history.columns if spec.history is not None else ()
     names = [name for name in tower.inputs if name not in history_columns]
-    inputs = _fill_features(config, spec, names, user, record.features, given, notes)
+    inputs = fill_features(
+        spec,
+        config.data.schema,
+        names,
+        user,
+        record.features,
+        given,
+        find_median=functools.partial(_median, config, spec),
+        set_by=lambda name: f"--feature {name}=...",
+        notes=notes,
+    )
     columns: dict[str, Any] = {name: [value] for name, value in inputs.items()}
     if spec.history is not None and any(name in tower.inputs for name in history_columns):
         if history and len(recent) > spec.history.length:
@@ -164,7 +171,8 @@ def recommend(
         if spec.history.gap_column in tower.inputs:
             now = _find_now(config, spec, seconds, notes)
         seconds = seconds or [0] * len(recent)
-        columns |= history_inputs(spec, spec.history, recent, seconds, now, index.catalogue)
+        rows = pc.index_in(pa.array(recent, index_ids.type), value_set=index_ids).to_numpy()
+        columns |= history_inputs(spec, spec.history, rows, seconds, now, index.catalogue)
     elif history:
         notes.append(
             "The model reads no history: the given one "
@@ -172,10 +180,9 @@ def recommend(
         )
     embedding = tower.embed(pa.table(columns))[0]
 
-    scores = index.embeddings @ embedding
     excluded = pa.array([*record.interacted, *known_history] if ranks_new_items else [], index_ids.type)
-    candidates = np.flatnonzero(~pc.is_in(index_ids, value_set=excluded).to_numpy(zero_copy_only=False))
-    best = candidates[np.argsort(-scores[candidates], kind="stable")[:k]]
+    is_excluded = pc.is_in(index_ids, value_set=excluded).to_numpy(zero_copy_only=False)
+    best, scores = rank_items(index.embeddings @ embedding, is_excluded.nonzero()[0], k)
     if len(best) < k:
         notes.append(f"Only {len(best):,} items are left of the {len(index_ids):,} in the catalogue.")
     display = index.catalogue.select([name for name in shown if name in index.catalogue.column_names])
@@ -185,11 +192,9 @@ def recommend(
         inputs={name: value for name, value in inputs.items() if name != spec.user_id.name},
         recent=_describe(recent[: -RECENT_ITEMS - 1 : -1], display, spec.item_id.name),
         items=[
-            Recommendation(
-                rank=rank, item_id=row.pop(spec.item_id.name), score=float(scores[position]), display=row
-            )
-            for rank, (position, row) in enumerate(
-                zip(best, display.take(pa.array(best)).to_pylist(), strict=True), start=1
+            Recommendation(rank=rank, item_id=row.pop(spec.item_id.name), score=float(score), display=row)
+            for rank, (score, row) in enumerate(
+                zip(scores, display.take(pa.array(best)).to_pylist(), strict=True), start=1
             )
         ],
         notes=notes,
@@ -245,131 +250,11 @@ def _read_known_user(
     return record
 
 
-def _parse_feature(spec: FeatureSpec, name: str, text: str) -> Any:
-    usable = {feature.name: feature for feature in spec.tower_features("user") if feature.role is None}
-    if name == spec.user_id.name:
-        raise ConfigError(f"--feature {name}={text}: a known user is named with --user {text}.")
-    if name not in usable:
-        nearest = difflib.get_close_matches(name, usable, n=1, cutoff=0.0)
-        raise ConfigError(
-            f"--feature {name}={text}: no feature of the user tower is named {name!r}"
-            + (f"; did you mean {nearest[0]!r}?" if nearest else "; it has none that can be given.")
-        )
-    feature = usable[name]
-    if feature.multi_valued:
-        values = next(csv.reader([text], skipinitialspace=True), [])
-        _check_values(feature, values)
-        return values
-    if feature.dtype == "string":
-        _check_values(feature, [text])
-        return text
-    if feature.length is None:
-        return _parse_number(feature, text)
-    parts = text.split(",")
-    if len(parts) != feature.length:
-        raise ConfigError(
-            f"--feature {name}: expected {feature.length} numbers separated by commas. "
-            f"Received: {len(parts)}."
-        )
-    return [_parse_number(feature, part) for part in parts]
-
-
-def _parse_number(feature: Feature, text: str) -> int | float:
-    name = feature.name
-    try:
-        number = int(text) if feature.dtype == "int" else float(text)
-    except ValueError:
-        raise ConfigError(
-            f"--feature {name}: expected {_KINDS[feature.dtype]}. Received: {text!r}."
-        ) from None
-    low = -math.inf if feature.minimum is None else feature.minimum
-    high = math.inf if feature.maximum is None else feature.maximum
-    if not math.isfinite(number) or not low <= number <= high:
-        raise ConfigError(f"--feature {name}: expected a number from {low} to {high}. Received: {text!r}.")
-    return number
-
-
-_KINDS = {"int": "a whole number", "float": "a number"}
-
-
-def _check_values(feature: Feature, values: list[str]) -> None:
-    if feature.values is not None and (unknown := [value for value in values if value not in feature.values]):
-        raise ConfigError(
-            f"--feature {feature.name}: expected one of {list(feature.values)}. Received: {unknown}."
-        )
-
-
-def _fill_features(
-    config: PipelineConfig,
-    spec: FeatureSpec,
-    names: list[str],
-    user: str | None,
-    row: dict[str, Any] | None,
-    given: dict[str, Any],
-    notes: list[str],
-) -> dict[str, Any]:
-    declared = {feature.name: feature for feature in spec.tower_features("user")}
-    unknown = sorted(set(names) - set(declared))
-    if unknown:
-        raise ReleaseError(
-            f"The release's user tower reads {unknown}, which {config.data.schema} does not have. "
-            "Use the configuration that the release was made with."
-        )
-    inputs: dict[str, Any] = {}
-    missing: list[str] = []
-    for feature in (declared[name] for name in declared if name in names):
-        name = feature.name
-        known = _known_value(feature, (row or {}).get(name))
-        if feature.role is not None:
-            inputs[name] = UNKNOWN_TEXT if user is None else user
-        elif name in given:
-            inputs[name] = given[name]
-        elif known is not None:
-            inputs[name] = known
-        elif feature.default is not None:
-            inputs[name] = feature.default_value
-            notes.append(f"{name} is not known: its default {feature.default!r} was used.")
-        elif feature.dtype == "string":
-            inputs[name] = [] if feature.multi_valued else UNKNOWN_TEXT
-            notes.append(
-                f"{name} is not known: it counts as a value never seen. --feature {name}=... sets it."
-            )
-        elif (median := _median(config, spec, feature)) is not None:
-            inputs[name] = median
-            notes.append(
-                f"{name} is not known: the median of all users, {median}, was used. "
-                f"--feature {name}=... sets it."
-            )
-        else:
-            missing.append(name)
-    if missing:
-        raise ConfigError(
-            f"Expected a value for each of {missing}, which have no default. Received: none. "
-            f"Give {' '.join(f'--feature {name}=...' for name in missing)}."
-        )
-    return inputs
-
-
-def _known_value(feature: Feature, value: Any) -> Any:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if feature.multi_valued:
-        return [str(one) for one in value]
-    if feature.length is not None:
-        numbers = [math.nan if one is None else float(one) for one in value]
-        return numbers if numbers and all(map(math.isfinite, numbers)) else None
-    return {"string": str, "int": int, "float": float}[feature.dtype](value)
-
-
 def _median(config: PipelineConfig, spec: FeatureSpec, feature: Feature) -> int | float | None:
-    # The middle of labels means nothing, and the interactions can be too many to read for one value.
-    if feature.tower != "user" or feature.is_categorical or feature.is_list:
+    # The interactions can be too many to read for one value; the user table is not.
+    if not has_median(feature):
         return None
-    numbers = read_user_numbers(spec, config.data.directory, feature)
-    if not len(numbers):
-        return None
-    median = float(np.median(numbers))
-    return round(median) if feature.dtype == "int" else median
+    return median_of(feature, read_user_numbers(spec, config.data.directory, feature))
 
 
 def _known_items(history: list[str], index_ids: pa.Array, notes: list[str]) -> list[str]:

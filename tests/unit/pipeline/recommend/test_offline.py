@@ -11,7 +11,7 @@ import yaml
 
 from components.interaction_ingest import user_lookup
 from pipeline.config import load_config
-from pipeline.recommend import recommend, recommend_items, render
+from pipeline.recommend.offline import recommend, recommend_items, render
 from schemas.errors import ConfigError, DataError, ReleaseError
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
@@ -447,7 +447,7 @@ def given_to_tower(monkeypatch):
             tables.append({name: column[0] for name, column in table.to_pydict().items()})
             return np.array([[1.0, 0, 0]], np.float32)
 
-    monkeypatch.setattr("pipeline.recommend.load_tower", lambda path, part: Tower)
+    monkeypatch.setattr("pipeline.recommend.offline.load_tower", lambda path, part: Tower)
     return tables
 
 
