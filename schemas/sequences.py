@@ -191,7 +191,7 @@ def read_sequences(
     *,
     user_columns: Sequence[str] = (),
     position_columns: Sequence[str] = (),
-    until: SplitEnd = EVAL_END,
+    until: SplitEnd | None = EVAL_END,
 ) -> Iterator[SequencesPart]:
     """Read the sequences part by part, always in the same order.
 
@@ -201,7 +201,8 @@ def read_sequences(
         catalogue_ids: [items] string, the ids of the catalogue in its order.
         user_columns: Columns of the user table to read.
         position_columns: Columns with an entry for each positive to read besides the item id.
-        until: The split's end after which a user's positives are left out.
+        until: The split's end after which a user's positives are left out; None leaves none out, those that
+            are in no split among them.
 
     Yields:
         The users of a row group.
@@ -256,7 +257,7 @@ def _to_part(
     catalogue_ids: pa.Array,
     user_columns: Sequence[str],
     position_columns: Sequence[str],
-    until: SplitEnd,
+    until: SplitEnd | None,
 ) -> SequencesPart:
     lists = _whole(table.column(item))
     lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -268,7 +269,7 @@ def _to_part(
             f"{path}: expected {EVAL_END} up to the number of the user's positives, {lengths[user]}. "
             f"Received: {ends[EVAL_END][user]}. Run the ingest again."
         )
-    kept_lengths = ends[until]
+    kept_lengths = lengths if until is None else ends[until]
     encoded = lists.flatten()
     if (kept_lengths == lengths).all():
         kept = None

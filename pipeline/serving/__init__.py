@@ -1,0 +1,1 @@
+"""`dssm serve`: the current release over HTTP."""

@@ -1,0 +1,345 @@
+"""A request for recommendations: to a query, and from its ranking to an answer."""
+
+import datetime
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass as plain_dataclass
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from pipeline.recommend.features import check_feature, fill_features
+from pipeline.recommend.history import check_history_features, history_inputs
+from pipeline.serving.catalogue import Catalogue
+from pipeline.serving.errors import RequestError
+from pipeline.serving.limits import Limits
+from pipeline.serving.models import Tensor
+from pipeline.serving.ranking import Query, Ranking
+from pipeline.serving.users import KnownUser, Users
+from schemas.config_messages import explain_problems
+from schemas.errors import DssmError
+from schemas.features import FeatureSpec
+from schemas.strict_config import STRICT
+
+_SHOWN_HISTORY: Final = 20
+
+
+@dataclass(frozen=True, config=STRICT)
+class RecommendRequest:
+    """Whom to recommend to, and what."""
+
+    user: str | None = None
+    """A user that the release knows; without one, features and a history describe a user never seen."""
+    features: dict[str, Any] = Field(default_factory=dict)
+    """Features by name; they take the place of the known ones."""
+    history: tuple[str, ...] = ()
+    """Item ids, the oldest first; they take the place of the known ones."""
+    seconds: tuple[Annotated[int, Field(ge=0, lt=2**53)], ...] = ()
+    """When the user interacted with each item of the history, in seconds since 1970; none: just now."""
+    k: Annotated[int, Field(ge=1)] = 10
+    """Number of items."""
+    exclude: tuple[str, ...] = ()
+    """Item ids that are not recommended."""
+    filter: tuple[str, ...] = ()
+    """Values of the release's filter feature: an item must have one of them. None: no filter."""
+
+
+REQUEST: Final = TypeAdapter(RecommendRequest)
+"""Checks and describes requests."""
+
+
+def read_request(content: Any, limits: Limits) -> RecommendRequest:
+    """Check a request.
+
+    Args:
+        content: What its JSON says.
+        limits: The most items of an answer.
+
+    Returns:
+        The request.
+
+    Raises:
+        RequestError: A key is unknown, or a value wrong or too large.
+    """
+    if not isinstance(content, dict):
+        raise RequestError('Expected a JSON object such as {"user": "42", "k": 10}. Received: another value.')
+    try:
+        request = REQUEST.validate_python(_to_tuples(content), strict=True)
+    except ValidationError as error:
+        problems = explain_problems(RecommendRequest, content, error)
+        raise RequestError("; ".join(problems)) from None
+    if request.k > limits.k:
+        raise RequestError(f"k: expected at most {limits.k:,}. Received: {request.k:,}.")
+    if request.user is None and not request.features and not request.history:
+        raise RequestError(
+            "Expected a user, or features or a history of one never seen. Received: none of them. Give "
+            "'user', 'features' or 'history'."
+        )
+    if request.seconds and len(request.seconds) != len(request.history):
+        raise RequestError(
+            f"seconds: expected one for each of the {len(request.history):,} items of the history. Received: "
+            f"{len(request.seconds):,}."
+        )
+    return request
+
+
+@plain_dataclass(frozen=True)
+class Question:
+    """A request that is understood: what is computed, and what its answer says of the user."""
+
+    query: Query
+    """What is computed."""
+    user: str | None
+    """The user's id; None of one never seen."""
+    features: dict[str, Any]
+    """What the user tower was given, the id and the history left out."""
+    history: np.ndarray
+    """Rows of the history's items, the oldest first."""
+    notes: list[str]
+    """What was assumed or left out."""
+
+
+class Recommender:
+    """Turns requests into queries and rankings into answers, for one release."""
+
+    def __init__(
+        self,
+        version: int,
+        spec: FeatureSpec,
+        schema: str,
+        ranks_new_items: bool,
+        inputs: Mapping[str, Tensor],
+        catalogue: Catalogue,
+        users: Users | None,
+        has_filter: bool,
+    ) -> None:
+        """Check that the features fit the release.
+
+        Args:
+            version: The release's version.
+            spec: The features.
+            schema: Where they were read from, for messages.
+            ranks_new_items: Whether what a user had before is not recommended.
+            inputs: The user tower's.
+            catalogue: The items.
+            users: The users; None in a release without them.
+            has_filter: Whether requests may have a filter.
+
+        Raises:
+            ReleaseError: The release reads what the features do not have.
+        """
+        self._version, self._spec, self._schema = version, spec, schema
+        self._ranks_new_items, self._catalogue, self._users = ranks_new_items, catalogue, users
+        self._inputs, self.has_filter = inputs, has_filter
+        of_history = spec.history.columns if spec.history is not None else ()
+        self._feature_names = [name for name in inputs if name not in of_history]
+        self._history = spec.history if any(name in inputs for name in of_history) else None
+        self._reads_gaps = self._history is not None and self._history.gap_column in inputs
+        if self._history is not None:
+            check_history_features(self._history, catalogue.table.column_names)
+        self._fill(None, None, dict.fromkeys(self._feature_names), [])
+
+    def ask(self, request: RecommendRequest) -> Question:
+        """Understand a request.
+
+        Args:
+            request: The request.
+
+        Returns:
+            What is to be computed.
+
+        Raises:
+            RequestError: The user is not known, a feature cannot be what it is or is missing, or there is no
+                filter.
+        """
+        if request.filter and not self.has_filter:
+            raise RequestError(
+                "filter: expected none, since this release has no filter. Received: one. Train with "
+                "retriever.filter in the configuration, or leave it out."
+            )
+        notes: list[str] = []
+        known = None if request.user is None else self._find_user(request.user)
+        given_rows, unknown = self._catalogue.find_all(request.history)
+        if unknown:
+            notes.append(
+                f"{len(request.history) - len(given_rows):,} of the {len(request.history):,} items of the "
+                f"history are not in the catalogue and were left out: {', '.join(unknown[:10])}"
+                f"{', ...' if len(unknown) > 10 else '.'}"
+            )
+        try:
+            given = {name: check_feature(self._spec, name, value) for name, value in request.features.items()}
+            features = self._fill(request.user, known, given, notes)
+        except DssmError as error:
+            raise RequestError(str(error)) from None
+        of_user = np.zeros(0, np.int32) if known is None else known.rows
+        history = given_rows if request.history else of_user
+        arrays = {name: _to_array(value, self._inputs[name]) for name, value in features.items()}
+        arrays |= self._history_arrays(request, known, history, notes)
+        excluded, _ = self._catalogue.find_all(request.exclude)
+        if self._ranks_new_items:
+            excluded = np.concatenate([excluded, of_user, given_rows])
+        return Question(
+            query=Query(arrays, excluded, request.k, request.filter),
+            user=request.user,
+            features={name: value for name, value in features.items() if name != self._spec.user_id.name},
+            history=history,
+            notes=notes,
+        )
+
+    def answer(self, question: Question, ranking: Ranking) -> dict[str, Any]:
+        """Put an answer together.
+
+        Args:
+            question: What was asked.
+            ranking: What was found.
+
+        Returns:
+            The answer's JSON.
+
+        Raises:
+            RequestError: The features give no score.
+        """
+        if np.isnan(ranking.scores).any():
+            raise RequestError(
+                "features: expected values that the model gives a score for. Received: values that overflow "
+                "in it. Look for extreme numbers."
+            )
+        notes = question.notes
+        if len(ranking.rows) < question.query.k:
+            notes = [
+                *notes,
+                f"Only {len(ranking.rows):,} items are left of the {len(self._catalogue):,} in the "
+                "catalogue.",
+            ]
+        newest = question.history[: -_SHOWN_HISTORY - 1 : -1]
+        return {
+            "release": self._version,
+            "user": question.user,
+            "features": question.features,
+            "history": [self._catalogue.describe(row) for row in newest.tolist()],
+            "history_length": len(question.history),
+            "items": list_items(self._catalogue, ranking),
+            "notes": notes,
+        }
+
+    def _find_user(self, user: str) -> KnownUser:
+        instead = "Leave 'user' out, and give 'features' and 'history'."
+        if self._users is None:
+            raise RequestError(
+                f"Expected no user, since release {self._version} came without its users. Received: "
+                f"{user!r:.80}. {instead}",
+                HTTPStatus.NOT_FOUND,
+            )
+        known = self._users.find(user)
+        if known is None:
+            raise RequestError(
+                f"Expected a user of release {self._version}. Received: {user!r:.80}, who is not among its "
+                f"{len(self._users):,}. {instead}",
+                HTTPStatus.NOT_FOUND,
+            )
+        return known
+
+    def _fill(
+        self, user: str | None, known: KnownUser | None, given: dict[str, Any], notes: list[str]
+    ) -> dict[str, Any]:
+        return fill_features(
+            self._spec,
+            self._schema,
+            self._feature_names,
+            user,
+            None if known is None else known.features,
+            given,
+            find_median=lambda feature: None if self._users is None else self._users.find_median(feature),
+            set_by=lambda name: f"features.{name}",
+            notes=notes,
+        )
+
+    def _history_arrays(
+        self, request: RecommendRequest, known: KnownUser | None, rows: np.ndarray, notes: list[str]
+    ) -> dict[str, np.ndarray]:
+        if self._history is None:
+            if request.history:
+                notes.append(
+                    "The model reads no history: the given one "
+                    + ("only leaves its items out." if self._ranks_new_items else "changes nothing.")
+                )
+            return {}
+        if request.history and len(rows) > self._history.length:
+            notes.append(
+                f"The model reads the newest {self._history.length} of the {len(rows)} items of the history."
+            )
+        seconds, now = np.zeros(len(rows), np.int64), 0
+        if self._reads_gaps and len(rows):
+            seconds, now = self._find_times(request, known, len(rows), notes)
+        columns = history_inputs(self._spec, self._history, rows, seconds, now, self._catalogue.table)
+        return {
+            name: _list_to_array(column, self._inputs[name])
+            for name, column in columns.items()
+            if name in self._inputs
+        }
+
+    def _find_times(
+        self, request: RecommendRequest, known: KnownUser | None, items: int, notes: list[str]
+    ) -> tuple[np.ndarray, int]:
+        if request.history and not request.seconds:
+            notes.append("How long ago the given items were is not known: they count as just now.")
+            return np.zeros(items, np.int64), 0
+        if request.history:
+            is_known = [self._catalogue.find(item) is not None for item in request.history]
+            seconds = np.array(request.seconds, np.int64)[is_known]
+            # A clock that is behind the client's would make the newest ones lie in the future.
+            return seconds, max(int(time.time()), int(seconds.max()))
+        assert known is not None
+        assert known.seconds is not None
+        assert self._users is not None
+        moment = datetime.datetime.fromtimestamp(self._users.newest, datetime.UTC)
+        notes.append(
+            "How long ago the items of the history were counts from the newest interaction of all users, "
+            f"{moment:%F %T} UTC."
+        )
+        return known.seconds, self._users.newest
+
+
+def list_items(catalogue: Catalogue, ranking: Ranking) -> list[dict[str, Any]]:
+    """List the items of a ranking as answers show them.
+
+    Args:
+        catalogue: The items.
+        ranking: The ranking.
+
+    Returns:
+        The best first: rank, item_id, score and display of each.
+    """
+    return [
+        {"rank": rank, "score": score, **catalogue.describe(row)}
+        for rank, (row, score) in enumerate(
+            zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True), start=1
+        )
+    ]
+
+
+def _to_tuples(content: dict[str, Any]) -> dict[str, Any]:
+    # In strict mode a tuple is no list, unless JSON is parsed by pydantic itself, which is slower.
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+
+
+def _to_array(value: Any, tensor: Tensor) -> np.ndarray:
+    if not tensor.is_text:
+        return np.array(value, tensor.dtype)
+    if isinstance(value, list):
+        texts = np.empty(len(value), object)
+        texts[:] = [one.encode() for one in value]
+        return texts
+    return np.array(value.encode(), object)
+
+
+def _list_to_array(column: pa.ListArray, tensor: Tensor) -> np.ndarray:
+    values = column.flatten()
+    if tensor.is_text:
+        values = values.cast(pa.binary())
+    shape = tensor.shape[1:]
+    return values.to_numpy(zero_copy_only=False).astype(tensor.dtype, copy=False).reshape(shape)
