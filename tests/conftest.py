@@ -5,17 +5,22 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
 # Of TensorFlow, here and in the processes that tests start: with more threads an operation, sums differ in
 # their last bit from one run to the next. A machine of two cores has one by the Trainer's default.
@@ -383,3 +388,228 @@ def releases(tmp_path: Path) -> WrittenReleases:
     serving = tmp_path / "serving"
     serving.mkdir()
     return WrittenReleases(serving)
+
+
+_TOY_ITEMS = ["10", "11", "12", "13", "a b", "c,d"]
+_TOY_SCHEMA: dict[str, Any] = {
+    "name": "toy",
+    "tables": {"items": {"display": ["title", "year"]}},
+    "history": {"name": "history", "length": 3},
+    "features": [
+        {"name": "user_id", "dtype": "string", "tower": "user", "role": "user_id"},
+        {"name": "age", "dtype": "int", "tower": "user", "encoding": {"kind": "z_score"}, "minimum": 0,
+         "maximum": 120},
+        {"name": "gender", "dtype": "string", "tower": "user", "encoding": {"kind": "vocabulary"},
+         "values": ["F", "M"]},
+        {"name": "tags", "dtype": "string", "tower": "user", "multi_valued": True,
+         "encoding": {"kind": "vocabulary"}},
+        {"name": "taste", "dtype": "float", "length": 2, "tower": "user", "encoding": {"kind": "vector"},
+         "default": 0.5},
+        {"name": "item_id", "dtype": "string", "tower": "item", "role": "item_id",
+         "encoding": {"kind": "vocabulary"}},
+        {"name": "genres", "dtype": "string", "tower": "item", "multi_valued": True,
+         "encoding": {"kind": "vocabulary"}},
+    ],
+}  # fmt: skip
+
+
+class ToyServing:
+    """A serving directory with releases of SavedModels that are small enough to compute by hand.
+
+    The vector of item i in release v is row i + v of six unit vectors, so that releases answer differently. A
+    user's embedding is the history's vectors times (1, 2, 5), the newest last, at unit length.
+    """
+
+    items = _TOY_ITEMS
+    titles: ClassVar = ["Ten", "Eleven", "Twelve", "Thirteen", "A and B", "C, then D"]
+    genres: ClassVar = [["x"], ["y"], ["x", "y"], [], ["y"], ["x"]]
+    known: ClassVar = {"1": ["10", "11", "a b"], "2": ["12"], "21": [], "ü": ["13", "13"]}
+    # No two items are equally near to anything.
+    vectors = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def __init__(self, directory: Path, models: dict[tuple[str, int], Path]) -> None:
+        self.directory = directory / "serving"
+        self.config = directory / "config.yaml"
+        schema = directory / "schema.yaml"
+        schema.write_text(yaml.safe_dump(_TOY_SCHEMA))
+        content = {
+            "run": {"name": "toy", "directory": str(directory / "run")},
+            "data": {"schema": str(schema), "directory": str(directory / "no data")},
+            "serving": {"directory": str(self.directory)},
+        }
+        self.config.write_text(yaml.safe_dump(content))
+        # What another test has saved is copied.
+        self._models = models
+
+    def publish(self, version: int, *, users: bool = True, retriever: bool = True) -> None:
+        """Publish a release."""
+        parts = ["index", "item_tower", "user_tower", *["users"] * users, *["retriever"] * retriever]
+        for part in parts:
+            folder = self.directory / part / str(version)
+            if (part, version % 6) in self._models:
+                shutil.copytree(self._models[part, version % 6], folder)
+            else:
+                getattr(self, f"_write_{part}")(folder, version)
+                self._models[part, version % 6] = folder
+            # The towers and the rest of one release come from one training.
+            for file in folder.rglob("dssm_part.json"):
+                content = json.loads(file.read_text())
+                file.write_text(json.dumps(content | {"model_id": f"m{version}"}))
+        if retriever:
+            file = self.directory / "retriever" / str(version) / "assets" / "release_version.txt"
+            file.write_text(f"{version}\n")
+        manifest = {
+            "version": version,
+            "created": "2026-01-01T00:00:00+00:00",
+            "run_id": "run",
+            "model_id": f"m{version}",
+            "dim": 3,
+            "temperature": 0.1,
+            "items": 6,
+            "schema_sha256": "s",
+            "transform_sha256": "t",
+            "metrics": {"recall_at_10": 0.5},
+            "popularity": {},
+            "parts": {part: {"path": f"{part}/{version}", "files": {}} for part in parts},
+        }
+        folder = self.directory / "releases" / str(version)
+        folder.mkdir(parents=True)
+        unfinished = folder / ".tmp"
+        unfinished.write_text(json.dumps(manifest))
+        unfinished.rename(folder / "manifest.json")
+
+    def roll_back(self, version: int, over: int) -> None:
+        """Make an older release the current one."""
+        content = {"version": version, "over": over, "since": "2026-01-01T00:00:00+00:00", "reason": "test"}
+        unfinished = self.directory / "releases" / ".tmp-current"
+        unfinished.write_text(json.dumps(content))
+        unfinished.rename(self.directory / "releases" / "current.json")
+
+    def mix(self, version: int) -> None:
+        """Make the user tower of a release come from another training."""
+        file = self.directory / "user_tower" / str(version) / "assets.extra" / "dssm_part.json"
+        file.write_text(json.dumps({"model_id": "another", "part": "user_tower"}))
+
+    def scores(self, version: int, *history: str) -> np.ndarray:
+        """The score of every item for a history, the newest last."""
+        vectors = self._vectors(version)
+        weights = [1, 2, 5][3 - len(history[-3:]) :]
+        user = sum(
+            (w * vectors[self.items.index(item)] for w, item in zip(weights, history[-3:], strict=True)),
+            np.zeros(3),
+        )
+        return vectors @ (user / max(np.linalg.norm(user), 1e-6))
+
+    def best(self, version: int, *history: str, k: int = 10, without: Sequence[str] = ()) -> list[str]:
+        """The best items for a history, which are not in it."""
+        scores = self.scores(version, *history)
+        left = [row for row, item in enumerate(self.items) if item not in {*history, *without}]
+        return [self.items[row] for row in sorted(left, key=lambda row: -scores[row])][:k]
+
+    def _vectors(self, version: int) -> np.ndarray:
+        return np.roll(self.vectors, -version, axis=0)
+
+    def _write_index(self, folder: Path, version: int) -> None:
+        folder.mkdir(parents=True)
+        np.save(folder / "embeddings.npy", self._vectors(version))
+        catalogue = {
+            "item_id": self.items,
+            "genres": self.genres,
+            "title": self.titles,
+            "year": [2010, 2011, 2012, 2013, None, 2015],
+        }
+        pq.write_table(pa.table(catalogue), folder / "catalogue.parquet")
+        part = {"model_id": f"m{folder.name}", "part": "index", "dim": 3, "items": 6}
+        (folder / "dssm_part.json").write_text(json.dumps(part))
+
+    def _write_users(self, folder: Path, version: int) -> None:
+        folder.mkdir(parents=True)
+        lengths = [len(items) for items in self.known.values()]
+        users = {
+            "user_id": list(self.known),
+            "age": pa.array([20, 31, None, 30], pa.int64()),
+            "gender": ["F", "M", None, "M"],
+            "tags": [["u", "v"], [], None, ["w"]],
+            "taste": pa.array([[0.25, 1], [0, 0], None, [0.5, 1]], pa.list_(pa.float32())),
+            "item_id": list(self.known.values()),
+            "timestamp": [list(range(n)) for n in lengths],
+            # Of user 1, the newest positive is in no split.
+            "train_end": pa.array([1, 1, 0, 1], pa.int32()),
+            "validation_end": pa.array([1, 1, 0, 1], pa.int32()),
+            "eval_end": pa.array([2, 1, 0, 2], pa.int32()),
+        }
+        pq.write_table(pa.table(users), folder / "sequences-00000-of-00001.parquet")
+
+    def _write_user_tower(self, folder: Path, version: int) -> None:
+        import tensorflow as tf
+
+        text, whole = tf.string, tf.int64
+        vectors, rows = self._tables(version)
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], whole, name="age"),
+                tf.TensorSpec([None], text, name="gender"),
+                tf.TensorSpec([None, None], text, name="tags"),
+                tf.TensorSpec([None, 2], tf.float32, name="taste"),
+                tf.TensorSpec([None, 3], text, name="history"),
+            ]
+        )
+        def call(age, gender, tags, taste, history):
+            history = tf.gather(vectors, rows.lookup(history))
+            total = tf.einsum("bnd,n->bd", history, tf.constant([1.0, 2.0, 5.0]))
+            # Finite inputs that overflow give an embedding that is no number.
+            total += 0.0 * tf.reduce_sum(taste * taste, axis=1, keepdims=True)
+            return {"embedding": tf.math.l2_normalize(total, axis=1)}
+
+        self._save(folder, "user_tower", vectors, rows, call)
+
+    def _write_item_tower(self, folder: Path, version: int) -> None:
+        import tensorflow as tf
+
+        vectors, rows = self._tables(version)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="item_id")])
+        def call(item_id):
+            return {"embedding": tf.gather(vectors, rows.lookup(item_id))}
+
+        self._save(folder, "item_tower", vectors, rows, call)
+
+    def _write_retriever(self, folder: Path, version: int) -> None:
+        from components.candidate_indexer.retriever import build_retriever
+
+        tower, index = (self.directory / part / str(version) for part in ("user_tower", "index"))
+        build_retriever(tower, index, folder, "item_id", "genres", "history")
+
+    def _tables(self, version: int):
+        import tensorflow as tf
+
+        vectors = tf.Variable(np.concatenate([self._vectors(version), np.zeros((1, 3), np.float32)]))
+        keys = tf.lookup.KeyValueTensorInitializer(self.items, tf.range(6, dtype=tf.int64))
+        return vectors, tf.lookup.StaticHashTable(keys, default_value=6)
+
+    def _save(self, folder: Path, part: str, vectors, rows, call) -> None:
+        import tensorflow as tf
+
+        module = tf.Module()
+        module.vectors, module.rows, module.call = vectors, rows, call
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": call})
+        extra = folder / "assets.extra"
+        extra.mkdir()
+        # The retriever is made of parts of one training.
+        model_id = f"m{folder.name}"
+        (extra / "dssm_part.json").write_text(json.dumps({"model_id": model_id, "part": part}))
+
+
+@pytest.fixture(scope="session")
+def make_toy_serving() -> Callable[[Path], ToyServing]:
+    """Make a serving directory without a release, in a folder."""
+    models: dict[tuple[str, int], Path] = {}
+    return lambda folder: ToyServing(folder, models)
+
+
+@pytest.fixture
+def toy_serving(tmp_path: Path, make_toy_serving: Callable[[Path], ToyServing]) -> ToyServing:
+    """Return a serving directory without a release."""
+    return make_toy_serving(tmp_path)

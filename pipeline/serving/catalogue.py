@@ -28,6 +28,8 @@ class Catalogue:
         ids = self.table[item_id]
         self.ids: pa.Array = ids.chunk(0) if ids.num_chunks == 1 else ids.combine_chunks()
         """[items] string."""
+        self.id_bytes: np.ndarray = self.ids.cast(pa.binary()).to_numpy(zero_copy_only=False)
+        """[items] bytes, as the models read them."""
         self._rows = {item: row for row, item in enumerate(self.ids.to_pylist())}
         shown = [name for name in dict.fromkeys(display) if name in table.column_names and name != item_id]
         self._shown = self.table.select(shown)

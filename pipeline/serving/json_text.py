@@ -25,7 +25,10 @@ def parse_json(body: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         try:
             # It knows no NaN and no number of more than 64 bits; this is slower, and does.
-            return json.loads(body)
+            content = json.loads(body)
+            # A half of a surrogate pair is a text for it, which is no text in UTF-8.
+            json.dumps(content, ensure_ascii=False).encode()
+            return content
         except (ValueError, RecursionError):
             raise RequestError(f"Expected a body of JSON. Received: {error}.") from None
 

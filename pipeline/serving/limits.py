@@ -5,10 +5,14 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
 from pipeline.serving.errors import RequestError
+
+
+_DEFAULT_K: Final = 10
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,24 @@ class Limits:
     """Requests that are worked on at the same time, those for health and figures aside."""
     body_seconds: float = 30.0
     """Seconds within which a body must have come."""
+
+    def choose_k(self, k: int | None) -> int:
+        """Choose the number of items of an answer.
+
+        Args:
+            k: What the request says, at least 1; None: nothing.
+
+        Returns:
+            That, or 10 where it says nothing and 10 are allowed.
+
+        Raises:
+            RequestError: More are asked for than are allowed.
+        """
+        if k is None:
+            return min(_DEFAULT_K, self.k)
+        if k > self.k:
+            raise RequestError(f"k: expected at most {self.k:,}. Received: {k:,}.")
+        return k
 
 
 class Gate:

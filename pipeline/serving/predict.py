@@ -223,10 +223,9 @@ def _to_numbers(values: list, dtype: np.dtype, label: str) -> np.ndarray:
 
 
 def _check_k(k: np.ndarray, limits: Limits) -> None:
-    if (k < 1).any() or (k > limits.k).any():
-        raise RequestError(
-            f"{K_INPUT}: expected numbers from 1 to {limits.k:,}. Received: {int(k.min())} to {int(k.max())}."
-        )
+    wrong = k[(k < 1) | (k > limits.k)]
+    if len(wrong):
+        raise RequestError(f"{K_INPUT}: expected numbers from 1 to {limits.k:,}. Received: {wrong[0]}.")
 
 
 def _name_type(value: Any) -> str:

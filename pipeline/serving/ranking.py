@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from components.ann_index.search import Ann, search
 from pipeline.recommend.ranking import rank_items
@@ -64,7 +63,7 @@ def make_retriever_ranker(signature: Signature, catalogue: Catalogue) -> Ranker:
 
     def rank(queries: Sequence[Query]) -> list[Ranking]:
         arrays = stack(tower, [query.inputs for query in queries])
-        arrays[EXCLUDE_INPUT] = _pad([_list_ids(catalogue, query.excluded) for query in queries])
+        arrays[EXCLUDE_INPUT] = _pad([catalogue.id_bytes[query.excluded] for query in queries])
         arrays[K_INPUT] = np.array([query.k for query in queries], signature.inputs[K_INPUT].dtype)
         if FILTER_INPUT in signature.inputs:
             arrays[FILTER_INPUT] = _pad([[value.encode() for value in query.filter] for query in queries])
@@ -181,7 +180,3 @@ def _pad(rows: Sequence[Sequence[bytes] | np.ndarray]) -> np.ndarray:
     for number, row in enumerate(rows):
         padded[number, : len(row)] = row
     return padded
-
-
-def _list_ids(catalogue: Catalogue, rows: npt.NDArray[np.integer]) -> np.ndarray:
-    return catalogue.ids.take(pa.array(rows)).cast(pa.binary()).to_numpy(zero_copy_only=False)

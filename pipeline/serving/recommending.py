@@ -1,21 +1,21 @@
 """A request for recommendations: to a query, and from its ranking to an answer."""
 
+import dataclasses
 import datetime
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass as plain_dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import numpy as np
-import pyarrow as pa
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from pipeline.recommend.features import check_feature, fill_features
-from pipeline.recommend.history import check_history_features, history_inputs
 from pipeline.serving.catalogue import Catalogue
 from pipeline.serving.errors import RequestError
+from pipeline.serving.history import HistoryValues
+from pipeline.serving.json_text import parse_json
 from pipeline.serving.limits import Limits
 from pipeline.serving.models import Tensor
 from pipeline.serving.ranking import Query, Ranking
@@ -40,8 +40,8 @@ class RecommendRequest:
     """Item ids, the oldest first; they take the place of the known ones."""
     seconds: tuple[Annotated[int, Field(ge=0, lt=2**53)], ...] = ()
     """When the user interacted with each item of the history, in seconds since 1970; none: just now."""
-    k: Annotated[int, Field(ge=1)] = 10
-    """Number of items."""
+    k: Annotated[int, Field(ge=1)] | None = None
+    """Number of items; null: 10, or as many as the server allows."""
     exclude: tuple[str, ...] = ()
     """Item ids that are not recommended."""
     filter: tuple[str, ...] = ()
@@ -52,28 +52,23 @@ REQUEST: Final = TypeAdapter(RecommendRequest)
 """Checks and describes requests."""
 
 
-def read_request(content: Any, limits: Limits) -> RecommendRequest:
-    """Check a request.
+def read_request(body: bytes, limits: Limits) -> RecommendRequest:
+    """Read a request.
 
     Args:
-        content: What its JSON says.
+        body: A JSON object.
         limits: The most items of an answer.
 
     Returns:
         The request.
 
     Raises:
-        RequestError: A key is unknown, or a value wrong or too large.
+        RequestError: It is none, a key is unknown, or a value wrong or too large.
     """
-    if not isinstance(content, dict):
-        raise RequestError('Expected a JSON object such as {"user": "42", "k": 10}. Received: another value.')
     try:
-        request = REQUEST.validate_python(_to_tuples(content), strict=True)
+        request = REQUEST.validate_json(body, strict=True)
     except ValidationError as error:
-        problems = explain_problems(RecommendRequest, content, error)
-        raise RequestError("; ".join(problems)) from None
-    if request.k > limits.k:
-        raise RequestError(f"k: expected at most {limits.k:,}. Received: {request.k:,}.")
+        raise RequestError(_explain(body, error)) from None
     if request.user is None and not request.features and not request.history:
         raise RequestError(
             "Expected a user, or features or a history of one never seen. Received: none of them. Give "
@@ -84,10 +79,10 @@ def read_request(content: Any, limits: Limits) -> RecommendRequest:
             f"seconds: expected one for each of the {len(request.history):,} items of the history. Received: "
             f"{len(request.seconds):,}."
         )
-    return request
+    return dataclasses.replace(request, k=limits.choose_k(request.k))
 
 
-@plain_dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Question:
     """A request that is understood: what is computed, and what its answer says of the user."""
 
@@ -137,17 +132,16 @@ class Recommender:
         self._inputs, self.has_filter = inputs, has_filter
         of_history = spec.history.columns if spec.history is not None else ()
         self._feature_names = [name for name in inputs if name not in of_history]
-        self._history = spec.history if any(name in inputs for name in of_history) else None
-        self._reads_gaps = self._history is not None and self._history.gap_column in inputs
-        if self._history is not None:
-            check_history_features(self._history, catalogue.table.column_names)
+        self._history = None
+        if spec.history is not None and any(name in inputs for name in of_history):
+            self._history = HistoryValues(spec, spec.history, inputs, catalogue.table)
         self._fill(None, None, dict.fromkeys(self._feature_names), [])
 
     def ask(self, request: RecommendRequest) -> Question:
         """Understand a request.
 
         Args:
-            request: The request.
+            request: What `read_request` gave.
 
         Returns:
             What is to be computed.
@@ -161,6 +155,7 @@ class Recommender:
                 "filter: expected none, since this release has no filter. Received: one. Train with "
                 "retriever.filter in the configuration, or leave it out."
             )
+        assert request.k is not None
         notes: list[str] = []
         known = None if request.user is None else self._find_user(request.user)
         given_rows, unknown = self._catalogue.find_all(request.history)
@@ -268,19 +263,13 @@ class Recommender:
                     + ("only leaves its items out." if self._ranks_new_items else "changes nothing.")
                 )
             return {}
-        if request.history and len(rows) > self._history.length:
-            notes.append(
-                f"The model reads the newest {self._history.length} of the {len(rows)} items of the history."
-            )
+        length = self._history.length
+        if request.history and len(rows) > length:
+            notes.append(f"The model reads the newest {length} of the {len(rows)} items of the history.")
         seconds, now = np.zeros(len(rows), np.int64), 0
-        if self._reads_gaps and len(rows):
+        if self._history.reads_gaps and len(rows):
             seconds, now = self._find_times(request, known, len(rows), notes)
-        columns = history_inputs(self._spec, self._history, rows, seconds, now, self._catalogue.table)
-        return {
-            name: _list_to_array(column, self._inputs[name])
-            for name, column in columns.items()
-            if name in self._inputs
-        }
+        return self._history.take(rows, seconds, now)
 
     def _find_times(
         self, request: RecommendRequest, known: KnownUser | None, items: int, notes: list[str]
@@ -322,9 +311,14 @@ def list_items(catalogue: Catalogue, ranking: Ranking) -> list[dict[str, Any]]:
     ]
 
 
-def _to_tuples(content: dict[str, Any]) -> dict[str, Any]:
-    # In strict mode a tuple is no list, unless JSON is parsed by pydantic itself, which is slower.
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+def _explain(body: bytes, error: ValidationError) -> str:
+    content = parse_json(body)
+    if not isinstance(content, dict):
+        return 'Expected a JSON object such as {"user": "42", "k": 10}. Received: another value.'
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return f"Expected a body of JSON. Received: {first['ctx']['error']}."
+    return "; ".join(explain_problems(RecommendRequest, content, error))
 
 
 def _to_array(value: Any, tensor: Tensor) -> np.ndarray:
@@ -335,11 +329,3 @@ def _to_array(value: Any, tensor: Tensor) -> np.ndarray:
         texts[:] = [one.encode() for one in value]
         return texts
     return np.array(value.encode(), object)
-
-
-def _list_to_array(column: pa.ListArray, tensor: Tensor) -> np.ndarray:
-    values = column.flatten()
-    if tensor.is_text:
-        values = values.cast(pa.binary())
-    shape = tensor.shape[1:]
-    return values.to_numpy(zero_copy_only=False).astype(tensor.dtype, copy=False).reshape(shape)

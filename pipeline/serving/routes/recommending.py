@@ -1,13 +1,13 @@
 """Recommendations, and what one needs to ask for them: users and items."""
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pipeline.serving.errors import RequestError
-from pipeline.serving.json_text import parse_json
+from pipeline.serving.json_text import render_json
 from pipeline.serving.limits import read_body
 from pipeline.serving.parameters import Parameter, read_parameters
 from pipeline.serving.recommending import REQUEST, list_items, read_request
@@ -37,8 +37,8 @@ def make_router(service: Service) -> APIRouter:
     """
     router = APIRouter()
 
-    async def recommend_content(content: Any) -> Response:
-        request = read_request(content, service.limits)
+    async def recommend_by(body: bytes) -> Response:
+        request = read_request(body, service.limits)
         engine = service.find_engine()
         question = engine.recommender.ask(request)
         ranking = await engine.batcher.submit(question.query)
@@ -48,12 +48,13 @@ def make_router(service: Service) -> APIRouter:
     async def recommend(request: Request) -> Response:
         body = await read_body(request, service.limits)
         with service.gate.enter():
-            return await recommend_content(parse_json(body))
+            return await recommend_by(body)
 
     @router.get("/recommend", **describe("Recommend items to a known user.", _RECOMMEND))
     async def recommend_known(request: Request) -> Response:
+        values = read_parameters(request.query_params, _RECOMMEND)
         with service.gate.enter():
-            return await recommend_content(read_parameters(request.query_params, _RECOMMEND))
+            return await recommend_by(render_json(values))
 
     @router.get("/similar", **describe("Find the items that are most like one.", _SIMILAR))
     async def similar(request: Request) -> Response:
@@ -67,7 +68,7 @@ def make_router(service: Service) -> APIRouter:
                     f"is not among its {len(engine.catalogue):,}. GET /items?query=... finds items.",
                     HTTPStatus.NOT_FOUND,
                 )
-            k = min(values.get("k", 10), service.limits.k)
+            k = service.limits.choose_k(values.get("k"))
             ranking = await service.call(engine.find_similar, row, k)
             return answer(
                 {

@@ -1,0 +1,277 @@
+"""`dssm serve` as a process, on real sockets, with small releases."""
+
+import concurrent.futures
+import http.client
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+pytestmark = pytest.mark.integration
+
+READY_SECONDS = 400
+COMMAND = "import sys; from pipeline.cli import main; sys.argv[0] = 'dssm'; main()"
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, config: Path, log: Path, *options: str) -> None:
+        self.log = log
+        arguments = ["serve", "--config", str(config), "--port", "0", "--poll-seconds", "0.1", *options]
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", COMMAND, *arguments], stdout=output, stderr=subprocess.STDOUT
+            )
+        self.port = int(self.wait_for(lambda: re.search(r"on http://127\.0\.0\.1:(\d+)", log.read_text()))[1])
+
+    def wait_for(self, condition, seconds=READY_SECONDS):
+        """Wait until a condition gives something."""
+        end = time.monotonic() + seconds
+        while not (found := condition()):
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)
+        return found
+
+    def wait_for_release(self, version):
+        """Wait until a release answers."""
+
+        def answers():
+            status, content = self.get("/readyz")
+            return status == 200 and content["release"] == version
+
+        self.wait_for(answers)
+
+    def get(self, path):
+        """Ask on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def figure(self, name):
+        """Read a figure of /metrics."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("GET", "/metrics")
+        [value] = re.findall(rf"^{name} (\S+)$", connection.getresponse().read().decode(), re.MULTILINE)
+        connection.close()
+        return float(value)
+
+    def stop(self, seconds=60):
+        """Ask it to stop, and give its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+
+@pytest.fixture
+def start_server(toy_serving, tmp_path):
+    servers = []
+
+    def start(*options):
+        servers.append(Server(toy_serving.config, tmp_path / "serve.log", *options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait()
+
+
+class Load:
+    """Clients that ask over and over on connections that they keep, and check each answer."""
+
+    def __init__(self, port, toy_serving, clients=4):
+        self.answered: dict[int, int] = {}
+        self.wrong: list[object] = []
+        self._stopped, self._lock = threading.Event(), threading.Lock()
+        self._expected = {version: toy_serving.best(version, "12") for version in range(1, 7)}
+        self._pool = concurrent.futures.ThreadPoolExecutor(clients)
+        self._clients = [self._pool.submit(self._ask, port, client) for client in range(clients)]
+
+    def _ask(self, port, client):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while not self._stopped.is_set():
+            connection.request("GET", "/recommend?user=2")
+            answer = connection.getresponse()
+            content = json.loads(answer.read())
+            items = [item["item_id"] for item in content.get("items", [])]
+            with self._lock:
+                version = content.get("release")
+                if answer.status != 200 or items != self._expected[(version - 1) % 6 + 1]:
+                    self.wrong.append((answer.status, content))
+                self.answered[version] = self.answered.get(version, 0) + 1
+        connection.close()
+
+    def stop(self):
+        """Stop, and raise what went wrong with a connection."""
+        self._stopped.set()
+        for client in self._clients:
+            client.result(60)
+        self._pool.shutdown()
+
+
+def test_no_request_fails_while_releases_come_and_go(toy_serving, start_server):
+    toy_serving.publish(1)
+    server = start_server()
+    server.wait_for_release(1)
+    load = Load(server.port, toy_serving)
+    for version in range(2, 5):
+        toy_serving.publish(version)
+        server.wait_for_release(version)
+    toy_serving.roll_back(2, over=4)
+    server.wait_for_release(2)
+    # A mixed release stops nothing, and says so.
+    toy_serving.publish(5)
+    toy_serving.mix(5)
+    server.wait_for(lambda: server.figure("dssm_failed_reloads_total") >= 1)
+    assert server.get("/release")[1]["refused"]["version"] == 5
+    assert server.get("/readyz")[1]["release"] == 2
+    toy_serving.publish(6)
+    server.wait_for_release(6)
+    load.stop()
+    assert load.wrong == []
+    assert set(load.answered) == {1, 2, 3, 4, 6}
+    assert server.figure("dssm_reloads_total") == 6
+    assert server.stop() == 0
+    log = server.log.read_text()
+    assert "Release 6 answers in place of 2" in log
+    assert log.count("Release 5 is refused") == 1
+    assert "Traceback" not in log
+
+
+def test_a_request_in_flight_is_answered_after_sigterm(toy_serving, start_server):
+    toy_serving.publish(1)
+    server = start_server()
+    server.wait_for_release(1)
+    body = json.dumps({"history": ["12"], "features": {"age": 3}}).encode()
+    head = f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as waiting:
+        waiting.sendall(head + body[:5])
+        # Until the server has read so much of it.
+        server.wait_for(lambda: server.figure("dssm_requests_in_progress") >= 2)
+        server.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
+            except OSError:
+                break
+            time.sleep(0.02)
+        else:
+            pytest.fail("The server goes on taking connections.")
+        waiting.sendall(body[5:])
+        received = b""
+        while part := waiting.recv(65536):
+            received += part
+    assert received.startswith(b"HTTP/1.1 200")
+    answer = json.loads(received.split(b"\r\n\r\n", 1)[1])
+    assert [item["item_id"] for item in answer["items"]] == toy_serving.best(1, "12")
+    assert server.process.wait(60) == 0
+
+
+def test_a_request_that_never_ends_delays_the_stop_by_no_more_than_was_said(toy_serving, start_server):
+    toy_serving.publish(1)
+    server = start_server("--stop-seconds", "1")
+    server.wait_for_release(1)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as waiting:
+        waiting.sendall(b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1")
+        server.wait_for(lambda: server.figure("dssm_requests_in_progress") >= 2)
+        start = time.monotonic()
+        assert server.stop() == 0
+        # A second to the end of requests, and what a busy machine needs to end a process.
+        assert time.monotonic() - start < 20
+
+
+def test_more_than_may_be_at_the_same_time_are_sent_away_and_others_are_answered(toy_serving, start_server):
+    toy_serving.publish(1)
+    server = start_server("--max-concurrent", "1")
+    server.wait_for_release(1)
+
+    def ask(_):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request("GET", "/recommend?user=2")
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return answer.status, answer.headers["Retry-After"]
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = set(pool.map(ask, range(200)))
+    assert answers == {(200, None), (503, "1")}
+    assert server.get("/readyz")[0] == 200
+
+
+def test_it_listens_on_loopback_alone_and_says_where_it_cannot(toy_serving, start_server):
+    toy_serving.publish(1)
+    server = start_server()
+    # All of 127.0.0.0/8 is this machine, but the server has one address of it.
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", server.port), timeout=5)
+    arguments = ["serve", "--config", str(toy_serving.config), "--port", str(server.port)]
+    second = subprocess.run(
+        [sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert second.returncode == 1
+    assert f"Cannot listen on 127.0.0.1:{server.port}" in second.stderr
+
+
+def test_whatever_is_sent_no_answer_blames_the_server(toy_serving, start_server):
+    toy_serving.publish(1)
+    server = start_server("--max-k", "20")
+    server.wait_for_release(1)
+    schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json")
+    operations = [operation.ok() for operation in schema.get_all_operations()]
+    assert len(operations) >= 14
+    sent = 0
+    end = time.monotonic() + 60
+
+    for operation in operations:
+        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
+
+            @settings(
+                max_examples=25,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            def fuzz(case):
+                nonlocal sent
+                if time.monotonic() > end:
+                    return
+                # Names of models that there are reach further than names that are none.
+                if "name" in (case.path_parameters or {}) and sent % 2:
+                    case.path_parameters["name"] = ["user_tower", "item_tower", "retriever"][sent % 3]
+                    if "version" in case.path_parameters:
+                        case.path_parameters["version"] = "1"
+                answer = case.call()
+                sent += 1
+                assert answer.status_code < 500, (case.as_curl_command(), answer.text)
+
+            strategy = operation.as_strategy(generation_mode=mode)
+            given(case=strategy)(fuzz)()
+    assert sent > 100
+    assert server.get("/readyz")[0] == 200
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_the_server_imports_nothing_that_it_does_not_need():
+    heavy = {"tfx", "tensorflow_transform", "apache_beam", "tf_keras", "ml_metadata", "pyarrow.dataset"}
+    code = f"import sys, pipeline.serving.server, tensorflow; print(*sorted(set(sys.modules) & {heavy}))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
