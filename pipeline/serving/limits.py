@@ -11,7 +11,6 @@ from starlette.requests import ClientDisconnect, Request
 
 from pipeline.serving.errors import RequestError
 
-
 _DEFAULT_K: Final = 10
 
 
