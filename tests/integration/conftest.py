@@ -1,6 +1,12 @@
-"""A real S3 server on loopback, and what an ingest wrote."""
+"""A real S3 server on loopback, what an ingest wrote, and a browser."""
 
+import itertools
+import json
 import logging
+import shutil
+import subprocess
+import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +15,13 @@ from typing import Any
 import boto3
 import pyarrow.parquet as pq
 import pytest
+import websocket
 from moto.server import ThreadedMotoServer
 
 from schemas.features import FeatureSpec
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_START_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +121,88 @@ def read_rows() -> Callable[..., list[dict[str, Any]]]:
         return sorted(rows, key=lambda row: (row[spec.user_id.name], row[timestamp]))
 
     return read
+
+
+class Browser:
+    """A page of a browser, asked through the Chrome DevTools Protocol, and all that it said and asked for."""
+
+    def __init__(self, address: str) -> None:
+        self._socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
+        self._numbers = itertools.count(1)
+        self.events: list[dict[str, Any]] = []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.send(f"{domain}.enable")
+
+    def send(self, method: str, **parameters: Any) -> dict[str, Any]:
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._socket.recv())
+            if message.get("id") == number:
+                assert "error" not in message, message
+                return message["result"]
+            self.events.append(message)
+
+    def open(self, address: str, width: int, scheme: str) -> None:
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+        )
+        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.events.clear()
+        self.send("Page.navigate", url=address)
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(json.loads(self._socket.recv()))
+
+    def ask(self, expression: str) -> Any:
+        answer = self.send("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def list_complaints(self) -> list[dict[str, Any]]:
+        kinds = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+        return [event for event in self.events if event.get("method") in kinds]
+
+    def list_requests(self) -> list[str]:
+        return [
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event.get("method") == "Network.requestWillBeSent"
+        ]
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Return a headless browser with one empty page."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)}; `make browser` says why")
+    profile = tmp_path_factory.mktemp("browser")
+    process = subprocess.Popen(
+        [
+            program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--disable-dev-shm-usage", "--disable-background-networking", "--remote-debugging-port=0",
+            f"--user-data-dir={profile}", "about:blank",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        port_file = profile / "DevToolsActivePort"
+        end = time.monotonic() + BROWSER_START_SECONDS
+        while not (port_file.is_file() and port_file.read_text().count("\n")):
+            assert process.poll() is None, "the browser ended"
+            assert time.monotonic() < end, "the browser does not start"
+            time.sleep(0.1)
+        port = port_file.read_text().split()[0]
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://127.0.0.1:{port}/json") as response:
+            [target] = [one for one in json.load(response) if one["type"] == "page"]
+        page = Browser(target["webSocketDebuggerUrl"])
+        yield page
+        page.close()
+    finally:
+        process.terminate()
+        process.wait(timeout=30)

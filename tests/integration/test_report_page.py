@@ -1,23 +1,13 @@
-"""The report's page in a browser: no console error, no network, at two widths, in light and in dark.
-
-What a browser shows is asked for through the Chrome DevTools Protocol.
-"""
+"""The report's page in a browser: no console error, no network, at two widths, in light and in dark."""
 
 import html
-import itertools
 import json
-import shutil
-import subprocess
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-import websocket
 
 from components.run_report.config import ReportConfig
 from components.run_report.event_files import ScalarSeries
@@ -26,9 +16,7 @@ from components.run_report.report import ReportFiles, write_report
 
 pytestmark = pytest.mark.integration
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SAMPLE = "tests/unit/components/run_report/samples/evaluation_report.json"
-START_SECONDS = 60
 ITEMS = 3000
 # The contrast of the Web Content Accessibility Guidelines 2.2 for texts, and for what is drawn.
 TEXT_CONTRAST, PLOT_CONTRAST = 4.5, 3.0
@@ -58,90 +46,6 @@ Math.min(...[...document.querySelectorAll("svg text")].map(text => {
   return parseFloat(getComputedStyle(text).fontSize) * scale;
 }))
 """
-
-
-class Browser:
-    """A page of a browser, and everything that it said and asked for."""
-
-    def __init__(self, address: str) -> None:
-        self._socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
-        self._numbers = itertools.count(1)
-        self.events: list[dict[str, Any]] = []
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.send(f"{domain}.enable")
-
-    def send(self, method: str, **parameters: Any) -> dict[str, Any]:
-        number = next(self._numbers)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        while True:
-            message = json.loads(self._socket.recv())
-            if message.get("id") == number:
-                assert "error" not in message, message
-                return message["result"]
-            self.events.append(message)
-
-    def open(self, file: Path, width: int, scheme: str) -> None:
-        self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
-        )
-        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.events.clear()
-        self.send("Page.navigate", url=file.as_uri())
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(json.loads(self._socket.recv()))
-
-    def ask(self, expression: str) -> Any:
-        answer = self.send("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def list_complaints(self) -> list[dict[str, Any]]:
-        kinds = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
-        return [event for event in self.events if event.get("method") in kinds]
-
-    def list_requests(self) -> list[str]:
-        return [
-            event["params"]["request"]["url"]
-            for event in self.events
-            if event.get("method") == "Network.requestWillBeSent"
-        ]
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)}; `make browser` says why")
-    profile = tmp_path_factory.mktemp("browser")
-    process = subprocess.Popen(
-        [
-            program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-            "--disable-dev-shm-usage", "--disable-background-networking", "--remote-debugging-port=0",
-            f"--user-data-dir={profile}", "about:blank",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        port_file = profile / "DevToolsActivePort"
-        end = time.monotonic() + START_SECONDS
-        while not (port_file.is_file() and port_file.read_text().count("\n")):
-            assert process.poll() is None, "the browser ended"
-            assert time.monotonic() < end, "the browser does not start"
-            time.sleep(0.1)
-        port = port_file.read_text().split()[0]
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{port}/json") as response:
-            [target] = [one for one in json.load(response) if one["type"] == "page"]
-        page = Browser(target["webSocketDebuggerUrl"])
-        yield page
-        page.close()
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +83,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_is_shown_without_an_error_and_without_network(
-    browser: Browser, page: Path, width: int, scheme: str
+    browser: Any, page: Path, width: int, scheme: str
 ) -> None:
-    browser.open(page, width, scheme)
+    browser.open(page.as_uri(), width, scheme)
     assert browser.ask("document.querySelector('h1').textContent") == "Run report: films"
     assert browser.list_complaints() == []
     assert [url for url in browser.list_requests() if not url.startswith("data:")] == [page.as_uri()]
@@ -196,8 +100,8 @@ def test_it_is_shown_without_an_error_and_without_network(
         assert contrast >= (PLOT_CONTRAST if name.startswith("--color") else TEXT_CONTRAST), (name, contrast)
 
 
-def test_the_keyboard_reaches_the_sections(browser: Browser, page: Path) -> None:
-    browser.open(page, 1280, "light")
+def test_the_keyboard_reaches_the_sections(browser: Any, page: Path) -> None:
+    browser.open(page.as_uri(), 1280, "light")
     for kind in ("rawKeyDown", "keyUp"):
         browser.send("Input.dispatchKeyEvent", type=kind, key="Tab", windowsVirtualKeyCode=9)
     assert browser.ask("document.activeElement.textContent") == "Skip to the report"
@@ -207,7 +111,7 @@ def test_the_keyboard_reaches_the_sections(browser: Browser, page: Path) -> None
     assert browser.ask("document.querySelectorAll('svg title').length") == 2000
 
 
-def test_it_is_shown_in_the_frame_of_kubeflows_page(browser: Browser, page: Path, tmp_path: Path) -> None:
+def test_it_is_shown_in_the_frame_of_kubeflows_page(browser: Any, page: Path, tmp_path: Path) -> None:
     frame = tmp_path / "frame.html"
     content = html.escape(page.read_text(encoding="utf-8"), quote=True)
     frame.write_text(
@@ -216,7 +120,7 @@ def test_it_is_shown_in_the_frame_of_kubeflows_page(browser: Browser, page: Path
         'style="width:100%;height:600px"></iframe>',
         encoding="utf-8",
     )
-    browser.open(frame, 1280, "light")
+    browser.open(frame.as_uri(), 1280, "light")
     assert browser.list_complaints() == []
     urls = {url for url in browser.list_requests() if not url.startswith("data:")}
     assert urls <= {frame.as_uri(), "about:srcdoc"}
