@@ -11,7 +11,7 @@ CONFIG ?= pipeline/configs/movielens_100k.yaml
 DATA := data/movielens-100k
 USER_ID ?= 42
 IMAGE ?= dssm-pipeline:0.1.0
-SOURCES := $(shell find schemas trainer components pipeline -name '*.py' -o -name '*.yaml' -o -name '*.jinja' -o -name '*.css' -o -name py.typed)
+SOURCES := $(shell find schemas trainer components pipeline -name '*.py' -o -name '*.yaml' -o -name '*.jinja' -o -name '*.css' -o -name '*.html' -o -name py.typed)
 
 .PHONY: help run test unit integration e2e lint browser format lock image kubeflow-local clean
 
@@ -39,7 +39,7 @@ lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy setup.py schemas trainer components pipeline benchmarks
 
-browser:  ## A browser for the test of the report's page, by apt where this is Debian and root
+browser:  ## A browser for the tests of the pages, by apt where this is Debian and root
 	@environment/browser.sh
 
 format: $(VENV)/installed  ## Let ruff format the code

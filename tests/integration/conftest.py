@@ -1,5 +1,6 @@
 """A real S3 server on loopback, what an ingest wrote, and a browser."""
 
+import base64
 import itertools
 import json
 import logging
@@ -22,6 +23,7 @@ from schemas.features import FeatureSpec
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_START_SECONDS = 60
+BROWSER_WAIT_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +159,26 @@ class Browser:
         answer = self.send("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def wait_for(self, expression: str) -> Any:
+        """Ask until the answer is true, and return it."""
+        end = time.monotonic() + BROWSER_WAIT_SECONDS
+        while not (answer := self.ask(expression)):
+            assert time.monotonic() < end, f"not within {BROWSER_WAIT_SECONDS} s: {expression}"
+            time.sleep(0.05)
+        return answer
+
+    def press(self, key: str, code: int) -> None:
+        text = {"text": "\r"} if key == "Enter" else {}
+        self.send("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **text)
+        self.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+
+    def type(self, text: str) -> None:
+        self.send("Input.insertText", text=text)
+
+    def take_picture(self, file: Path) -> None:
+        picture = self.send("Page.captureScreenshot", captureBeyondViewport=True)
+        file.write_bytes(base64.b64decode(picture["data"]))
 
     def list_complaints(self) -> list[dict[str, Any]]:
         kinds = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
