@@ -42,7 +42,9 @@ def run_quick(repository, tmp_path) -> Callable[[str], dict[str, Any]]:
         )
         assert completed.returncode == 0, completed.stdout + completed.stderr
         document = json.loads(file.read_text())
-        assert all(figure["value"] > 0.0 for figure in document["figures"].values())
+        figures = document["figures"].values()
+        # What must not happen at all is nought where all is well.
+        assert all(figure["value"] > 0.0 or figure["bar"] == 0.0 for figure in figures)
         return document
 
     return run
@@ -127,3 +129,18 @@ def test_evaluation_runs_beside_a_matrix_product(run_quick):
     [run] = document["raw"]["pipeline"]
     assert run["metrics"]["recall_at_100"] > 0.5
     assert len(document["raw"]["numpy"]) == 1
+
+
+def test_serving_runs_and_no_request_fails_while_releases_change(run_quick):
+    document = run_quick("serving.py")
+    assert bars_of(document) == {"serve_vs_in_process": 0.5, "failed_requests": 0.0, "ready_seconds": 10.0}
+    assert document["figures"]["failed_requests"]["at_most"]
+    assert document["figures"]["failed_requests"]["value"] == 0.0
+    raw = document["raw"]
+    assert [load["connections"] for load in raw["loads"]] == [1, 8, 64]
+    assert [(change["change"], change["version"]) for change in raw["changes"]] == [
+        ("push", 2), ("push", 3), ("rollback", 2),
+    ]  # fmt: skip
+    # Answers came from each of them.
+    assert set(raw["load_during_changes"]["releases"]) == {"1", "2", "3"}
+    assert raw["load_during_changes"]["failed"] == 0
