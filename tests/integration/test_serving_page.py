@@ -1,8 +1,9 @@
-"""The page of `dssm serve` in a browser, on a release of a small run: what is clicked, typed and read there.
+"""The page of `dssm serve` in a browser, on small releases: what is clicked, typed and read there.
 
 What the page must show is what the server's own API answers.
 """
 
+import contextlib
 import json
 import re
 import subprocess
@@ -11,7 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-START_SECONDS = 120
+START_SECONDS = 300
+COMMAND = "import sys; from pipeline.cli import main; sys.argv[0] = 'dssm'; main()"
 TEXT_CONTRAST = 4.5
 # Of the text, and of what it lies on.
 COLOURS = [
@@ -53,38 +55,49 @@ TAB, ENTER, ESCAPE, DOWN = ("Tab", 9), ("Enter", 13), ("Escape", 27), ("ArrowDow
 
 
 @pytest.fixture(scope="module")
-def server(finished_run: Any) -> Iterator[str]:
-    """Return the address of `dssm serve` on the release of the session's run."""
+def serving(make_toy_serving: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a serving directory: release 1 is current, and release 2 is mixed of two trainings."""
+    serving = make_toy_serving(tmp_path_factory.mktemp("serving"))
+    serving.publish(1)
+    serving.publish(2)
+    serving.mix(2)
+    serving.roll_back(1, over=2)
+    return serving
+
+
+@pytest.fixture(scope="module")
+def server(serving: Any) -> Iterator[str]:
+    """Return the address of `dssm serve`."""
+    arguments = ["serve", "--config", str(serving.config), "--port", "0", "--poll-seconds", "0.1"]
     process = subprocess.Popen(
-        [Path(sys.executable).with_name("dssm"), "serve", "--port", "0", *finished_run.set_options],
-        cwd=finished_run.workspace.directory,
+        [sys.executable, "-c", COMMAND, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     try:
-        yield _wait_until_ready(process)
+        assert process.stdout is not None
+        said = ""
+        while not (address := re.search(r"http://127\.0\.0\.1:\d+", said)):
+            line = process.stdout.readline()
+            assert line, f"dssm serve ended: {said}"
+            said += line
+        wait_for(address[0], lambda: ask_server(address[0], "readyz"))
+        yield address[0]
     finally:
         process.terminate()
         process.wait(timeout=60)
 
 
-def _wait_until_ready(process: subprocess.Popen[str]) -> str:
-    end, said = time.monotonic() + START_SECONDS, ""
-    while time.monotonic() < end:
-        line = process.stdout.readline()
-        assert line, f"dssm serve ended: {said}"
-        said += line
-        if address := re.search(r"http://127\.0\.0\.1:\d+", line):
-            break
-    while time.monotonic() < end:
-        try:
-            ask_server(address[0], "readyz")
-        except urllib.error.HTTPError:
-            time.sleep(0.2)
-        else:
-            return address[0]
-    raise AssertionError(f"dssm serve is not ready: {said}")
+def wait_for(server: str, condition: Callable[[], Any]) -> None:
+    """Wait until a question to the server has an answer that is true."""
+    end = time.monotonic() + START_SECONDS
+    while True:
+        with contextlib.suppress(urllib.error.HTTPError):
+            if condition():
+                return
+        assert time.monotonic() < end, server
+        time.sleep(0.1)
 
 
 def ask_server(server: str, path: str, **values: Any) -> Any:
@@ -168,7 +181,10 @@ def test_a_user_is_found_by_how_the_id_begins_with_the_keyboard_alone(
     assert scores == [f"score {item['score']:.3f}" for item in expected["items"]]
     release = ask_server(server, "release")["version"]
     assert browser.ask("document.querySelector('#answered').textContent") == f"from release {release}"
-    assert browser.ask("document.querySelector('#status').textContent") == f"10 items, from release {release}"
+    assert (
+        browser.ask("document.querySelector('#status').textContent")
+        == f"{len(expected['items'])} items, from release {release}"
+    )
     # The address leads back to this answer.
     assert browser.ask("location.hash") == f"#user={user}&k=10"
 
@@ -261,3 +277,30 @@ def test_nothing_typed_is_an_error_before_the_server_is_asked(browser: Any, serv
     assert "Expected a user id" in browser.ask("document.querySelector('#error').textContent")
     assert browser.ask("document.activeElement.id") == "user"
     assert not any("recommend" in url for url in browser.list_requests())
+
+
+def test_a_release_that_is_refused_is_told(browser: Any, server: str, serving: Any) -> None:
+    serving.roll_back(2, over=2)
+    wait_for(server, lambda: ask_server(server, "release")["refused"])
+    reason = ask_server(server, "release")["refused"]["reason"]
+    open_page(browser, server)
+    serving.roll_back(1, over=2)
+
+    shown = browser.ask("document.querySelector('#refused').textContent")
+    assert shown == f"The current release 2 is not served: {reason}"
+    assert browser.ask("document.querySelector('#release').textContent").startswith("Release 1,")
+
+
+def test_the_release_that_answers_is_named_when_it_changes(
+    browser: Any, server: str, serving: Any, user: str
+) -> None:
+    open_page(browser, server, address=f"#user={user}&k=3")
+    wait_for_answer(browser)
+    serving.publish(3)
+    wait_for(server, lambda: ask_server(server, "release")["version"] == 3)
+    browser.ask("document.querySelector('form button.main').click()")
+    browser.wait_for("document.querySelector('#release').textContent.startsWith('Release 3,')")
+
+    assert browser.ask("document.querySelector('#answered').textContent") == "from release 3"
+    shown = [item["item_id"] for item in ask_server(server, "recommend", user=user, k=3)["items"]]
+    assert list_ids(browser, "recommended") == shown
