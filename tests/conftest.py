@@ -540,6 +540,8 @@ class ToyServing:
             "eval_end": pa.array([2, 1, 0, 2], pa.int32()),
         }
         pq.write_table(pa.table(users), folder / "sequences-00000-of-00001.parquet")
+        part = {"model_id": f"m{folder.name}", "part": "users"}
+        (folder / "dssm_part.json").write_text(json.dumps(part))
 
     def _write_user_tower(self, folder: Path, version: int) -> None:
         import tensorflow as tf

@@ -137,6 +137,27 @@ class Recommender:
             self._history = HistoryValues(spec, spec.history, inputs, catalogue.table)
         self._fill(None, None, dict.fromkeys(self._feature_names), [])
 
+    def describe_inputs(self) -> dict[str, Any]:
+        """Describe what a request can say of a user.
+
+        Returns:
+            `features`: name, dtype, multi_valued, length and values of each; `history`: how many of its
+            items the model reads, None where it reads none.
+        """
+        features = [
+            {
+                "name": feature.name,
+                "dtype": feature.dtype,
+                "multi_valued": feature.multi_valued,
+                "length": feature.length,
+                "values": None if feature.values is None else list(feature.values),
+            }
+            for feature in self._spec.tower_features("user")
+            if feature.name in self._feature_names and feature.role is None
+        ]
+        history = None if self._history is None else self._spec.history
+        return {"features": features, "history": None if history is None else history.length}
+
     def ask(self, request: RecommendRequest) -> Question:
         """Understand a request.
 

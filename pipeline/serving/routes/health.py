@@ -50,6 +50,7 @@ def make_router(service: Service) -> APIRouter:
                 "search": "exact" if engine.ann is None else engine.ann.document.kind,
                 "has_filter": engine.recommender.has_filter,
                 "refused": refused,
+                **engine.recommender.describe_inputs(),
             }
         )
 
