@@ -29,9 +29,9 @@ from components.tower_pusher.compose import Part
 from schemas import storage
 from schemas.contract import MANIFEST_FILE, PROGRESS_LOGGER, RELEASES
 from schemas.errors import ReleaseError, StorageError
-from schemas.release import ALL_PARTS, list_file_sizes, list_versions
+from schemas.release import ALL_PARTS, list_file_sizes, list_versions, remove_remote_parts
+from schemas.release.retention import SAVED_MODEL_FILE
 
-_SAVED_MODEL_FILE: Final = "saved_model.pb"
 _CLAIM_PREFIX: Final = ".claim-"
 _CHECK_PREFIX: Final = ".write-check-"
 _CLAIM_ATTEMPTS: Final = 20
@@ -62,7 +62,7 @@ def claim_version(serving: str) -> Iterator["Claim"]:
         # A failure to clean up must not hide why it is needed; a later push tries again.
         with contextlib.suppress(StorageError):
             if storage.find_file(claim.manifest) is None:
-                _remove_version(serving, claim.version)
+                remove_remote_parts(serving, claim.version)
         raise
     # The release stands; a claim beside its manifest is removed by the next push.
     with contextlib.suppress(StorageError):
@@ -94,7 +94,7 @@ class Claim:
         """
         target = self._locate(name)
         copied = {path: file.content for path, file in part.items() if isinstance(file.content, Path)}
-        last = {path: copied.pop(path) for path in (_SAVED_MODEL_FILE,) if path in copied}
+        last = {path: copied.pop(path) for path in (SAVED_MODEL_FILE,) if path in copied}
         storage.copy_files(copied, target)
         for path, file in part.items():
             if isinstance(file.content, bytes):
@@ -196,15 +196,5 @@ def _remove_abandoned(serving: str, own: Claim) -> None:
             for path in paths:
                 storage.delete_file(storage.join(releases, path))
         elif all(own_status.modified - files[path].modified > _ABANDONED_AFTER for path in paths):
-            _remove_version(serving, int(version))
+            remove_remote_parts(serving, int(version))
             _progress.info("Removed what a push of release %s had left unfinished", version)
-
-
-def _remove_version(serving: str, version: int) -> None:
-    for part in reversed(ALL_PARTS):
-        folder = storage.join(serving, part, str(version))
-        # First, so that no server finds a SavedModel that is gone in part.
-        storage.delete_file(storage.join(folder, _SAVED_MODEL_FILE))
-        storage.delete_tree(folder)
-    # Last, since it is what a later pusher finds the rest by.
-    storage.delete_tree(storage.join(serving, RELEASES, str(version)))

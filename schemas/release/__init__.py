@@ -57,7 +57,7 @@ from schemas.release.models_config import (
     update_models_config,
     write_models_config,
 )
-from schemas.release.retention import Pruned, prune, remove_parts
+from schemas.release.retention import Pruned, prune, remove_parts, remove_remote_parts
 from schemas.release.rollback import roll_back
 from schemas.release.verify import Check, HashCache, read_state_file, verify_files, verify_release
 
@@ -103,6 +103,7 @@ __all__ = [
     "read_rollback",
     "read_state_file",
     "remove_parts",
+    "remove_remote_parts",
     "require_current_version",
     "roll_back",
     "take_lease",

@@ -27,6 +27,8 @@ from schemas.release.locking import hold_lock
 from schemas.release.manifest import ALL_PARTS
 
 CLAIM_FILE: Final = ".claim"
+SAVED_MODEL_FILE: Final = "saved_model.pb"
+"""What a model server finds a SavedModel by."""
 _TEMPORARY_PREFIX: Final = ".tmp-"
 _GRACE: Final = datetime.timedelta(days=1)
 
@@ -100,6 +102,25 @@ def remove_parts(serving: Path, version: int) -> None:
     _remove_folder(serving / RELEASES / str(version))
 
 
+def remove_remote_parts(serving: str, version: int) -> None:
+    """Remove what an object store has of a version that has no manifest, its claim the last of all.
+
+    Args:
+        serving: The URI that releases are pushed to.
+        version: The version.
+
+    Raises:
+        StorageError: The store cannot be reached or refuses.
+    """
+    for part in reversed(ALL_PARTS):
+        folder = storage.join(serving, part, str(version))
+        # First, so that no server finds a SavedModel that is gone in part.
+        storage.delete_file(storage.join(folder, SAVED_MODEL_FILE))
+        storage.delete_tree(folder)
+    # Last, since it is what a later push finds the rest by.
+    storage.delete_tree(storage.join(serving, RELEASES, str(version)))
+
+
 def _find_needed(serving: str, published: list[int], keep: int) -> dict[int, str]:
     kept = dict.fromkeys(published[-keep:], f"among the newest {keep}")
     current = find_current_version(serving)
@@ -168,9 +189,7 @@ def _remove_remote(serving: str, version: int) -> None:
     folder = storage.join(serving, RELEASES, str(version))
     storage.write_bytes(storage.join(folder, f"{CLAIM_FILE}-{uuid.uuid4().hex}"), b"")
     storage.delete_file(storage.join(folder, MANIFEST_FILE))
-    for part in reversed(ALL_PARTS):
-        storage.delete_tree(storage.join(serving, part, str(version)))
-    storage.delete_tree(folder)
+    remove_remote_parts(serving, version)
 
 
 def _remove_folder(folder: Path) -> None:

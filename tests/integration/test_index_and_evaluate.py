@@ -27,7 +27,7 @@ from components.retrieval_evaluator.config import EvaluationConfig
 from components.tower_pusher.compose import PushInputs, TableInputs
 from components.tower_pusher.logic import push_release
 from pipeline.config import load_config
-from pipeline.recommend import recommend
+from pipeline.recommend.offline import recommend
 from schemas.errors import ReleaseError
 from schemas.features import FeatureSpec, ItemTable
 from schemas.release import hash_folder, roll_back
