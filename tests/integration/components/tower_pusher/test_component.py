@@ -26,8 +26,10 @@ TYPES = {
             ("statistics", standard_artifacts.ExampleStatistics),
         )
     },
+    "ann": AnnIndex,
+    "retriever": standard_artifacts.Model,
 }
-SERVED_TYPES = {"ann": AnnIndex, "retriever": standard_artifacts.Model, "sequences": Sequences}
+SERVED_TYPES = {"sequences": Sequences}
 CONTEXT_TYPES = {
     key.replace("user", "context"): kind for key, kind in TYPES.items() if key.startswith("user")
 }
