@@ -247,7 +247,7 @@ def test_a_hundred_features_fit_in_one_argument_of_the_driver(compiler) -> None:
     )
     wide = dataclasses.replace(features, features=(*features.features, *further))
     spec = next(yaml.safe_load_all(compiler.compile_pipeline(config, wide)))
-    assert len(spec["root"]["dag"]["tasks"]) == 14
+    assert len(spec["root"]["dag"]["tasks"]) == 15
     assert len(json.dumps(spec["root"], separators=(",", ":"))) < 131_072
 
 
@@ -288,6 +288,7 @@ def test_data_that_read_like_templates_are_none_in_the_file(compiler) -> None:
         "UserTransform": (None, prices.default),
         "ItemTransform": (None, prices.default),
         "Trainer": (None, prices.default),
+        "AnnIndexer": (None, prices.default),
         "RetrievalEvaluator": (None, prices.default),
     }
 

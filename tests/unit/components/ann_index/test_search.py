@@ -5,6 +5,7 @@ import faiss
 import numpy as np
 import pytest
 
+from components.ann_index import ladder
 from components.ann_index.document import AnnDocument, read_document, write_document
 from components.ann_index.ladder import Build, build_index
 from components.ann_index.search import Ann, read_ann, search, search_exactly, search_index
@@ -132,6 +133,16 @@ def test_threads_with_settings_of_their_own_do_not_disturb_each_other(embeddings
     for thread in threads:
         thread.join()
     assert differ == []
+
+
+def test_faiss_uses_no_more_threads_than_the_process_has_cores(monkeypatch):
+    threads = faiss.omp_get_max_threads()
+    monkeypatch.setattr(ladder, "usable_cores", lambda: 1)
+    try:
+        ladder.limit_threads()
+        assert faiss.omp_get_max_threads() == 1
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def write_part(folder, document, index=None):
