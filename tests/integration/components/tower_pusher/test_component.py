@@ -8,6 +8,7 @@ from tfx.types import channel_utils, standard_artifacts
 
 from components import AnnIndex, CandidateIndex, Report, Sequences
 from components.tower_pusher.component import TowerPusher
+from schemas.errors import ReleaseError
 
 pytestmark = pytest.mark.integration
 
@@ -165,3 +166,18 @@ def test_what_serves_beside_the_towers_is_pushed(tmp_path: Path) -> None:
     parts = {"state", "users", "index", "ann", "item_tower", "user_tower", "retriever"}
     assert set(manifest["parts"]) == parts
     assert (serving / "retriever" / "1" / "assets" / "release_version.txt").read_text() == "1"
+
+
+def test_the_model_and_the_report_are_what_the_parts_are_held_against(tmp_path: Path) -> None:
+    inputs = make_artifacts(tmp_path, "BLESSED")
+    model_info = tmp_path / "model" / "Format-Serving" / "model.json"
+    sampled = {"skew_sample": {"users": 1, "items": 1, "tolerance": 1e-5}}
+    write_json(model_info, json.loads(model_info.read_text()) | sampled)
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / "pushed")
+    properties = {"serving_directory": str(tmp_path / "serving"), "run_id": "r"}
+
+    with pytest.raises(ReleaseError, match=f"the scores of some users in {tmp_path}/report/scores_sample"):
+        TowerPusher.EXECUTOR_SPEC.executor_class().Do(inputs, {"pushed_release": [pushed]}, properties)
+    assert not (tmp_path / "serving" / "user_tower" / "1").exists()
+    assert not list((tmp_path / "serving" / "releases").rglob("manifest.json"))
