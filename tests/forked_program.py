@@ -4,12 +4,18 @@ To the program it is a process of its own: session, environment, working directo
 is to be run is given as the global `JOB`; conftest.py says what is in it.
 """
 
+import ctypes
 import os
 import runpy
+import signal
 import sys
 import tempfile
 
+PR_SET_PDEATHSIG = 1
+
 job = globals()["JOB"]
+# Its parent ends with pytest, however that ends.
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 os.setsid()
 os.chdir(job.cwd)
 os.environ.clear()
