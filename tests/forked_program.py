@@ -10,12 +10,15 @@ import runpy
 import signal
 import sys
 import tempfile
+from multiprocessing import forkserver
 
 PR_SET_PDEATHSIG = 1
 
 job = globals()["JOB"]
-# Its parent ends with pytest, however that ends.
+# It ends with its parent, and that with pytest, however that ends: as soon as nobody holds this pipe.
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+os.close(forkserver._forkserver._forkserver_alive_fd)
+forkserver._forkserver._forkserver_alive_fd = None
 os.setsid()
 os.chdir(job.cwd)
 os.environ.clear()
