@@ -70,6 +70,7 @@ EDGES = {
     ("InteractionIngest", "sequences", "AnnIndexer", "sequences"),
     ("AnnIndexer", "ann", "RetrievalEvaluator", "ann"),
     ("AnnIndexer", "ann", "TowerPusher", "ann"),
+    ("CandidateIndexer", "retriever", "TowerPusher", "retriever"),
     ("Trainer", "model", "TowerPusher", "model"),
     ("CandidateIndexer", "index", "TowerPusher", "index"),
     ("RetrievalEvaluator", "blessing", "TowerPusher", "blessing"),
