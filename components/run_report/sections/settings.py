@@ -9,7 +9,7 @@ from components.run_report.inputs import RunFacts
 
 
 def describe_settings(facts: RunFacts) -> Section:
-    """List every setting, and what this run was given beside the configuration.
+    """List every setting but those of `kubeflow`, and what this run was given beside the configuration.
 
     Args:
         facts: What is known of the run.
