@@ -23,7 +23,7 @@ import pytest
 
 from components.tower_pusher.compose import PushInputs, TableInputs
 from components.tower_pusher.logic import push_release
-from schemas.errors import ReleaseError
+from schemas.errors import ReleaseError, StorageError
 from schemas.release import Release, read_current_release, read_release
 
 pytestmark = [
@@ -276,7 +276,7 @@ def watch_changes(serving: Path, happen: Callable[[str], None]) -> None:
 def push_in_fork(inputs: PushInputs, serving: Path, prepare: Callable[[], None]) -> tuple[int, str]:
     """Push in a forked process.
 
-    Returns the number of the signal that killed it or 0, and the message of its ReleaseError or ''.
+    Returns the number of the signal that killed it or 0, and the message of its error or ''.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -286,7 +286,8 @@ def push_in_fork(inputs: PushInputs, serving: Path, prepare: Callable[[], None])
             prepare()
             push_release(inputs, serving, run_id="forked")
             status = 0
-        except ReleaseError as error:
+        # The latter once the release stands, and models.config cannot be written.
+        except (ReleaseError, StorageError) as error:
             os.write(writer, str(error).encode())
             status = 0
         finally:

@@ -201,7 +201,10 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "something")
-    yield Store(f"http://{host}:{port}", gate)
+    store = Store(f"http://{host}:{port}", gate)
+    # All servers of a process have the same objects.
+    store.delete(store.list())
+    yield store
     server.stop()
 
 
