@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
 import runpy
@@ -29,6 +30,12 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 REPOSITORY = Path(__file__).resolve().parent.parent
 DSSM = Path(sys.executable).with_name("dssm")
 RUN_TIMEOUT_SECONDS = 600
+
+
+@pytest.fixture(autouse=True)
+def _progress_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `caplog` see progress, also after a test that has called the command line in this process."""
+    monkeypatch.setattr(logging.getLogger("dssm.progress"), "propagate", True)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
