@@ -33,9 +33,12 @@ RUN_TIMEOUT_SECONDS = 600
 
 
 @pytest.fixture(autouse=True)
-def _progress_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `caplog` see progress, also after a test that has called the command line in this process."""
-    monkeypatch.setattr(logging.getLogger("dssm.progress"), "propagate", True)
+def _fresh_progress_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take back what the command line, called in this process by an earlier test, does to the logger."""
+    progress = logging.getLogger("dssm.progress")
+    monkeypatch.setattr(progress, "propagate", True)
+    monkeypatch.setattr(progress, "handlers", [])
+    progress.setLevel(logging.NOTSET)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
