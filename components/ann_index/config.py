@@ -30,6 +30,9 @@ class AnnConfig:
     """What is tried. `ivf_flat`: lists around centres, of which the nearest are read; `ivf_sq8`: the same
     with a byte a number, and exact scores for the best; `hnsw`: a graph of neighbours, the fastest to
     search and by far the slowest to build. Empty: exact search, however large the catalogue."""
+    sufficient_speedup: Annotated[float, Field(gt=1.0)] | None = 20.0
+    """Once an index that finds enough is this many times as fast as exact search, none that takes longer to
+    build is tried; null: all of `ann.kinds` are, whatever it costs."""
     queries: Annotated[int, Field(ge=100)] = 2000
     """Users with held-out items whose embeddings are the queries, one half to choose by, the other to report
     on."""

@@ -1,6 +1,7 @@
 """The indexes that are tried, from those that are quick to build to those that are slow."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,8 +18,8 @@ EFFORTS: Final[Mapping[str, Sequence[int]]] = {
 }
 """By faiss's name of it, how much of an index a query looks at. More finds more, and takes longer."""
 
-EFFORT_OF: Final[Mapping[Kind, str]] = {"ivf_flat": "nprobe", "ivf_sq8": "nprobe", "hnsw": "efSearch"}
-"""Which of them a kind has."""
+EFFORT_OF: Final[Mapping[Kind, str]] = {"ivf_sq8": "nprobe", "ivf_flat": "nprobe", "hnsw": "efSearch"}
+"""Which of them a kind has, the kinds that are quick to build first."""
 
 RERANKED: Final = 4
 """How many times k items an index with rounded numbers gives, for their exact scores to be compared."""
@@ -53,11 +54,11 @@ def list_branches(kinds: Sequence[Kind], items: int) -> list[list[Build]]:
         items: Number of items.
 
     Returns:
-        Branches, of each the builds in the order of their cost: one is worth its cost only where the one
-        before cannot find enough.
+        Branches in the order of their cost, and of each the builds in that order: one is worth its cost only
+        where the one before cannot find enough.
     """
     branches: list[list[Build]] = []
-    for kind in dict.fromkeys(kinds):
+    for kind in sorted(dict.fromkeys(kinds), key=list(EFFORT_OF).index):
         if kind == "hnsw":
             branches.append([Build(kind, parameters) for parameters in _HNSW])
         else:
@@ -80,9 +81,7 @@ def build_index(build: Build, embeddings: npt.NDArray[np.float32], seed: int) ->
     Returns:
         A faiss index that holds every item under its row number, by inner product.
     """
-    import faiss
-
-    limit_threads()
+    faiss = load_faiss()
     dim = embeddings.shape[1]
     vectors = np.ascontiguousarray(embeddings, np.float32)
     if build.kind == "hnsw":
@@ -103,8 +102,15 @@ def build_index(build: Build, embeddings: npt.NDArray[np.float32], seed: int) ->
     return index
 
 
-def limit_threads() -> None:
-    """Let faiss use no more threads than there are cores for this process."""
+def load_faiss() -> Any:
+    """Load faiss, with no more threads than there are cores for this process.
+
+    Returns:
+        The module.
+    """
+    # Threads that wait would else keep a core busy, which others may need to get done; read when faiss loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import faiss
 
     faiss.omp_set_num_threads(usable_cores())
+    return faiss

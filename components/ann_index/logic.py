@@ -6,6 +6,7 @@ from pathlib import Path
 
 from components.ann_index.config import AnnConfig
 from components.ann_index.document import EXACT, AnnDocument, write_document
+from components.ann_index.ladder import load_faiss
 from components.ann_index.queries import embed_users
 from components.ann_index.tune import MINIMUM_QUERIES, Chosen, choose_index
 from components.candidate_indexer.logic import IndexData, read_index
@@ -50,9 +51,7 @@ def build_ann(inputs: AnnInputs, output: Path, spec: FeatureSpec, config: AnnCon
     chosen = _choose(inputs, index, spec, config)
     output.mkdir(parents=True, exist_ok=True)
     if chosen.index is not None:
-        import faiss
-
-        faiss.write_index(chosen.index, str(output / ANN_INDEX_FILE))
+        load_faiss().write_index(chosen.index, str(output / ANN_INDEX_FILE))
     write_document(chosen.document, output)
     logging.getLogger(PROGRESS_LOGGER).info(describe(chosen.document))
     return chosen.document

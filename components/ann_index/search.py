@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.ann_index.document import EXACT, AnnDocument, read_document
-from components.ann_index.ladder import EFFORT_OF, Build, limit_threads
+from components.ann_index.ladder import EFFORT_OF, Build, load_faiss
 from schemas.contract import ANN_INDEX_FILE
 from schemas.errors import ReleaseError
 from schemas.ranking import TopItems
@@ -53,9 +53,7 @@ def read_ann(folder: Path, embeddings: npt.NDArray[np.float32], model_id: str) -
         )
     index = None
     if document.kind != EXACT:
-        import faiss
-
-        limit_threads()
+        faiss = load_faiss()
         try:
             index = faiss.read_index(str(folder / ANN_INDEX_FILE))
         except RuntimeError as error:
@@ -113,8 +111,7 @@ def search_index(
     Returns:
         As `search`.
     """
-    import faiss
-
+    faiss = load_faiss()
     # Settings of a call and not of the index, which other threads search, too.
     settings = (
         faiss.SearchParametersHNSW(efSearch=max(effort, k))

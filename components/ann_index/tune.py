@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from components.ann_index.config import AnnConfig
 from components.ann_index.document import EXACT, AnnDocument, Tried
-from components.ann_index.ladder import EFFORT_OF, EFFORTS, Build, build_index, list_branches
+from components.ann_index.ladder import EFFORT_OF, EFFORTS, Build, build_index, list_branches, load_faiss
 from components.ann_index.search import search_exactly, search_index
 from schemas.contract import PROGRESS_LOGGER
 from schemas.ranking import TopItems
@@ -88,6 +88,8 @@ def choose_index(
             _log_tried(built.tried, exact_ms)
             if built.tried.reaches_target:
                 break
+        if best is not None and _is_sufficient(exact_ms / best.tried.ms, config):
+            break
     document = AnnDocument(
         model_id=model_id,
         kind=EXACT,
@@ -194,6 +196,10 @@ def time_queries(
     return 1000 * statistics.median(seconds)
 
 
+def _is_sufficient(speedup: float, config: AnnConfig) -> bool:
+    return config.sufficient_speedup is not None and speedup >= config.sufficient_speedup
+
+
 def _try_build(
     build: Build,
     embeddings: npt.NDArray[np.float32],
@@ -233,8 +239,7 @@ def _standard_error(recalls: npt.NDArray[np.float64]) -> float:
 
 
 def _measure_size(index: Any) -> int:
-    import faiss
-
+    faiss = load_faiss()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "index"
         faiss.write_index(index, str(file))

@@ -28,7 +28,7 @@ def test_the_lists_grow_with_the_root_of_the_catalogue():
     ]  # fmt: skip
 
 
-def test_graphs_are_tried_after_each_other_and_a_kind_once():
-    [graphs, *lists] = list_branches(("hnsw", "ivf_sq8", "hnsw"), 20_000)
+def test_what_is_quick_to_build_is_tried_first_and_a_kind_once():
+    [*lists, graphs] = list_branches(("hnsw", "ivf_sq8", "hnsw"), 20_000)
     assert [build.parameters["M"] for build in graphs] == [16, 32]
     assert [branch[0].kind for branch in lists] == ["ivf_sq8", "ivf_sq8"]

@@ -139,7 +139,7 @@ def test_faiss_uses_no_more_threads_than_the_process_has_cores(monkeypatch):
     threads = faiss.omp_get_max_threads()
     monkeypatch.setattr(ladder, "usable_cores", lambda: 1)
     try:
-        ladder.limit_threads()
+        ladder.load_faiss()
         assert faiss.omp_get_max_threads() == 1
     finally:
         faiss.omp_set_num_threads(threads)
