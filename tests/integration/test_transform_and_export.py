@@ -1138,8 +1138,10 @@ def test_towers_of_every_kind_of_feature_agree_with_their_sample(name, request, 
     data = request.getfixturevalue(name)
     towers = build_and_export(data, parse(TrainerConfig, TRAINER_CONFIG, "test").model, tmp_path)
     sample(data, towers, tmp_path)
+    retriever = tmp_path / "retriever"
+    build_retriever(tmp_path / "user_tower", tmp_path / "index", retriever, "item_id", None, None)
     with caplog.at_level(logging.INFO, logger="dssm.progress"):
-        check_parts(parts_in(tmp_path), Samples(tmp_path, tmp_path))
+        check_parts(parts_in(tmp_path) | {"retriever": retriever}, Samples(tmp_path, tmp_path))
     assert messages_of(caplog) == [
         "The towers give training's embeddings of 6 users and 5 items, and the evaluated scores, within 1e-05"
     ]
