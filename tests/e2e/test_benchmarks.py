@@ -108,7 +108,7 @@ def test_pipeline_runs_and_tells_of_every_step(run_quick):
     assert all(document["figures"][name]["at_most"] for name in bars_of(document))
     run = document["raw"]["1m"]
     assert run["step_seconds"].keys() == run["step_bytes"].keys() >= {"InteractionIngest", "UserTransform"}
-    assert len(run["step_seconds"]) == 14
+    assert len(run["step_seconds"]) == 15
     # Two steps side by side and the process that forked them, each as large as the largest at most; it is
     # sampled, so a short peak can be missed.
     largest = max(run["step_bytes"].values())
@@ -129,6 +129,12 @@ def test_evaluation_runs_beside_a_matrix_product(run_quick):
     [run] = document["raw"]["pipeline"]
     assert run["metrics"]["recall_at_100"] > 0.5
     assert len(document["raw"]["numpy"]) == 1
+
+
+def test_ann_runs_beside_exact_search(run_quick):
+    document = run_quick("ann.py")
+    assert bars_of(document) == {"ann_recall_at_10": 0.95, "ann_speedup": 10.0}
+    assert 0.5 < document["figures"]["ann_recall_at_10"]["value"] <= 1.0
 
 
 def test_serving_runs_and_no_request_fails_while_releases_change(run_quick):
