@@ -73,7 +73,6 @@ def serve_command(
     from pipeline.config import load_config
 
     settings = load_config(config, overrides)
-    leave_keras_out()
 
     from pipeline.serving.limits import Limits
     from pipeline.serving.server import ServerOptions, serve
@@ -87,8 +86,3 @@ def serve_command(
         threads=threads or min(8, len(os.sched_getaffinity(0))),
     )
     serve(settings, options, limits)
-
-
-def leave_keras_out() -> None:
-    """Let TensorFlow be imported without tf_keras, which training needs and a loaded SavedModel does not."""
-    os.environ.pop("TF_USE_LEGACY_KERAS", None)
