@@ -1,5 +1,6 @@
 """The pipeline's configuration: one YAML file, checked whole before anything runs."""
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -15,7 +16,7 @@ from pipeline.kubeflow.config import KubeflowConfig
 from pipeline.kubeflow.credentials import find_credential_options
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec, load_feature_spec
-from schemas.strict_config import STRICT, parse
+from schemas.strict_config import STRICT, parse, to_json
 from schemas.yaml_files import load_yaml, locate, parse_yaml
 from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig, check_negatives
 
@@ -123,6 +124,7 @@ class PipelineConfig:
             loss=self.loss,
             training=self.training,
             candidates=self.evaluation.candidates,
+            split=json.loads(to_json(self.ingest.split)),
         )
 
     def load_features(self) -> FeatureSpec:

@@ -238,6 +238,9 @@ def training_key(
         log_interval_steps=1,
         intra_op_threads=None,
         inter_op_threads=None,
+        # What they decide is in the epochs and in what the training begins from.
+        warm_epochs=None,
+        cold_every=None,
     )
     digest = hashlib.sha256()
 

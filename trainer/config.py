@@ -1,6 +1,6 @@
 """Settings of the towers, the loss and the training."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -176,8 +176,14 @@ class TrainingConfig:
     early_stopping: EarlyStoppingConfig | None = None
     """When training ends before the last epoch; null: never."""
     warm_start: bool = False
-    """Whether training starts from the weights of the current release in the serving directory: embedding
-    rows go with their tokens, new tokens are initialised, and so is everything where there is no release."""
+    """Whether training starts from the weights of the current release in the serving directory, or of the
+    newest before it that has seen nothing of what is held out now: embedding rows go with their tokens, new
+    tokens are initialised, and so is everything where there is no such release."""
+    warm_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Passes over the train split of a training that starts from a release; null: `epochs`."""
+    cold_every: Annotated[int, Field(ge=1)] | None = None
+    """Every how many trainings one starts from nothing in spite of `warm_start`, so that no model rests on an
+    endless row of earlier ones: 7 makes one of seven cold; null: none."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -192,6 +198,8 @@ class TrainerConfig:
     """The training."""
     candidates: Candidates = "new"
     """What the validation ranks and asks for: `evaluation.candidates`."""
+    split: dict[str, Any] = Field(default_factory=lambda: {"kind": "latest_per_user"})
+    """The rule of the split, `ingest.split`, which tells what a release has seen of what is held out."""
 
     @model_validator(mode="after")
     def _check(self) -> "TrainerConfig":

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,18 @@ from schemas.contract import MODEL_ID, MODEL_INFO_FILE, PROGRESS_LOGGER, STATE, 
 from schemas.features import FeatureSpec
 from schemas.sequences import count_split_rows
 from schemas.skew import BFLOAT16_TOLERANCE, SKEW_SAMPLE, TOLERANCE
+from schemas.split_times import read_split_times
+from trainer.base_release import BaseChoice, choose_base
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerConfig
 from trainer.data.load import InputFolders, load_training_data
 from trainer.export import export_towers
 from trainer.skew_sample import write_skew_sample
-from trainer.state import write_state
+from trainer.state import Row, write_state
 from trainer.strategy import is_chief
 from trainer.training import TrainingResult, train
 from trainer.vocabularies import encoded_sizes, table_rows
-from trainer.warm_start import WarmStart, load_base, take_state
+from trainer.warm_start import take_state
 
 _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
 
@@ -63,14 +66,17 @@ def train_and_export(
         ConfigError: A setting does not fit the features, the batch or the release that a warm start begins
             from.
         DataError: The sequences or the catalogue cannot be used.
-        ReleaseError: The state of the last release cannot be read.
+        ReleaseError: The state of the release cannot be read.
         StorageError: A checkpoint or a release is in a store that cannot be reached or refuses.
         TrainingError: Training cannot start or cannot go on.
     """
     stopping = config.training.early_stopping
     sizes = encoded_sizes(spec, job.inputs.graphs)
     rows = table_rows(spec, sizes, job.inputs.graphs)
-    base = load_base(job.serving_directory, spec, config.model, rows) if config.training.warm_start else None
+    choice = _choose_base(job, spec, config, rows)
+    if choice.base is not None and config.training.warm_epochs is not None:
+        settings = dataclasses.replace(config.training, epochs=config.training.warm_epochs)
+        config = dataclasses.replace(config, training=settings)
     data = load_training_data(
         job.inputs,
         spec,
@@ -87,7 +93,7 @@ def train_and_export(
         strategy,
         log_directory=job.logs,
         checkpoint_directory=job.checkpoint_directory or None,
-        warm_start=base,
+        warm_start=choice.base,
     )
     if not is_chief(strategy):
         return None
@@ -104,7 +110,7 @@ def train_and_export(
     with tf.io.gfile.GFile(f"{directory}/{MODEL_INFO_FILE}", "w") as file:
         description = {
             MODEL_ID: model_id,
-            **_describe(result, config, base),
+            **_describe(result, config, choice),
             SKEW_SAMPLE: {**sampled, "tolerance": _tolerance(config)},
         }
         file.write(json.dumps(description, indent=2))
@@ -116,12 +122,24 @@ def _tolerance(config: TrainerConfig) -> float:
     return BFLOAT16_TOLERANCE if config.training.mixed_precision else TOLERANCE
 
 
-def _describe(result: TrainingResult, config: TrainerConfig, base: WarmStart | None) -> dict[str, Any]:
-    warm_start = None
+def _choose_base(
+    job: TrainingJob, spec: FeatureSpec, config: TrainerConfig, rows: Mapping[str, Sequence[Row]]
+) -> BaseChoice:
+    if not config.training.warm_start:
+        return BaseChoice(None, "training.warm_start is false")
+    times = read_split_times(Path(job.inputs.sequences), spec)
+    choice = choose_base(job.serving_directory, spec, config, rows, times)
+    choice.log()
+    return choice
+
+
+def _describe(result: TrainingResult, config: TrainerConfig, choice: BaseChoice) -> dict[str, Any]:
+    warm_start, base = None, choice.base
     if base is not None and result.warm_start is not None:
         warm_start = {
             "release": base.release,
             MODEL_ID: base.base_id,
+            "in_a_row": base.in_a_row,
             **dataclasses.asdict(result.warm_start),
         }
     return {
@@ -135,6 +153,8 @@ def _describe(result: TrainingResult, config: TrainerConfig, base: WarmStart | N
         "refitted": result.refitted,
         "resumed_from_step": result.resumed_from_step,
         "warm_start": warm_start,
+        "start_reason": choice.reason,
+        "releases_passed_over": {str(version): reason for version, reason in choice.passed_over.items()},
         "train_rows": result.train_rows,
         "global_batch": result.global_batch,
         "rows_left_out_per_epoch": result.rows_left_out_per_epoch,

@@ -1,22 +1,18 @@
-"""A training that starts from the weights of the current release, whatever has become of its vocabularies."""
+"""A training that starts from the weights of a release, whatever has become of its vocabularies."""
 
 import dataclasses
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from schemas.contract import ITEM_TOWER, PROGRESS_LOGGER, USER_TOWER
-from schemas.errors import ConfigError
 from schemas.features import FeatureSpec
-from schemas.release import copy_current_state
 from trainer.config import ModelConfig
 from trainer.optimizers import Optimizer
-from trainer.state import Row, SavedTable, SavedWeight, TrainingState, read_state
+from trainer.state import Row, SavedTable, SavedWeight, TrainingState
 from trainer.towers import Towers
 
 _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
@@ -54,6 +50,8 @@ class WarmStart:
 
     release: int
     """Version of the release."""
+    in_a_row: int
+    """Warm starts in a row, this one included, since a training that began from nothing."""
     state: TrainingState
     """Its weights and slots."""
     rows: Mapping[str, Sequence[Row]]
@@ -144,56 +142,6 @@ class WarmStart:
             "Warm start from release %d: %d of %d other weights kept%s%s",
             self.release, len(counts.dense_kept), total, new, slots,
         )  # fmt: skip
-
-
-def load_base(
-    serving_directory: str, spec: FeatureSpec, config: ModelConfig, rows: Mapping[str, Sequence[Row]]
-) -> WarmStart | None:
-    """Load what the current release left for the next training.
-
-    Args:
-        serving_directory: Where releases are: a path or URI. Only read.
-        spec: The features of this training.
-        config: Its `model` section.
-        rows: What the rows of its embedding tables stand for, as `table_rows` gives them.
-
-    Returns:
-        The base; None, which is logged, where there is no release, or one of a version of this program
-        whose state cannot be used.
-
-    Raises:
-        ConfigError: There is no serving directory, or the release's embeddings have another width.
-        ReleaseError: The state of the current release is incomplete, damaged or cannot be read.
-        StorageError: The folder's store cannot be reached or refuses.
-    """
-    if not serving_directory:
-        raise ConfigError(
-            "training.warm_start: expected a serving directory with the releases to start from. Received: "
-            "none. Set serving.directory, or training.warm_start: false."
-        )
-    with tempfile.TemporaryDirectory(prefix="dssm-state-") as scratch:
-        folder = Path(scratch) / "state"
-        released = copy_current_state(serving_directory, folder)
-        if released is None:
-            _PROGRESS.info(
-                "Warm start: no release in %s yet, so this training starts cold", serving_directory
-            )
-            return None
-        state = None if released.location is None else read_state(folder)
-    if state is None:
-        _PROGRESS.info(
-            "Warm start: release %d in %s was made by another version of this program and has no weights "
-            "to start from, so this training starts cold",
-            released.version, serving_directory,
-        )  # fmt: skip
-        return None
-    if state.dim != config.dim:
-        raise ConfigError(
-            f"model.dim: a warm start needs that of release {released.version} in {serving_directory}, "
-            f"{state.dim}. Received: {config.dim}. Set it back, or training.warm_start: false for one run, "
-            "from whose release the next ones start."
-        )
-    return WarmStart(released.version, state, rows, list_tower_inputs(spec, config))
 
 
 def take_state(

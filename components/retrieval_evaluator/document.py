@@ -21,11 +21,11 @@ from components.retrieval_evaluator.models import RankedModel
 from components.retrieval_evaluator.released import ReleasedModel
 from components.retrieval_evaluator.samples import describe_sample, draw_queries
 from components.retrieval_evaluator.slices import Slice
-from components.retrieval_evaluator.split_times import SplitTimes
 from components.retrieval_evaluator.titles import describe_items
 from schemas.contract import TRAIN_SPLIT, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
 from schemas.release import TrainedOn
+from schemas.split_times import SplitTimes
 
 SHOWN_USERS: Final = 10
 """How many users the report shows."""

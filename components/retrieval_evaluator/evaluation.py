@@ -26,7 +26,6 @@ from components.retrieval_evaluator.baselines.registry import BASELINES
 from components.retrieval_evaluator.config import EvaluationConfig, Protocol, choose_protocol
 from components.retrieval_evaluator.data import EvaluationData, read_evaluation_data
 from components.retrieval_evaluator.document import Findings, compose_report
-from components.retrieval_evaluator.fairness import describe_training, find_unfairness
 from components.retrieval_evaluator.gate import (
     CHANCE_LEVEL,
     Ancestry,
@@ -48,15 +47,16 @@ from components.retrieval_evaluator.released import (
 )
 from components.retrieval_evaluator.scores_sample import sample_scores
 from components.retrieval_evaluator.slices import Slice, build_slices, item_columns
-from components.retrieval_evaluator.split_times import SplitTimes, read_split_times
 from components.retrieval_evaluator.titles import choose_title
 from components.towers import Tower, load_tower
 from schemas.contract import MODEL_INFO_FILE, USER_TOWER
 from schemas.errors import DataError, ReleaseError, TrainingError
 from schemas.features import FeatureSpec
+from schemas.leakage import describe_training, find_leak
 from schemas.ranking import score_by_inner_product
 from schemas.release import hash_folder
 from schemas.skew import ScoresSample
+from schemas.split_times import SplitTimes, read_split_times
 
 
 @dataclass(frozen=True)
@@ -324,7 +324,7 @@ def _bound_difference(baseline: str, differences: npt.NDArray[np.float64], resam
 def _describe_ancestry(base: Base, split: Mapping[str, Any], times: SplitTimes) -> Ancestry:
     if base.trained_on is None:
         return Ancestry(base.version, None, is_known=False)
-    return Ancestry(base.version, find_unfairness(base.trained_on, split, times), is_known=True)
+    return Ancestry(base.version, find_leak(base.trained_on, split, times), is_known=True)
 
 
 def _catalogue_ids(index: IndexData, spec: FeatureSpec) -> pa.Array:

@@ -11,14 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.candidate_indexer.logic import IndexData, read_index
-from components.retrieval_evaluator.fairness import find_unfairness
 from components.retrieval_evaluator.gate import NoRival
 from components.retrieval_evaluator.queries import choose_columns
-from components.retrieval_evaluator.split_times import SplitTimes
 from components.towers import Tower, load_tower
 from schemas.contract import INDEX, USER_TOWER
 from schemas.errors import ReleaseError
 from schemas.features import FeatureSpec
+from schemas.leakage import find_leak
 from schemas.ranking.ranks import ScoreBlock
 from schemas.release import (
     PublishedRelease,
@@ -28,6 +27,7 @@ from schemas.release import (
     read_manifest,
     read_release,
 )
+from schemas.split_times import SplitTimes
 
 LOWEST_SCORE: Final = np.float32(-2.0)
 """The score of an item that a release does not have: below every cosine."""
@@ -108,9 +108,9 @@ def load_released(
         published = find_current_release(serving_directory)
     except ReleaseError as error:
         return NoRival(f"the current release cannot be evaluated: {error}", is_first=False)
-    unfairness = find_unfairness(published.manifest.trained_on, split, times)
-    if unfairness is not None:
-        return _refuse(published, f"may have seen the rows that are held out now: {unfairness}")
+    leak = find_leak(published.manifest.trained_on, split, times)
+    if leak is not None:
+        return _refuse(published, f"may have seen the rows that are held out now: {leak}")
     try:
         release = read_release(
             serving_directory, published.version, cache_directory, parts=(INDEX, USER_TOWER)

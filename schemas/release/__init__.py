@@ -25,7 +25,7 @@ from schemas.release.current import (
     read_rollback,
     require_current_version,
 )
-from schemas.release.fetch import Release, copy_current_state, read_current_release, read_release
+from schemas.release.fetch import Release, copy_state, read_current_release, read_release
 from schemas.release.find import (
     ReleasedState,
     find_newest_version,
@@ -50,6 +50,7 @@ from schemas.release.manifest import (
     TrainedOn,
     WarmStarted,
     WarmStartedTable,
+    count_warm_starts,
 )
 from schemas.release.models_config import (
     SERVABLES,
@@ -81,7 +82,8 @@ __all__ = [
     "WarmStartedTable",
     "combine_hashes",
     "compose_models_config",
-    "copy_current_state",
+    "copy_state",
+    "count_warm_starts",
     "find_current_release",
     "find_current_state",
     "find_current_version",

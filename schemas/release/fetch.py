@@ -24,7 +24,7 @@ from schemas.contract import (
     USERS,
 )
 from schemas.errors import ReleaseError, StorageError
-from schemas.release.current import find_current_version, follow_current
+from schemas.release.current import follow_current
 from schemas.release.find import ReleasedState, check_part, find_release, find_state, read_manifest
 from schemas.release.lease import Lease, take_lease
 from schemas.release.manifest import PARTS, Manifest, PublishedRelease
@@ -77,24 +77,34 @@ class Release(PublishedRelease):
         return self.paths.get(USERS)
 
 
-def copy_current_state(serving_directory: str | Path, target: Path) -> ReleasedState | None:
-    """Copy the current release's state to this machine; the parts that serve are not looked at.
+def copy_state(serving_directory: str | Path, version: int, target: Path) -> ReleasedState:
+    """Copy a release's state to this machine; the parts that serve are not looked at.
 
     Args:
         serving_directory: The folder that releases are pushed to: a path or URI.
+        version: The release's version number.
         target: Where the state's files go; left alone where the release has no state.
 
     Returns:
-        Where the state is; None without any release.
+        Where the state is.
 
     Raises:
         ReleaseError: The manifest is unreadable, a file of the state is missing or is another one than was
             pushed, or the state comes from another training.
         StorageError: The folder's store cannot be reached or refuses, or there is no space for the copy.
     """
-    if find_current_version(serving_directory) is None:
-        return None
-    return follow_current(serving_directory, lambda version: _copy_state(serving_directory, version, target))
+    with take_lease(serving_directory, version) or contextlib.nullcontext():
+        manifest = read_manifest(serving_directory, version)
+        released = find_state(serving_directory, version)
+        if released.location is None:
+            return released
+        check_part(serving_directory, manifest, STATE)
+        try:
+            storage.copy_tree(released.location, target)
+        except OSError as error:
+            raise StorageError(f"Cannot copy the state of release {version}: {error}") from error
+    verify_files(target, manifest, STATE, named=released.location)
+    return released
 
 
 def read_current_release(
@@ -167,21 +177,6 @@ def read_release(
         paths={part: home / manifest.parts[part].path for part in there},
         lease=lease,
     )
-
-
-def _copy_state(serving_directory: str | Path, version: int, target: Path) -> ReleasedState:
-    with take_lease(serving_directory, version) or contextlib.nullcontext():
-        manifest = read_manifest(serving_directory, version)
-        released = find_state(serving_directory, version)
-        if released.location is None:
-            return released
-        check_part(serving_directory, manifest, STATE)
-        try:
-            storage.copy_tree(released.location, target)
-        except OSError as error:
-            raise StorageError(f"Cannot copy the state of release {version}: {error}") from error
-    verify_files(target, manifest, STATE, named=released.location)
-    return released
 
 
 def _copy_release(

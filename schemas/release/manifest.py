@@ -64,6 +64,8 @@ class WarmStarted:
     """The training that made it."""
     tables: dict[str, WarmStartedTable]
     """Its rows by embedding table."""
+    in_a_row: int = 1
+    """Warm starts in a row, this one included, since a training that began from nothing."""
 
 
 @dataclass(frozen=True, config=_TOLERANT)
@@ -75,8 +77,8 @@ class TrainedOn:
     log_until: int
     """The newest row of the splits, those held out among them."""
     splits: list[dict[str, Any]]
-    """The rule of the split, as `ingest.split` in the configuration has it, and those of the releases that
-    its training began from."""
+    """The rule of the split, as `ingest.split` in the configuration has it and with `holds_validation`, and
+    those of the releases that its training began from."""
     fingerprints: dict[str, str] = Field(default_factory=dict)
     """Hashes in hexadecimal of what its own training read, by `sequences`, `schema` and `transform`; empty in
     releases of earlier versions of this program."""
@@ -127,6 +129,18 @@ class PublishedRelease:
     """The folder of the manifest: a path or URI."""
     manifest: Manifest
     """What the release is and where it came from."""
+
+
+def count_warm_starts(manifest: Manifest) -> int:
+    """Count the warm starts in a row that a release ends.
+
+    Args:
+        manifest: The release's.
+
+    Returns:
+        0 of a training that began from nothing.
+    """
+    return 0 if manifest.warm_start is None else manifest.warm_start.in_a_row
 
 
 def parse_document(cls: type[T], content: bytes, source: str) -> T:

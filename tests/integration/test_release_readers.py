@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 
 READ_FOREVER = """
 import sys
-from schemas.release import copy_current_state, read_current_release
+from schemas.release import copy_state, follow_current, read_current_release
 from pathlib import Path
 serving, scratch = sys.argv[1], Path(sys.argv[2])
 print("reads", flush=True)
@@ -22,7 +22,7 @@ while not (scratch / "stop").exists():
     release = read_current_release(serving)
     for folder in (release.index, release.user_tower, release.item_tower):
         assert (folder / "data.bin").read_bytes() == f"{release.version:4}".encode() * 1_000
-    state = copy_current_state(serving, scratch / str(count))
+    state = follow_current(serving, lambda version: copy_state(serving, version, scratch / str(count)))
     assert (scratch / str(count) / "data.bin").read_bytes() == f"{state.version:4}".encode() * 1_000
     count += 1
 print(count, flush=True)

@@ -10,7 +10,7 @@ import pytest
 from schemas import storage
 from schemas.errors import ReleaseError
 from schemas.release import (
-    copy_current_state,
+    find_current_state,
     find_current_version,
     prune,
     read_current_release,
@@ -48,7 +48,7 @@ def test_a_rollback_is_followed_by_readers_and_by_tensorflow_serving(
     assert f'base_path: "{serving}/retriever"' in config
     assert find_current_version(serving) == 1
     assert read_current_release(serving, tmp_path / "copies").index.name == "1"
-    assert copy_current_state(serving, tmp_path / "state").version == 1
+    assert find_current_state(serving).location == f"{serving}/state/1"
     roll_back(serving, 3)
     assert find_current_version(serving) == 3
 

@@ -29,7 +29,7 @@ from components.tower_pusher.logic import (
 )
 from schemas import storage
 from schemas.errors import DataError, ReleaseError, StorageError
-from schemas.release import copy_current_state, find_current_release, read_current_release, read_release
+from schemas.release import copy_state, find_current_release, read_current_release, read_release
 
 pytestmark = pytest.mark.integration
 
@@ -282,19 +282,18 @@ def test_a_release_is_pushed_found_and_copied_once(bucket: Any, tmp_path: Path) 
 
 def test_the_state_is_copied_for_the_next_training_alone(bucket: Any, tmp_path: Path) -> None:
     serving = f"{bucket.uri}/serving"
-    assert copy_current_state(serving, tmp_path / "state") is None
     for model_id in ("a", "b"):
         push_release(write_inputs(tmp_path / model_id, model_id), serving, run_id="r")
 
     read_current_release(serving, tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("state"))
 
-    released = copy_current_state(serving, tmp_path / "state")
+    released = copy_state(serving, 2, tmp_path / "state")
     assert (released.version, released.location) == (2, f"{serving}/state/2")
     assert json.loads((tmp_path / "state" / "training_state.json").read_text())["model_id"] == "b"
     storage.write_bytes(f"{serving}/state/2/training_state.json", b"{}")
     with pytest.raises(ReleaseError, match=r"training_state\.json has 2 bytes instead of"):
-        copy_current_state(serving, tmp_path / "again")
+        copy_state(serving, 2, tmp_path / "again")
 
 
 def test_the_same_model_is_pushed_once(bucket: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from schemas.contract import PROGRESS_LOGGER
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
 from trainer import job as module
+from trainer.base_release import BaseChoice
 from trainer.config import TrainerConfig
 from trainer.data.load import InputFolders
 from trainer.data.transform_graphs import TransformGraphs
@@ -70,7 +71,10 @@ def calls(monkeypatch):
         "count_split_rows": {"train": 100, "validation": 9, "eval": 9},
         "encoded_sizes": "sizes",
         "table_rows": "rows",
-        "load_base": SimpleNamespace(release=4, base_id="m0"),
+        "read_split_times": "times",
+        "choose_base": BaseChoice(
+            SimpleNamespace(release=4, base_id="m0", in_a_row=3), "the newest", {5: "it has seen too much"}
+        ),
         "train": result,
         "write_skew_sample": {"users": 64, "items": 12},
         "export_towers": None,
@@ -112,7 +116,7 @@ def test_trains_on_what_was_loaded(tmp_path, calls):
         "checkpoint_directory": "s3://bucket/checkpoints",
         "warm_start": None,
     }
-    assert "load_base" not in calls.names
+    assert "choose_base" not in calls.names
 
 
 def test_no_checkpoint_directory_is_none(tmp_path, calls):
@@ -143,17 +147,33 @@ def test_a_warm_start_begins_from_the_serving_directory(tmp_path, calls):
         tables={"item": RowCounts(kept=3, new=2, dropped=1)}, dense_kept=("a",), dense_new=(), slots_kept=True
     )
     run(tmp_path, warm_start=True)
-    (serving, spec, model, rows), _ = calls.arguments("load_base")
-    assert (serving, spec.name, model.dim, rows) == ("/releases", "shop", 5, "rows")
+    (serving, spec, config, rows, times), _ = calls.arguments("choose_base")
+    assert (serving, spec.name, config.model.dim, rows, times) == ("/releases", "shop", 5, "rows", "times")
     assert calls.arguments("train")[1]["warm_start"].base_id == "m0"
-    assert json.loads((tmp_path / "model" / "model.json").read_text())["warm_start"] == {
+    info = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert info["start_reason"] == "the newest"
+    assert info["releases_passed_over"] == {"5": "it has seen too much"}
+    assert info["warm_start"] == {
         "release": 4,
         "model_id": "m0",
+        "in_a_row": 3,
         "tables": {"item": {"kept": 3, "new": 2, "dropped": 1}},
         "dense_kept": ["a"],
         "dense_new": [],
         "slots_kept": True,
     }
+
+
+@pytest.mark.parametrize(("warm_start", "epochs"), [(True, 2), (False, 3)])
+def test_a_warm_start_makes_its_own_number_of_passes(tmp_path, calls, warm_start, epochs):
+    run(tmp_path, warm_start=warm_start, warm_epochs=2)
+    assert calls.arguments("train")[0][2].training.epochs == epochs
+
+
+def test_a_training_that_finds_no_base_makes_as_many_passes_as_any(tmp_path, calls, monkeypatch):
+    monkeypatch.setattr(module, "choose_base", lambda *_: BaseChoice(None, "there is no release"))
+    run(tmp_path, warm_start=True, warm_epochs=2)
+    assert calls.arguments("train")[0][2].training.epochs == 3
 
 
 def test_writes_model_json_with_the_id_of_the_towers_and_the_state(tmp_path, calls):
@@ -177,6 +197,8 @@ def test_writes_model_json_with_the_id_of_the_towers_and_the_state(tmp_path, cal
         "refitted": False,
         "resumed_from_step": 7,
         "warm_start": None,
+        "start_reason": "training.warm_start is false",
+        "releases_passed_over": {},
         "train_rows": 100,
         "global_batch": 24,
         "rows_left_out_per_epoch": 4,

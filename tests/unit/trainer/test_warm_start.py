@@ -1,20 +1,17 @@
 """Tables carried over by token, by hand; towers and optimisers are real ones."""
 
-import json
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 
-from schemas.errors import ConfigError, ReleaseError
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
 from trainer.config import ModelConfig, OptimizerConfig, TrainingConfig
 from trainer.optimizers import build_optimizer
-from trainer.state import SavedTable, TrainingState, write_state
+from trainer.state import SavedTable, TrainingState
 from trainer.towers import build_towers
 from trainer.vocabularies import EncodedSize
 from trainer.warm_start import (
@@ -22,7 +19,6 @@ from trainer.warm_start import (
     WarmStart,
     dense_by_path,
     list_tower_inputs,
-    load_base,
     map_rows,
     take_state,
 )
@@ -109,7 +105,7 @@ class Training:
         )
 
     def start_from(self, state: TrainingState):
-        base = WarmStart(7, state, self.rows, list_tower_inputs(self.spec, self.model))
+        base = WarmStart(7, 1, state, self.rows, list_tower_inputs(self.spec, self.model))
         return base.apply(self.towers, self.optimizer)
 
     def table(self, name: str) -> np.ndarray:
@@ -257,95 +253,6 @@ def test_rows_that_do_not_fit_the_table_are_refused(yesterday):
     yesterday.rows = make_rows(tokens("ann"), tokens("tea", "rum", "ale"))
     with pytest.raises(ValueError, match=r"Table user: expected 3 rows to be told\. Received: 2\."):
         yesterday.state()
-
-
-# From a release
-
-
-def publish(serving: Path, state: TrainingState | None, version: int = 1) -> Path:
-    """Write what a reader of the state sees of a release."""
-    folder = serving / "state" / str(version)
-    folder.mkdir(parents=True)
-    (folder / "dssm_part.json").write_text(json.dumps({"model_id": "m1", "part": "state"}))
-    if state is not None:
-        write_state(folder, state)
-    parts = {
-        "state": {
-            "path": f"state/{version}",
-            "files": {file.name: file.stat().st_size for file in folder.iterdir()},
-        }
-    }
-    manifest = {
-        "version": version, "created": "2026-01-01T00:00:00+00:00", "run_id": "r", "model_id": "m1", "dim": 3,
-        "temperature": 0.1, "items": 3, "schema_sha256": "1", "transform_sha256": "2", "metrics": {},
-        "popularity": {}, "parts": parts,
-    }  # fmt: skip
-    file = serving / "releases" / str(version) / "manifest.json"
-    file.parent.mkdir(parents=True)
-    file.write_text(json.dumps(manifest))
-    return folder
-
-
-def load(serving: object, model: ModelConfig = MODEL) -> WarmStart | None:
-    return load_base(str(serving), SPEC, model, YESTERDAY)
-
-
-def test_the_last_release_is_the_base(tmp_path, yesterday):
-    publish(tmp_path, None, version=1)
-    publish(tmp_path, yesterday.state(), version=2)
-    base = load(tmp_path)
-    assert (base.release, base.base_id) == (2, "m1")
-    today = Training(YESTERDAY, seed=3)
-    base.apply(today.towers, today.optimizer)
-    np.testing.assert_array_equal(today.table("item"), yesterday.table("item"))
-
-
-def test_a_release_that_was_rolled_back_to_is_the_base(tmp_path, yesterday):
-    publish(tmp_path, yesterday.state(), version=1)
-    publish(tmp_path, None, version=2)
-    rollback = {"version": 1, "over": 2, "since": "2026-11-28T03:00:00+00:00", "reason": ""}
-    (tmp_path / "releases" / "current.json").write_text(json.dumps(rollback))
-    assert load(tmp_path).release == 1
-
-
-def test_without_a_release_training_starts_cold(tmp_path, caplog):
-    caplog.set_level(logging.INFO, logger="dssm.progress")
-    assert load(tmp_path / "nothing") is None
-    assert "no release in" in caplog.text
-    assert "starts cold" in caplog.text
-
-
-def test_a_release_of_an_older_version_has_nothing_to_start_from(tmp_path, caplog):
-    caplog.set_level(logging.INFO, logger="dssm.progress")
-    publish(tmp_path, None)
-    assert load(tmp_path) is None
-    assert "release 1 in" in caplog.text
-    assert "another version of this program" in caplog.text
-
-
-def test_another_dim_is_an_error_that_says_what_to_do(tmp_path, yesterday):
-    publish(tmp_path, yesterday.state())
-    with pytest.raises(ConfigError, match=r"model\.dim: .*release 1 .*, 3\. Received: 4\. Set it back, or"):
-        load(tmp_path, ModelConfig(dim=4))
-
-
-def test_an_incomplete_state_is_refused(tmp_path, yesterday):
-    folder = publish(tmp_path, yesterday.state())
-    (folder / "weights.npz").unlink()
-    with pytest.raises(ReleaseError, match=r"incomplete: .*weights\.npz is missing"):
-        load(tmp_path)
-
-
-def test_a_state_of_another_training_is_refused(tmp_path, yesterday):
-    folder = publish(tmp_path, yesterday.state())
-    (folder / "dssm_part.json").write_text('{"model_id": "m2", "part": "state"}')
-    with pytest.raises(ReleaseError, match="comes from another training"):
-        load(tmp_path)
-
-
-def test_a_warm_start_needs_a_serving_directory():
-    with pytest.raises(ConfigError, match=r"training\.warm_start: expected a serving directory"):
-        load("")
 
 
 def test_saved_tables_hold_copies(yesterday):

@@ -5,7 +5,6 @@ import pytest
 from schemas.errors import ReleaseError
 from schemas.release import (
     Rollback,
-    copy_current_state,
     find_current_release,
     find_current_state,
     find_current_version,
@@ -48,8 +47,6 @@ def test_every_reader_follows(releases, tmp_path):
     assert find_current_release(releases.serving).version == 1
     assert find_current_state(releases.serving).location == str(releases.serving / "state" / "1")
     assert read_current_release(releases.serving).index == releases.serving / "index" / "1"
-    assert copy_current_state(releases.serving, tmp_path / "copy").version == 1
-    assert (tmp_path / "copy" / "data.bin").read_bytes() == b"   1" * 1_000
 
 
 def test_a_release_that_was_rolled_back_to_and_is_gone_is_an_error_and_not_the_bad_one(releases):

@@ -8,7 +8,7 @@ from schemas import storage
 from schemas.errors import ReleaseError
 from schemas.release import (
     HashCache,
-    copy_current_state,
+    copy_state,
     find_state,
     read_current_release,
     read_manifest,
@@ -172,4 +172,4 @@ def test_a_state_is_verified_as_it_is_copied_and_file_by_file(releases, cache_fi
     with pytest.raises(ReleaseError, match=r"state/1/data\.bin has another SHA-256"):
         read_state_file(state, "data.bin")
     with pytest.raises(ReleaseError, match=r"serving/state/1/data\.bin has another SHA-256"):
-        copy_current_state(releases.serving, tmp_path / "copy")
+        copy_state(releases.serving, 1, tmp_path / "copy")

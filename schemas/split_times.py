@@ -18,6 +18,8 @@ class SplitTimes:
 
     train_until: int | None
     """The newest train row."""
+    validation_from: int | None
+    """The oldest validation row."""
     validation_until: int | None
     """The newest validation row."""
     held_out_from: int | None
@@ -57,6 +59,7 @@ def read_split_times(sequences: Path, spec: FeatureSpec) -> SplitTimes:
                         newest[split] = max(int(seconds.max()), newest.get(split, int(seconds[0])))
     return SplitTimes(
         train_until=newest.get(TRAIN_END),
+        validation_from=oldest.get(VALIDATION_END),
         validation_until=newest.get(VALIDATION_END),
         held_out_from=oldest.get(EVAL_END),
         held_out_until=newest.get(EVAL_END),

@@ -2,9 +2,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.retrieval_evaluator.split_times import SplitTimes, read_split_times
 from schemas.features import FeatureSpec
 from schemas.sequences import FILE_NAME
+from schemas.split_times import SplitTimes, read_split_times
 from schemas.strict_config import parse
 
 pytestmark = pytest.mark.unit
@@ -47,10 +47,10 @@ def test_the_ends_are_those_of_all_users_over_files_and_row_groups(tmp_path, spe
     write(tmp_path, 0, [([10, 20, 30, 99], 1, 2, 3), ([1000], 0, 0, 0)])
     write(tmp_path, 1, [([15, 18], 2, 2, 2), ([5, 7, 25, 28], 1, 2, 4)])
     assert read_split_times(tmp_path, spec) == SplitTimes(
-        train_until=18, validation_until=20, held_out_from=25, held_out_until=30
+        train_until=18, validation_from=7, validation_until=20, held_out_from=25, held_out_until=30
     )
 
 
 def test_a_split_without_rows_has_no_time(tmp_path, spec):
     write(tmp_path, 0, [([10, 20], 2, 2, 2)])
-    assert read_split_times(tmp_path, spec) == SplitTimes(20, None, None, None)
+    assert read_split_times(tmp_path, spec) == SplitTimes(20, None, None, None, None)
