@@ -13,7 +13,7 @@ from tfx.orchestration.pipeline import Pipeline
 
 from components.candidate_indexer.display import look_for_display
 from components.interaction_ingest.config import WindowConfig
-from components.interaction_ingest.sources.files import fingerprint_inputs
+from components.interaction_ingest.fingerprints import fingerprint_inputs
 from pipeline.build import build_pipeline
 from pipeline.code_fingerprint import fingerprint_code
 from pipeline.config import PipelineConfig

@@ -70,6 +70,8 @@ MODEL_ID: Final = "model_id"
 # Files of the artifacts.
 CATALOGUE_FILE: Final = "catalogue.parquet"
 INGEST_REPORT_FILE: Final = "ingest_report.json"
+# In it, and in the manifest: hashes of the source tables by table and day.
+DAY_FINGERPRINTS: Final = "day_fingerprints"
 DEAD_LETTERS_FILE: Final = "dead_letters.json"
 MODEL_INFO_FILE: Final = "model.json"
 # In the folder of the release's state: what TFDV says about the tables that it was trained on, and the

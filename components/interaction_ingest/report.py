@@ -16,7 +16,9 @@ from components.interaction_ingest.counts import (
     show_ids,
 )
 from components.interaction_ingest.dead_letters import REJECTED, refuse_too_many
+from components.interaction_ingest.fingerprints import DayFingerprints
 from components.interaction_ingest.reading.inputs import Inputs
+from schemas.contract import DAY_FINGERPRINTS
 from schemas.errors import DataError
 from schemas.features import FeatureSpec
 
@@ -76,6 +78,7 @@ def build_report(
     inputs: Inputs,
     catalogue_items: int,
     input_fingerprint: str,
+    day_fingerprints: DayFingerprints,
     sequence_figures: Mapping[str, Any],
     history_values_cut: Mapping[str, int],
 ) -> dict[str, Any]:
@@ -86,6 +89,7 @@ def build_report(
         inputs: What `check_inputs` found.
         catalogue_items: Number of items in the catalogue.
         input_fingerprint: What `fingerprint_inputs` gives.
+        day_fingerprints: What `fingerprint_days` gives.
         sequence_figures: What `describe_figures` gives.
         history_values_cut: What `count_cut_values` gives.
 
@@ -124,6 +128,7 @@ def build_report(
         "window_to": window.last_text,
         "missing_days": [day.isoformat() for day in missing_days],
         "input_fingerprint": input_fingerprint,
+        DAY_FINGERPRINTS: {table: dict(days) for table, days in day_fingerprints.items()},
         "files": {
             table: [file.name for file in files]
             for table, files in (

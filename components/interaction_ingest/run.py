@@ -20,12 +20,12 @@ from components.interaction_ingest.dead_letters import write_rejections
 from components.interaction_ingest.entity_rows import build_catalogue
 from components.interaction_ingest.examples_file import EXAMPLES_FILE, write_examples
 from components.interaction_ingest.figures import count_cut_values, describe_figures
+from components.interaction_ingest.fingerprints import fingerprint_days, fingerprint_inputs
 from components.interaction_ingest.item_rows import add_counts
 from components.interaction_ingest.joins import choose_join
 from components.interaction_ingest.outputs import IngestOutputs, split_folder, write_whole
 from components.interaction_ingest.reading.inputs import Inputs, check_inputs
 from components.interaction_ingest.report import build_report, check_counts
-from components.interaction_ingest.sources.files import fingerprint_inputs
 from schemas.contract import CATALOGUE_FILE, DEAD_LETTERS_FILE, ENTITY_SPLIT, INGEST_REPORT_FILE, TRAIN_ROWS
 from schemas.features import FeatureSpec
 
@@ -63,6 +63,7 @@ def run_ingest(
     """
     inputs = check_inputs(spec, config, data_directory, window)
     fingerprint = input_fingerprint or fingerprint_inputs(spec, data_directory, window)
+    days = fingerprint_days(spec, data_directory, window)
     outputs.prepare(config)
     try:
         _write_rejected_inputs(inputs, outputs)
@@ -81,7 +82,7 @@ def run_ingest(
     _write_items(items, outputs)
     figures = describe_figures(counts, of_items[TRAIN_ROWS])
     cut = count_cut_values(inputs.items.table, spec)
-    report = build_report(counts, inputs, len(catalogue), fingerprint, figures, cut)
+    report = build_report(counts, inputs, len(catalogue), fingerprint, days, figures, cut)
     write_whole(outputs.catalogue / CATALOGUE_FILE, lambda path: pq.write_table(catalogue, path))
     if outputs.dead_letters is not None:
         # Always a file, since an orchestrator may drop an empty folder and then miss the output.

@@ -11,6 +11,7 @@ from typing import Any, Final
 from schemas.contract import (
     ANN,
     CONTEXT_STATISTICS_FILE,
+    DAY_FINGERPRINTS,
     ENTITY_SPLIT,
     EVALUATION_REPORT_FILE,
     INDEX,
@@ -376,4 +377,5 @@ def _describe(inputs: PushInputs) -> dict[str, Any]:
         "popularity": report["popularity"],
         "warm_start": model["warm_start"],
         "trained_on": trained_on,
+        **read_json(inputs.ingest_report / INGEST_REPORT_FILE, (DAY_FINGERPRINTS,)),
     }

@@ -115,6 +115,9 @@ class Manifest:
     `user_tower`, `item_tower` and `index`."""
     warm_start: WarmStarted | None = None
     """The release that the training began from; null: none, it started cold."""
+    day_fingerprints: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Hashes of the source tables that its run read, by table and by day, '' for tables that are no daily
+    logs; empty in releases of earlier versions of this program."""
     trained_on: TrainedOn | None = None
     """How much of the log it has seen; null in releases of earlier versions of this program."""
 

@@ -18,9 +18,9 @@ import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.interaction_ingest.config import IngestConfig, WindowConfig
+from components.interaction_ingest.fingerprints import fingerprint_inputs
 from components.interaction_ingest.outputs import IngestOutputs
 from components.interaction_ingest.run import run_ingest
-from components.interaction_ingest.sources.files import fingerprint_inputs
 from schemas.errors import DataError
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse

@@ -33,8 +33,8 @@ from components.interaction_ingest.config import (
     WindowConfig,
 )
 from components.interaction_ingest.executor import InteractionIngestExecutor
+from components.interaction_ingest.fingerprints import fingerprint_inputs
 from components.interaction_ingest.outputs import IngestOutputs
-from components.interaction_ingest.sources.files import fingerprint_inputs
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec
 from schemas.sequences import sequences_schema
@@ -242,6 +242,12 @@ def test_every_output_of_a_small_shop(tmp_path, caplog):
         "train_positives_per_day": {"1970-01-01": 4},
     }
     assert report.pop("sequence_figures") == figures
+    days = report.pop("day_fingerprints")
+    assert {table: list(of_table) for table, of_table in days.items()} == {
+        "interactions": [""],
+        "users": [""],
+        "items": [""],
+    }
     assert report == {
         "rows_read": 9,
         "rows_kept": 5,

@@ -124,7 +124,7 @@ def write_inputs(base: Path, model_id: str) -> PushInputs:
             "popularity": {},
             "trained_on": {"until": 90, "log_until": 100, "splits": [{"kind": "latest_per_user"}]},
         },
-        base / "ingest_report" / "ingest_report.json": {"sequence_figures": {}},
+        base / "ingest_report" / "ingest_report.json": {"sequence_figures": {}, "day_fingerprints": {}},
     }
     saved_models = {
         "item_tower": base / "model" / "item_tower",

@@ -56,7 +56,7 @@ def write_inputs(base: Path, model_id: str) -> PushInputs:
             "popularity": {},
             "trained_on": {"until": 90, "log_until": 100, "splits": [{"kind": "latest_per_user"}]},
         },
-        base / "ingest_report" / "ingest_report.json": {"sequence_figures": {}},
+        base / "ingest_report" / "ingest_report.json": {"sequence_figures": {}, "day_fingerprints": {}},
     }
     for file, content in parts.items():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -506,9 +506,9 @@ def test_ingest_reads_a_glob_of_daily_logs_from_the_store(bucket: Any, tmp_path:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from components.interaction_ingest.config import IngestConfig, WindowConfig
+    from components.interaction_ingest.fingerprints import fingerprint_inputs
     from components.interaction_ingest.outputs import IngestOutputs
     from components.interaction_ingest.run import run_ingest
-    from components.interaction_ingest.sources.files import fingerprint_inputs
     from schemas.features import FeatureSpec
     from schemas.strict_config import parse
 

@@ -1285,7 +1285,7 @@ def push_inputs(release, folder):
     report = {"model_id": "m", "metrics": metrics, "popularity": metrics, "trained_on": None}
     write_json(release / "evaluation_report.json", report)
     (release / "per_user_metrics.parquet").write_bytes(b"users")
-    write_json(folder / "ingest_report.json", {"sequence_figures": {}})
+    write_json(folder / "ingest_report.json", {"sequence_figures": {}, "day_fingerprints": {}})
     write_json(folder / "Split-all" / "FeatureStats.pb", {})
     table = TableInputs(folder, folder, folder)
     return PushInputs(release, release / "index", release, folder, user=table, item=table)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import hashlib
 import logging
 import re
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ from components.interaction_ingest.window import Window, resolve_window
 from schemas import storage
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ConfigError, DataError
-from schemas.features import FeatureSpec, Format, InteractionTable, ItemTable, UserTable
+from schemas.features import Format, InteractionTable, ItemTable, UserTable
 
 DATE: Final = "{date}"
 """Stands for a day as ISO 8601 in the path of a table."""
@@ -62,7 +61,9 @@ def find_files(table: InteractionTable | UserTable | ItemTable, data_directory: 
         path = _locate(data_directory, pattern)
         status = storage.find_file(path)
         if status is not None:
-            return (DataFile(path, pattern, _find_format(table, [pattern]), status.size_bytes),)
+            return (
+                DataFile(path, pattern, _find_format(table, [pattern]), status.size_bytes, status.modified),
+            )
         # A path with one of the endings names a file, so that what is missing is said so.
         if _find_format_of(pattern) is not None:
             require_file(path)
@@ -70,7 +71,7 @@ def find_files(table: InteractionTable | UserTable | ItemTable, data_directory: 
     folder, rest = _split_pattern(pattern)
     expression, kinds = _compile(rest)
     place = _locate(data_directory, folder)
-    found: list[tuple[datetime.date, str, int]] = []
+    found: list[tuple[datetime.date, str, storage.FileStatus]] = []
     for relative, status in storage.list_files(place).items():
         match = expression.fullmatch(relative)
         if match is None or any(part.startswith(("_", ".")) for part in relative.split("/")):
@@ -86,7 +87,7 @@ def find_files(table: InteractionTable | UserTable | ItemTable, data_directory: 
             continue
         if table.format is None and pattern != table.file and _find_format_of(relative) is None:
             continue
-        found.append((next(iter(days), _EPOCH), relative, status.size_bytes))
+        found.append((next(iter(days), _EPOCH), relative, status))
     if not found:
         shown = ", ".join(list(storage.list_files(place))[:_FILES_SHOWN]) or "none"
         raise DataError(
@@ -99,10 +100,11 @@ def find_files(table: InteractionTable | UserTable | ItemTable, data_directory: 
             storage.join(place, relative),
             f"{folder}/{relative}" if folder else relative,
             kind,
-            size_bytes,
+            status.size_bytes,
+            status.modified,
             day if kinds else None,
         )
-        for day, relative, size_bytes in sorted(found)
+        for day, relative, status in sorted(found, key=lambda one: one[:2])
     )
 
 
@@ -148,39 +150,6 @@ def choose_days(
     return chosen, DailyLogs(
         resolved, Window(first, last), tuple(_missing_days(first, last, present, limit=number))
     )
-
-
-def fingerprint_inputs(spec: FeatureSpec, data_directory: str, window: WindowConfig | None = None) -> str:
-    """Hash the files that a run would read, so that a cache sees changed data.
-
-    Args:
-        spec: Names the files.
-        data_directory: The folder they are in: a path or URI. From an object store every byte is read.
-        window: The days that are read of daily logs; None: all.
-
-    Returns:
-        The hexadecimal SHA-256 over the files' names and contents.
-
-    Raises:
-        ConfigError: The format of a table cannot be told from the names.
-        DataError: A file is missing or cannot be read, or days are.
-        StorageError: The folder's store cannot be reached or refuses.
-    """
-    digest = hashlib.sha256()
-    for table in (spec.tables.interactions, spec.tables.users, spec.tables.items):
-        files = find_files(table, data_directory)
-        if files[0].day is not None:
-            files, _ = choose_days(files, window or WindowConfig(), table.file)
-        for file in files:
-            try:
-                with storage.open_stream(file.path) as stream:
-                    content = hashlib.file_digest(stream, "sha256").digest()
-            except OSError as error:
-                raise DataError(f"Cannot read {file.path}: {error}") from error
-            digest.update(hashlib.sha256(file.name.encode()).digest() + content)
-        # So that a file cannot pass from one table to the next unseen.
-        digest.update(hashlib.sha256(str(len(files)).encode()).digest())
-    return digest.hexdigest()
 
 
 def require_file(location: str) -> storage.FileStatus:

@@ -34,6 +34,8 @@ class DataFile:
     """How it is read."""
     size_bytes: int
     """Its size."""
+    modified: datetime.datetime
+    """When it was last written, by the store's clock; UTC."""
     day: datetime.date | None = None
     """The day that it is the log of."""
 

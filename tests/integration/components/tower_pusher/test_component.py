@@ -57,7 +57,9 @@ def make_artifacts(base: Path, verdict: str, types: dict[str, Any] = TYPES) -> d
     write_json(base / "report" / "evaluation_report.json", report)
     (base / "report" / "per_user_metrics.parquet").write_bytes(b"users")
     write_json(base / "blessing" / verdict, 1)
-    write_json(base / "ingest_report" / "ingest_report.json", {"sequence_figures": {}})
+    write_json(
+        base / "ingest_report" / "ingest_report.json", {"sequence_figures": {}, "day_fingerprints": {}}
+    )
     for table, split in (("user", "all"), ("item", "all"), ("context", "train")):
         write_json(base / f"{table}_schema" / "schema.pbtxt", "")
         write_json(base / f"{table}_transform_graph" / "transform_fn" / "saved_model.pb", "")

@@ -23,6 +23,7 @@ from schemas.errors import DataError
 
 pytestmark = pytest.mark.unit
 
+DAYS = {"interactions": {"2026-11-22": "ab"}, "users": {"": "cd"}, "items": {"": "ef"}}
 FIGURES = {"train_positives_per_day": {"2026-11-22": 6}}
 
 
@@ -70,6 +71,7 @@ def test_report_and_its_line():
         inputs(10),
         5,
         "f00d",
+        DAYS,
         FIGURES,
         {},
     )
@@ -97,6 +99,7 @@ def test_report_and_its_line():
         "window_to": "",
         "missing_days": [],
         "input_fingerprint": "f00d",
+        "day_fingerprints": DAYS,
         "files": {"interactions": [], "users": [], "items": []},
         "rejected": {"null_id": 3},
         "unread_bytes": 0,
@@ -112,7 +115,7 @@ def test_report_and_its_line():
 def test_validation_and_what_a_history_has_no_place_for_are_in_the_report_and_its_line():
     found = counts(train=4)
     found.rows["validation"] = 2
-    report = build_report(found, inputs(10), 5, "f00d", FIGURES, {"tags": 1_200})
+    report = build_report(found, inputs(10), 5, "f00d", DAYS, FIGURES, {"tags": 1_200})
     assert (report["rows_kept"], report["validation_rows"]) == (7, 2)
     assert report["history_values_cut"] == {"tags": 1_200}
     line = summarize(report)
@@ -122,11 +125,11 @@ def test_validation_and_what_a_history_has_no_place_for_are_in_the_report_and_it
 
 def test_a_window_is_in_the_report_and_its_line():
     window = Window(datetime.date(2026, 11, 1), datetime.date(2026, 11, 22))
-    report = build_report(counts(), inputs(10, window), 5, "f00d", FIGURES, {})
+    report = build_report(counts(), inputs(10, window), 5, "f00d", DAYS, FIGURES, {})
     assert (report["window_from"], report["window_to"]) == ("2026-11-01", "2026-11-22")
     assert "5 items in the catalogue; days 2026-11-01 to 2026-11-22; " in summarize(report)
     half = build_report(
-        counts(), inputs(10, Window(last=datetime.date(2026, 11, 22))), 5, "f00d", FIGURES, {}
+        counts(), inputs(10, Window(last=datetime.date(2026, 11, 22))), 5, "f00d", DAYS, FIGURES, {}
     )
     assert "; days from the start to 2026-11-22; " in summarize(half)
 

@@ -45,6 +45,9 @@ def write_table(folder: Path, split: str, vocabularies: list[str]) -> TableInput
     return table
 
 
+DAYS = {"interactions": {"2026-11-22": "ab"}, "users": {"": "cd"}, "items": {"": "ef"}}
+
+
 @pytest.fixture
 def inputs(tmp_path: Path) -> PushInputs:
     model = tmp_path / "model"
@@ -70,7 +73,8 @@ def inputs(tmp_path: Path) -> PushInputs:
     }
     write_json(tmp_path / "report" / "evaluation_report.json", report)
     (tmp_path / "report" / "per_user_metrics.parquet").write_bytes(b"users")
-    write_json(tmp_path / "ingest_report" / "ingest_report.json", {"sequence_figures": FIGURES, "kept": 9})
+    ingest_report = {"sequence_figures": FIGURES, "day_fingerprints": DAYS, "kept": 9}
+    write_json(tmp_path / "ingest_report" / "ingest_report.json", ingest_report)
     write_json(tmp_path / "ann" / "dssm_part.json", {"model_id": "m1", "part": "ann"})
     (tmp_path / "ann" / "index.faiss").write_bytes(b"graph")
     retriever = tmp_path / "retriever"
@@ -130,6 +134,7 @@ def test_a_release_has_one_version_everywhere_and_says_what_it_is(inputs: PushIn
         "metrics": {"recall_at_10": 0.24, "ndcg_at_10": 0.125},
         "popularity": {"recall_at_10": 0.08, "ndcg_at_10": 0.05},
         "warm_start": None,
+        "day_fingerprints": DAYS,
         "trained_on": TRAINED_ON
         | {
             "fingerprints": {
@@ -259,7 +264,7 @@ def test_a_table_without_statistics_is_refused(inputs: PushInputs, tmp_path: Pat
 def test_an_ingest_report_without_the_sequences_figures_is_refused(
     inputs: PushInputs, tmp_path: Path
 ) -> None:
-    write_json(inputs.ingest_report / "ingest_report.json", {"kept": 9})
+    write_json(inputs.ingest_report / "ingest_report.json", {"day_fingerprints": DAYS, "kept": 9})
     with pytest.raises(ReleaseError, match=r"ingest_report\.json: expected JSON with sequence_figures"):
         push_release(inputs, tmp_path / "serving", run_id="r")
 

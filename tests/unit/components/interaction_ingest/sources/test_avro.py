@@ -25,6 +25,7 @@ pytestmark = pytest.mark.unit
 
 # 2026-11-22T12:00:00Z, by `date -ud '2026-11-22 12:00' +%s`.
 NOON = 1_795_348_800
+NOW = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
 ROW = {"user": "ann", "item": 1, "timestamp": NOON, "stars": 4.5, "device": "tv", "visits": 3, "tags": ["x"]}
 TYPES = {
     "user": "string",
@@ -374,7 +375,7 @@ def test_the_number_of_rows_is_told_from_the_first_block(tmp_path):
     rows = [{**ROW, "item": n % 50} for n in range(40_000)]
     for content in (write(rows, codec="deflate"), gzip.compress(write(rows))):
         (tmp_path / "log").write_bytes(content)
-        file = DataFile(str(tmp_path / "log"), "log", "avro", len(content))
+        file = DataFile(str(tmp_path / "log"), "log", "avro", len(content), NOW)
         [piece] = look(file, 3, TableSource()).pieces
         assert 30_000 < piece.rows < 50_000
         assert (piece.file_index, piece.first_row, piece.size_bytes) == (3, 0, len(content))
@@ -387,7 +388,7 @@ def test_many_rows_of_one_block_come_in_batches(tmp_path):
     columns = list_entity_columns(
         source, [Feature(name="item", dtype="string", tower="item", role="item_id")], ()
     )
-    file = DataFile(str(tmp_path / "items.avro"), "items.avro", "avro", 1)
+    file = DataFile(str(tmp_path / "items.avro"), "items.avro", "avro", 1, NOW)
     [piece] = look_into_files(source, "items", [file], columns).pieces
     sizes = [batch.num_rows for batch, _ in read_piece(piece, source, "items", columns, ["item"])]
     assert sum(sizes) == 20_000

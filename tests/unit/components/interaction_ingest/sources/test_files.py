@@ -1,11 +1,10 @@
-import dataclasses
 import datetime
 import re
 
 import pytest
 
 from components.interaction_ingest.config import WindowConfig
-from components.interaction_ingest.sources.files import choose_days, find_files, fingerprint_inputs
+from components.interaction_ingest.sources.files import choose_days, find_files
 from schemas.errors import ConfigError, DataError
 from schemas.features import InteractionTable
 
@@ -158,40 +157,3 @@ def test_a_name_with_an_impossible_day_is_left_out_with_a_warning(make, tmp_path
     [file] = find_files(InteractionTable(file="{date}.csv"), str(tmp_path))
     assert file.name == "2026-11-20.csv"
     assert "2026-11-31.csv is not read" in caplog.text
-
-
-def test_fingerprint_follows_the_contents_of_each_file(spec, tmp_path):
-    names = ("log.parquet", "people.parquet", "things.parquet")
-    for name in names:
-        (tmp_path / name).write_bytes(b"1")
-    first = fingerprint_inputs(spec, str(tmp_path))
-    assert fingerprint_inputs(spec, str(tmp_path)) == first
-    seen = {first}
-    for name in names:
-        (tmp_path / name).write_bytes(b"2")
-        seen.add(fingerprint_inputs(spec, str(tmp_path)))
-    assert len(seen) == 4
-    (tmp_path / "log.parquet").unlink()
-    with pytest.raises(DataError, match=r"No file .*log\.parquet.*people\.parquet, things\.parquet"):
-        fingerprint_inputs(spec, str(tmp_path))
-
-
-def test_fingerprint_of_daily_logs_follows_the_days_of_the_window(spec, make, tmp_path):
-    tables = dataclasses.replace(
-        spec.tables, interactions=InteractionTable(file="{date}.csv", timestamp="at")
-    )
-    spec = dataclasses.replace(spec, tables=tables)
-    make("people.parquet", "things.parquet", *(f"{day}.csv" for day in DAYS))
-
-    def fingerprint():
-        return fingerprint_inputs(spec, str(tmp_path), WindowConfig(last_days=2))
-
-    first = fingerprint()
-    make("2026-11-10.csv")
-    (tmp_path / f"{DAYS[0]}.csv").write_text("older than the window")
-    assert fingerprint() == first
-    (tmp_path / f"{DAYS[2]}.csv").write_text(f"{DAYS[2]}.csV")
-    changed = fingerprint()
-    assert changed != first
-    make("2026-11-23.csv")
-    assert fingerprint() not in (first, changed)
