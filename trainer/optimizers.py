@@ -171,7 +171,7 @@ class Adam(UpdateRule):
     slots: ClassVar[Mapping[str, Slot]] = {
         "m": Slot(0.0),
         "v": Slot(0.0),
-        # Float32 has every count to 2^24, long before which the correction is 1, and GPUs hold no int32.
+        # Float32 is exact up to 2^24, and from 20,000 on the correction is 1.
         "steps": Slot(0.0, per="variable"),
     }
     _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
@@ -240,7 +240,7 @@ class LazyAdam(Adam):
         after, change = self._advance(before, values, rate)
         for name, moved in after.items():
             slots[name].scatter_update(tf.IndexedSlices(moved, rows))
-        # On a CPU scatter_sub takes three times as long as to read the rows and to write them.
+        # On a CPU scatter_sub takes twice as long as to read the rows and to write them.
         variable.scatter_update(tf.IndexedSlices(variable.sparse_read(rows) - change, rows))
 
     def _advance(

@@ -46,7 +46,7 @@ class SavedWeight:
     values: np.ndarray
     """The weight, float32."""
     slots: Mapping[str, np.ndarray]
-    """By name, arrays with a value for each element of the weight, for each of its rows, or one for it all."""
+    """By name, arrays with a value for each element of the weight, each of its rows, or the whole of it."""
 
 
 @dataclass(frozen=True)

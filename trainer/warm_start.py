@@ -318,7 +318,7 @@ def _walk(root: tf.Module, name: str) -> list[tuple[str, tf.Variable]]:
 
 
 def _are_alike(slots: Mapping[str, tf.Variable], saved: Mapping[str, np.ndarray]) -> bool:
-    """Tell whether saved slots have the names of these, and shapes that differ in the number of rows alone."""
+    """Tell whether saved slots have the same names, and shapes that differ in the number of rows alone."""
     return slots.keys() == saved.keys() and all(
         (len(slot.shape), tuple(slot.shape[1:])) == (saved[name].ndim, saved[name].shape[1:])
         for name, slot in slots.items()
