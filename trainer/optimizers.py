@@ -9,7 +9,8 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import tensorflow as tf
 
@@ -20,11 +21,38 @@ from trainer.tables import local_copy
 _LOGGER = logging.getLogger(__name__)
 
 
-class UpdateRule(ABC):
-    """How a gradient g changes a variable w at step t, counted from 1, with the learning rate a."""
+@dataclass(frozen=True)
+class Slot:
+    """A float32 tensor that a rule keeps for each variable."""
 
-    slots: ClassVar[Mapping[str, float]]
-    """Initial values of the slots, each a tensor of the variable's shape, by name."""
+    initial: float
+    """Value of all its elements before the first update."""
+    per: Literal["element", "row", "variable"] = "element"
+    """What has a value of its own: each element of the variable, each of its rows, or all of it one."""
+
+    def shape_for(self, variable: tf.Variable) -> tf.TensorShape:
+        """Give the slot's shape, which broadcasts to the variable's.
+
+        Args:
+            variable: Any shape; its first dimension counts its rows.
+
+        Returns:
+            For `element` the variable's shape, for `row` its first dimension and then ones, for `variable`
+            that of a scalar.
+        """
+        shape = variable.shape
+        return {
+            "element": shape,
+            "row": shape[:1] + [1] * len(shape[1:]),
+            "variable": tf.TensorShape([]),
+        }[self.per]
+
+
+class UpdateRule(ABC):
+    """How a gradient g changes a variable w with the learning rate a."""
+
+    slots: ClassVar[Mapping[str, Slot]]
+    """What the rule keeps for each variable, by name."""
 
     @abstractmethod
     def update(
@@ -33,16 +61,14 @@ class UpdateRule(ABC):
         gradient: tf.Tensor,
         slots: Mapping[str, tf.Variable],
         rate: tf.Tensor,
-        step: tf.Tensor,
     ) -> None:
         """Update the whole variable.
 
         Args:
             variable: Any shape, float32.
             gradient: Of the same shape.
-            slots: By name, of the same shape.
+            slots: By name, of the shapes that `Slot.shape_for` gives.
             rate: Scalar float32, a.
-            step: Scalar float32, t.
         """
 
     def update_rows(
@@ -51,24 +77,22 @@ class UpdateRule(ABC):
         gradient: tf.IndexedSlices,
         slots: Mapping[str, tf.Variable],
         rate: tf.Tensor,
-        step: tf.Tensor,
     ) -> None:
         """Update a table by a gradient that is zero but in some rows; by default as `update` does.
 
         Args:
             variable: [rows, dim] float32.
             gradient: The rows that are not zero, each once.
-            slots: By name, [rows, dim] float32.
+            slots: By name, of the shapes that `Slot.shape_for` gives.
             rate: Scalar float32, a.
-            step: Scalar float32, t.
         """
-        self.update(variable, tf.convert_to_tensor(gradient), slots, rate, step)
+        self.update(variable, tf.convert_to_tensor(gradient), slots, rate)
 
 
 class Sgd(UpdateRule):
     """Gradient descent: w -= a g. Rows without a gradient stay as they are."""
 
-    slots: ClassVar[Mapping[str, float]] = {}
+    slots: ClassVar[Mapping[str, Slot]] = {}
 
     def update(
         self,
@@ -76,7 +100,6 @@ class Sgd(UpdateRule):
         gradient: tf.Tensor,
         slots: Mapping[str, tf.Variable],
         rate: tf.Tensor,
-        step: tf.Tensor,
     ) -> None:
         """Update the whole variable; see `UpdateRule.update`."""
         variable.assign_sub(rate * gradient)
@@ -87,7 +110,6 @@ class Sgd(UpdateRule):
         gradient: tf.IndexedSlices,
         slots: Mapping[str, tf.Variable],
         rate: tf.Tensor,
-        step: tf.Tensor,
     ) -> None:
         """Update the rows of the step; see `UpdateRule.update_rows`."""
         variable.scatter_sub(tf.IndexedSlices(rate * gradient.values, gradient.indices))
@@ -99,7 +121,7 @@ class Adagrad(UpdateRule):
     Rows without a gradient stay as they are, by the formula itself.
     """
 
-    slots: ClassVar[Mapping[str, float]] = {"accumulator": 0.1}
+    slots: ClassVar[Mapping[str, Slot]] = {"accumulator": Slot(0.1)}
     _EPSILON = 1e-7
 
     def update(
@@ -108,7 +130,6 @@ class Adagrad(UpdateRule):
         gradient: tf.Tensor,
         slots: Mapping[str, tf.Variable],
         rate: tf.Tensor,
-        step: tf.Tensor,
     ) -> None:
         """Update the whole variable; see `UpdateRule.update`."""
         tf.raw_ops.ResourceApplyAdagradV2(
@@ -126,7 +147,6 @@ class Adagrad(UpdateRule):
         gradient: tf.IndexedSlices,
         slots: Mapping[str, tf.Variable],
         rate: tf.Tensor,
-        step: tf.Tensor,
     ) -> None:
         """Update the rows of the step; see `UpdateRule.update_rows`."""
         tf.raw_ops.ResourceSparseApplyAdagradV2(
@@ -144,10 +164,16 @@ class Adam(UpdateRule):
     """Adam (Kingma and Ba 2015), in the order of computation that closes their section 2.
 
     m += (1 - b1) (g - m); v += (1 - b2) (g^2 - v); w -= a sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + 1e-7),
-    with b1 = 0.9 and b2 = 0.999. A row without a gradient moves, too, by what is left in its m.
+    with b1 = 0.9 and b2 = 0.999. t counts the updates of this variable, this one included: m and v are
+    averages of as many gradients. A row without a gradient moves, too, by what is left in its m.
     """
 
-    slots: ClassVar[Mapping[str, float]] = {"m": 0.0, "v": 0.0}
+    slots: ClassVar[Mapping[str, Slot]] = {
+        "m": Slot(0.0),
+        "v": Slot(0.0),
+        # Float32 is exact up to 2^24, and from 20,000 on the correction is 1.
+        "steps": Slot(0.0, per="variable"),
+    }
     _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
 
     def update(
@@ -156,15 +182,16 @@ class Adam(UpdateRule):
         gradient: tf.Tensor,
         slots: Mapping[str, tf.Variable],
         rate: tf.Tensor,
-        step: tf.Tensor,
     ) -> None:
         """Update the whole variable; see `UpdateRule.update`."""
+        steps = slots["steps"] + 1.0
+        slots["steps"].assign(steps)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=slots["m"].handle,
             v=slots["v"].handle,
-            beta1_power=tf.pow(self._BETA_1, step),
-            beta2_power=tf.pow(self._BETA_2, step),
+            beta1_power=tf.pow(self._BETA_1, steps),
+            beta2_power=tf.pow(self._BETA_2, steps),
             lr=rate,
             beta1=self._BETA_1,
             beta2=self._BETA_2,
@@ -175,14 +202,29 @@ class Adam(UpdateRule):
 
 
 class LazyAdam(Adam):
-    """Adam that leaves the rows without a gradient, and their moments, as they are.
+    """Adam that leaves the rows without a gradient, and what it keeps for them, as they are.
 
-    Such a row's m and v do not decay, as if the steps without it had not been. A gradient of zeros is none:
-    it is that of a place which holds nothing, such as the padding of a history. The bias correction goes by
-    the step t of the whole training, though, not by a count for each row, which would be one more slot: the
-    first gradient of a row late in the training moves it by a (1 - b1) / sqrt(1 - b2), about three times a. A
-    gradient that is not sparse updates every row, as Adam does.
+    Such a row's m and v do not decay, as if the steps without it had not been, and t counts the updates of
+    each row: its first gradient moves it by about a, however late it comes. A gradient of zeros is none: it
+    is that of a place which holds nothing, such as the padding of a history. A gradient that is not sparse
+    updates every row.
     """
+
+    slots: ClassVar[Mapping[str, Slot]] = {**Adam.slots, "steps": Slot(0.0, per="row")}
+
+    def update(
+        self,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        slots: Mapping[str, tf.Variable],
+        rate: tf.Tensor,
+    ) -> None:
+        """Update the whole variable; see `UpdateRule.update`."""
+        before = {name: tf.convert_to_tensor(slot) for name, slot in slots.items()}
+        after, change = self._advance(before, gradient, rate)
+        for name, values in after.items():
+            slots[name].assign(values)
+        variable.assign_sub(change)
 
     def update_rows(
         self,
@@ -190,18 +232,28 @@ class LazyAdam(Adam):
         gradient: tf.IndexedSlices,
         slots: Mapping[str, tf.Variable],
         rate: tf.Tensor,
-        step: tf.Tensor,
     ) -> None:
         """Update the rows of the step; see `UpdateRule.update_rows`."""
         is_moved = tf.reduce_any(tf.not_equal(gradient.values, 0.0), axis=1)
         rows, values = (tf.boolean_mask(each, is_moved) for each in (gradient.indices, gradient.values))
-        m, v = (slots[name].sparse_read(rows) for name in ("m", "v"))
-        m += (1.0 - self._BETA_1) * (values - m)
-        v += (1.0 - self._BETA_2) * (tf.square(values) - v)
-        slots["m"].scatter_update(tf.IndexedSlices(m, rows))
-        slots["v"].scatter_update(tf.IndexedSlices(v, rows))
-        corrected = rate * tf.sqrt(1.0 - tf.pow(self._BETA_2, step)) / (1.0 - tf.pow(self._BETA_1, step))
-        variable.scatter_sub(tf.IndexedSlices(corrected * m / (tf.sqrt(v) + self._EPSILON), rows))
+        before = {name: slot.sparse_read(rows) for name, slot in slots.items()}
+        after, change = self._advance(before, values, rate)
+        for name, moved in after.items():
+            slots[name].scatter_update(tf.IndexedSlices(moved, rows))
+        # On a CPU scatter_sub takes twice as long as to read the rows and to write them.
+        variable.scatter_update(tf.IndexedSlices(variable.sparse_read(rows) - change, rows))
+
+    def _advance(
+        self, slots: Mapping[str, tf.Tensor], gradient: tf.Tensor, rate: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Give the slots after an update, and what it takes from the weights."""
+        m = slots["m"] + (1.0 - self._BETA_1) * (gradient - slots["m"])
+        v = slots["v"] + (1.0 - self._BETA_2) * (tf.square(gradient) - slots["v"])
+        steps = slots["steps"] + 1.0
+        # 1 - b^t, which pow gives at twice the cost and, of a t that is small, with fewer digits.
+        weight_1, weight_2 = (-tf.math.expm1(steps * math.log(beta)) for beta in (self._BETA_1, self._BETA_2))
+        corrected = rate * tf.sqrt(weight_2) / weight_1
+        return {"m": m, "v": v, "steps": steps}, corrected * m / (tf.sqrt(v) + self._EPSILON)
 
 
 UPDATE_RULES: dict[OptimizerName, type[UpdateRule]] = {
@@ -257,7 +309,7 @@ class RateSchedule:
 
 
 class Optimizer(tf.Module):
-    """Updates tables and dense weights, each by their own rule, with one count of the steps.
+    """Updates tables and dense weights, each by their own rule.
 
     Made under the scope of the strategy that the variables belong to.
 
@@ -284,37 +336,39 @@ class Optimizer(tf.Module):
         self._updated = [*tables, *dense]
         self._rules = [tables_rule] * len(tables) + [dense_rule] * len(dense)
         self._schedules = [tables_rate] * len(tables) + [dense_rate] * len(dense)
-        self.iterations = _step_count("iterations")
+        self.iterations = tf.Variable(
+            0,
+            dtype=tf.int64,
+            trainable=False,
+            name="iterations",
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
         """Steps taken, of which the learning rate is a function."""
-        self.prior_steps = _step_count("prior_steps")
-        """Steps of the trainings that the slots come from, which Adam's bias correction counts as well."""
         self._slots = [
             {
                 name: tf.Variable(
-                    tf.fill(variable.shape, value), trainable=False, name=f"{_stem(variable)}_{name}"
+                    tf.fill(slot.shape_for(variable), slot.initial),
+                    trainable=False,
+                    name=f"{_stem(variable)}_{name}",
                 )
-                for name, value in rule.slots.items()
+                for name, slot in rule.slots.items()
             }
             for variable, rule in zip(self._updated, self._rules, strict=True)
         ]
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """The counts of the steps and every slot; not the weights."""
-        return [
-            self.iterations,
-            self.prior_steps,
-            *(slot for slots in self._slots for slot in slots.values()),
-        ]
+        """The count of the steps and every slot; not the weights."""
+        return [self.iterations, *(slot for slots in self._slots for slot in slots.values())]
 
     def slots(self, variable: tf.Variable) -> dict[str, tf.Variable]:
-        """Give what the optimiser keeps for each element of a variable.
+        """Give what the optimiser keeps for a variable.
 
         Args:
             variable: A table or another weight.
 
         Returns:
-            By name, tensors of the variable's shape; empty for plain gradient descent.
+            By name, tensors of the shapes that `Slot.shape_for` gives; empty for plain gradient descent.
 
         Raises:
             TrainingError: The optimiser does not update the variable.
@@ -366,20 +420,16 @@ class Optimizer(tf.Module):
         changes = {index: _sum_repeated_rows(found) for index, found in zip(present, summed, strict=True)}
         step = tf.cast(self.iterations + 1, tf.float32)
         rates = {schedule: schedule.rate(step) for schedule in dict.fromkeys(self._schedules)}
-        step += tf.cast(self.prior_steps, tf.float32)
-        context.merge_call(
-            self._update, args=(changes, [rates[schedule] for schedule in self._schedules], step)
-        )
+        context.merge_call(self._update, args=(changes, [rates[schedule] for schedule in self._schedules]))
 
     def _update(
         self,
         strategy: tf.distribute.Strategy,
         gradients: Mapping[int, tf.Tensor | tf.IndexedSlices],
         rates: Sequence[tf.Tensor],
-        step: tf.Tensor,
     ) -> None:
         for index, gradient in gradients.items():
-            arguments = (gradient, dict(self._slots[index]), rates[index], step, self._rules[index])
+            arguments = (gradient, dict(self._slots[index]), rates[index], self._rules[index])
             strategy.extended.update(self._updated[index], _update_copy, args=arguments, group=False)
         self.iterations.assign_add(1)
 
@@ -442,13 +492,12 @@ def _update_copy(
     gradient: tf.Tensor | tf.IndexedSlices,
     slots: Mapping[str, tf.Variable],
     rate: tf.Tensor,
-    step: tf.Tensor,
     rule: UpdateRule,
 ) -> None:
     """Update one replica's copy of a variable."""
     slots = {name: local_copy(slot) for name, slot in slots.items()}
     change = rule.update_rows if isinstance(gradient, tf.IndexedSlices) else rule.update
-    change(variable, gradient, slots, rate, step)
+    change(variable, gradient, slots, rate)
 
 
 def _sum_repeated_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor | tf.IndexedSlices:
@@ -477,11 +526,6 @@ def _shorten(gradient: tf.Tensor | tf.IndexedSlices, table: tf.Variable) -> tf.T
         tf.concat([summed.indices, tf.repeat(summed.indices[:1], missing)], axis=0),
         summed.dense_shape,
     )
-
-
-def _step_count(name: str) -> tf.Variable:
-    aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
-    return tf.Variable(0, dtype=tf.int64, trainable=False, name=name, aggregation=aggregation)
 
 
 def _stem(variable: tf.Variable) -> str:

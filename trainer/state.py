@@ -3,12 +3,12 @@
     <folder>/training_state.json   what was trained, and names and shapes; written last
     <folder>/weights.npz           every array, uncompressed:
         table/<name>/values        [rows, dim] float32, an embedding table
-        table/<name>/slot/<slot>   [rows, dim] float32, what the optimiser keeps for it
+        table/<name>/slot/<slot>   [rows, dim], [rows, 1] or [] float32, what the optimiser keeps for it
         table/<name>/kinds         [rows] uint8, what each row stands for: its place in `ROW_KINDS`
         table/<name>/ends          [rows] int64, where each row's token ends in `tokens`
         table/<name>/tokens        [bytes] uint8, the tokens one after the other
         dense/<path>/values        any other weight, by its path in its tower
-        dense/<path>/slot/<slot>   what the optimiser keeps for it
+        dense/<path>/slot/<slot>   what the optimiser keeps for it, of its shape, [rows, 1, ...] or []
 
 The Trainer writes it into its model, and the pusher beside the vocabularies and the statistics of a release.
 """
@@ -30,8 +30,11 @@ Row = tuple[str, bytes]
 
 ROW_KINDS: Final = ("token", "oov", "bucket")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when an older program could no longer read the files, or a newer one reads other meaning in them."""
+
+# Format 1 lists the names of slots, which all have their weight's shape; format 2 has the shape of each.
+_READ_FORMATS: Final = (1, FORMAT)
 
 _WEIGHTS_FILE: Final = "weights.npz"
 
@@ -43,12 +46,12 @@ class SavedWeight:
     values: np.ndarray
     """The weight, float32."""
     slots: Mapping[str, np.ndarray]
-    """Arrays of the weight's shape, by the name of the slot."""
+    """By name, arrays with a value for each element of the weight, each of its rows, or the whole of it."""
 
 
 @dataclass(frozen=True)
 class SavedTable(SavedWeight):
-    """An embedding table: values and slots are [rows, dim]."""
+    """An embedding table: values are [rows, dim], slots [rows, dim], [rows, 1] or []."""
 
     rows: Sequence[Row]
     """What each row stands for."""
@@ -62,8 +65,6 @@ class TrainingState:
     """The training."""
     dim: int
     """Width of the embeddings."""
-    optimizer_steps: int
-    """Steps that the slots have behind them, those of earlier trainings included."""
     tower_inputs: Mapping[str, Sequence[str]]
     """What the vectors are that each tower's MLP reads, in their order."""
     tables: Mapping[str, SavedTable]
@@ -91,7 +92,6 @@ def write_state(folder: Path, state: TrainingState) -> None:
         "format": FORMAT,
         MODEL_ID: state.model_id,
         "dim": state.dim,
-        "optimizer_steps": state.optimizer_steps,
         "tower_inputs": {tower: list(inputs) for tower, inputs in state.tower_inputs.items()},
         "tables": {name: _describe(table) for name, table in state.tables.items()},
         "dense": {path: _describe(weight) for path, weight in state.dense.items()},
@@ -106,7 +106,7 @@ def read_state(folder: Path) -> TrainingState | None:
         folder: Where `write_state` wrote.
 
     Returns:
-        The state; None where the folder holds none of this format, as one of another version of this program.
+        The state; None where the folder holds none, or one of a format of a later version of this program.
 
     Raises:
         ReleaseError: The files are there but cannot be read.
@@ -116,13 +116,12 @@ def read_state(folder: Path) -> TrainingState | None:
         return None
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
-        if description["format"] != FORMAT:
+        if description["format"] not in _READ_FORMATS:
             return None
         with np.load(folder / _WEIGHTS_FILE, allow_pickle=False) as arrays:
             return TrainingState(
                 model_id=str(description[MODEL_ID]),
                 dim=int(description["dim"]),
-                optimizer_steps=int(description["optimizer_steps"]),
                 tower_inputs=description["tower_inputs"],
                 tables={
                     name: SavedTable(
@@ -143,7 +142,8 @@ def read_state(folder: Path) -> TrainingState | None:
 
 
 def _describe(weight: SavedWeight) -> dict[str, Any]:
-    return {"shape": list(weight.values.shape), "slots": sorted(weight.slots)}
+    slots = {name: list(slot.shape) for name, slot in sorted(weight.slots.items())}
+    return {"shape": list(weight.values.shape), "slots": slots}
 
 
 def _weight_arrays(prefix: str, weight: SavedWeight) -> dict[str, np.ndarray]:
@@ -165,12 +165,17 @@ def _row_arrays(prefix: str, rows: Sequence[Row]) -> dict[str, np.ndarray]:
 def _read_weight(
     arrays: Mapping[str, np.ndarray], prefix: str, entry: Mapping[str, Any]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    slots = {name: arrays[f"{prefix}/slot/{name}"] for name in entry["slots"]}
-    values = arrays[f"{prefix}/values"]
-    for array in (values, *slots.values()):
-        if list(array.shape) != entry["shape"]:
-            raise ValueError(f"{prefix}: expected the shape {entry['shape']}. Received: {array.shape}")
-    return values, slots
+    saved = entry["slots"]
+    shapes = saved if isinstance(saved, dict) else dict.fromkeys(saved, entry["shape"])
+    slots = {name: _read_array(arrays, f"{prefix}/slot/{name}", shape) for name, shape in shapes.items()}
+    return _read_array(arrays, f"{prefix}/values", entry["shape"]), slots
+
+
+def _read_array(arrays: Mapping[str, np.ndarray], name: str, shape: Sequence[int]) -> np.ndarray:
+    array = arrays[name]
+    if list(array.shape) != list(shape):
+        raise ValueError(f"{name}: expected the shape {shape}. Received: {array.shape}")
+    return array
 
 
 def _read_rows(arrays: Mapping[str, np.ndarray], prefix: str) -> list[Row]:

@@ -65,13 +65,12 @@ class WarmStart:
         return self.state.model_id
 
     def apply(self, towers: Towers, optimizer: Optimizer) -> WarmStartCounts:
-        """Give new towers the release's weights, and their optimiser its slots and steps.
+        """Give new towers the release's weights, and their optimiser its slots.
 
         Embedding rows go by what they stand for: a token's row to the same token, that of a bucket to the
         same one of as many buckets. Other weights go by path and shape, and of a tower that reads other
         vectors than it did, none: the rows of its MLP would belong to other features. Slots go with their
-        weights; where the optimiser keeps others than the release's did, none goes, and its moments have no
-        steps behind them.
+        weights; where the optimiser keeps others than the release's did, none goes.
 
         Args:
             towers: Freshly built; changed in place.
@@ -90,9 +89,7 @@ class WarmStart:
             path: self.state.dense[path] for path, variable in dense.items() if self._is_kept(path, variable)
         }
         pairs += [(dense[path], weight) for path, weight in kept.items()]
-        slots_kept = all(
-            optimizer.slots(variable).keys() == weight.slots.keys() for variable, weight in pairs
-        )
+        slots_kept = all(_are_alike(optimizer.slots(variable), weight.slots) for variable, weight in pairs)
 
         counts = {name: RowCounts(0, 0, len(table.rows)) for name, table in self.state.tables.items()}
         for name, variable in towers.tables.items():
@@ -107,8 +104,6 @@ class WarmStart:
             if slots_kept:
                 for name, slot in optimizer.slots(dense[path]).items():
                     slot.assign(weight.slots[name])
-        if slots_kept:
-            optimizer.prior_steps.assign(self.state.optimizer_steps)
         result = WarmStartCounts(
             tables=counts,
             dense_kept=tuple(kept),
@@ -136,7 +131,7 @@ class WarmStart:
         total = len(counts.dense_kept) + len(counts.dense_new)
         new = f"; initialised: {', '.join(counts.dense_new)}" if counts.dense_new else ""
         slots = (
-            "" if counts.slots_kept else "; the optimiser starts anew, since it is another than the release's"
+            "" if counts.slots_kept else "; the optimiser starts anew, since the release's kept other slots"
         )
         _PROGRESS.info(
             "Warm start from release %d: %d of %d other weights kept%s%s",
@@ -179,7 +174,6 @@ def take_state(
     return TrainingState(
         model_id=model_id,
         dim=config.dim,
-        optimizer_steps=int(optimizer.iterations.numpy()) + int(optimizer.prior_steps.numpy()),
         tower_inputs=list_tower_inputs(spec, config),
         tables=tables,
         dense={
@@ -271,16 +265,29 @@ def _walk(root: tf.Module, name: str) -> list[tuple[str, tf.Variable]]:
     return found
 
 
+def _are_alike(slots: Mapping[str, tf.Variable], saved: Mapping[str, np.ndarray]) -> bool:
+    """Tell whether saved slots have the same names, and shapes that differ in the number of rows alone."""
+    return slots.keys() == saved.keys() and all(
+        (len(slot.shape), tuple(slot.shape[1:])) == (saved[name].ndim, saved[name].shape[1:])
+        for name, slot in slots.items()
+    )
+
+
 def _carry_rows(
     variable: tf.Variable, slots: Mapping[str, tf.Variable], saved: SavedTable, rows: Sequence[Row]
 ) -> RowCounts:
     new, old = map_rows(saved.rows, rows)
     for target, source in [(variable, saved.values), *((slots[name], saved.slots[name]) for name in slots)]:
-        values = target.numpy()
-        values[new] = source[old]
-        target.assign(values)
+        if source.ndim > 0:
+            values = target.numpy()
+            values[new] = source[old]
+            target.assign(values)
+        elif len(new) > 0:
+            # One value for all rows, which has no meaning for a table whose rows are all new.
+            target.assign(source)
     return RowCounts(kept=len(new), new=len(rows) - len(new), dropped=len(saved.rows) - len(old))
 
 
 def _read_slots(optimizer: Optimizer, variable: tf.Variable) -> dict[str, np.ndarray]:
-    return {name: slot.numpy() for name, slot in optimizer.slots(variable).items()}
+    # What `numpy` gives of a scalar is no array.
+    return {name: np.asarray(slot.numpy()) for name, slot in optimizer.slots(variable).items()}

@@ -45,7 +45,7 @@ NEWER_LOG = CLEAN | {"until": 990, "log_until": 1_000}
 
 def make_state(dim: int = 3) -> TrainingState:
     table = SavedTable(np.ones((2, dim), np.float32), {}, ROWS["item"])
-    return TrainingState("m1", dim, 5, {"user": ["user"], "item": ["item"]}, {"item": table}, {})
+    return TrainingState("m1", dim, {"user": ["user"], "item": ["item"]}, {"item": table}, {})
 
 
 def publish(

@@ -45,19 +45,24 @@ def adagrad(weights, gradients, touched):
     return weights, {"accumulator": accumulator}
 
 
-def adam(weights, gradients, touched, first_step=1):
-    m, v = np.zeros_like(weights), np.zeros_like(weights)
-    for step, (gradient, rows) in enumerate(zip(gradients, touched, strict=True), first_step):
+def lazy_adam(weights, gradients, touched):
+    weights, m, v = weights.copy(), np.zeros_like(weights), np.zeros_like(weights)
+    steps = np.zeros((len(weights), *(1 for _ in weights.shape[1:])))
+    for gradient, rows in zip(gradients, touched, strict=True):
+        steps[rows] += 1
         m[rows] = 0.9 * m[rows] + 0.1 * gradient[rows]
         v[rows] = 0.999 * v[rows] + 0.001 * gradient[rows] ** 2
-        m_hat, v_hat = m / (1 - 0.9**step), v / (1 - 0.999**step)
-        change = RATE * m_hat / (np.sqrt(v_hat) + 1e-8)
-        weights = weights.copy()
-        weights[rows] -= change[rows]
-    return weights, {"m": m, "v": v}
+        m_hat, v_hat = m[rows] / (1 - 0.9 ** steps[rows]), v[rows] / (1 - 0.999 ** steps[rows])
+        weights[rows] -= RATE * m_hat / (np.sqrt(v_hat) + 1e-8)
+    return weights, {"m": m, "v": v, "steps": steps}
 
 
-EXPECTED = {"sgd": sgd, "adagrad": adagrad, "adam": adam, "lazy_adam": adam}
+def adam(weights, gradients, touched):
+    weights, slots = lazy_adam(weights, gradients, [list(range(len(weights)))] * len(gradients))
+    return weights, slots | {"steps": len(gradients)}
+
+
+EXPECTED = {"sgd": sgd, "adagrad": adagrad, "adam": adam, "lazy_adam": lazy_adam}
 
 
 def build(tables, dense="sgd", **settings):
@@ -90,8 +95,7 @@ def test_tables_follow_the_formula_with_repeated_rows_summed(name):
     strategy, table, _, optimizer = build(name)
     take_steps(strategy, optimizer)
     gradients = [dense_gradient(*lookup) for lookup in zip(LOOKUPS, VALUES, strict=True)]
-    touched = [sorted(set(rows)) if name == "lazy_adam" else list(range(ROWS)) for rows in LOOKUPS]
-    weights, slots = EXPECTED[name](START, gradients, touched)
+    weights, slots = EXPECTED[name](START, gradients, [sorted(set(rows)) for rows in LOOKUPS])
     np.testing.assert_allclose(table.numpy(), weights, rtol=1e-4)
     assert optimizer.slots(table).keys() == slots.keys()
     for slot, values in slots.items():
@@ -107,16 +111,58 @@ def test_dense_weights_follow_the_formula(name):
     expected, slots = EXPECTED[name](DENSE_START, DENSE, [[0, 1, 2]] * 3)
     np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-4)
     assert optimizer.slots(weights).keys() == slots.keys()
+    for slot, values in slots.items():
+        np.testing.assert_allclose(optimizer.slots(weights)[slot].numpy(), values, rtol=1e-4)
     assert optimizer.iterations.numpy() == 3
 
 
-def test_moments_from_an_earlier_training_count_its_steps():
-    strategy, table, _, optimizer = build("lazy_adam", warmup_steps=1)
-    optimizer.prior_steps.assign(40)
-    take_steps(strategy, optimizer)
-    gradients = [dense_gradient(*lookup) for lookup in zip(LOOKUPS, VALUES, strict=True)]
-    weights, _ = adam(START, gradients, [sorted(set(rows)) for rows in LOOKUPS], first_step=41)
+def test_a_row_first_seen_late_moves_by_the_rate():
+    strategy, table, _, optimizer = build("lazy_adam")
+    gradient = np.array([[0.5, -2.0]])
+
+    @tf.function
+    def step(row):
+        change = tf.IndexedSlices(tf.constant(gradient, tf.float32), row[None], tf.constant([ROWS, DIM]))
+        strategy.run(lambda: optimizer.apply([change, None]))
+
+    for _ in range(99):
+        step(tf.constant(1))
+    # As long as all gradients of a row are the same g, m / (1 - b1^t) = g and v / (1 - b2^t) = g^2.
+    for late in range(1, 21):
+        step(tf.constant(3))
+        moved = table.numpy()[3] - START[3]
+        np.testing.assert_allclose(moved, [-late * RATE, late * RATE], rtol=1e-4)
+    np.testing.assert_array_equal(optimizer.slots(table)["steps"].numpy(), [[0], [99], [0], [20], [0]])
+
+
+def test_weights_first_reached_late_move_by_the_rate():
+    strategy, table, weights, optimizer = build("adam", dense="adam")
+    for _ in range(9):
+        strategy.run(lambda: optimizer.apply([tf.ones([ROWS, DIM]), None]))
+    strategy.run(lambda: optimizer.apply([None, tf.constant([0.5, -2.0, 3.0])]))
+    np.testing.assert_allclose(weights.numpy() - DENSE_START, [-RATE, RATE, -RATE], rtol=1e-4)
+    assert optimizer.slots(table)["steps"].numpy() == 9
+    assert optimizer.slots(weights)["steps"].numpy() == 1
+
+
+def test_gradients_of_zeros_are_not_counted():
+    strategy, table, _, optimizer = build("lazy_adam")
+    # Row 2 has a gradient of zeros, those of row 1 cancel out, row 3 comes twice.
+    gradient = slices([2, 1, 3, 1, 3], [[0, 0], [1, 2], [1, 1], [-1, -2], [1, 1]])
+    strategy.run(lambda: optimizer.apply([gradient, None]))
+    np.testing.assert_array_equal(optimizer.slots(table)["steps"].numpy(), [[0], [0], [0], [1], [0]])
+
+
+def test_a_whole_gradient_moves_each_row_by_its_own_count():
+    strategy, table, _, optimizer = build("lazy_adam")
+    whole = GENERATOR.normal(size=(ROWS, DIM))
+    strategy.run(lambda: optimizer.apply([slices(LOOKUPS[0], VALUES[0]), None]))
+    strategy.run(lambda: optimizer.apply([tf.constant(whole, tf.float32), None]))
+    gradients = [dense_gradient(LOOKUPS[0], VALUES[0]), whole]
+    weights, slots = lazy_adam(START, gradients, [[1, 3], list(range(ROWS))])
     np.testing.assert_allclose(table.numpy(), weights, rtol=1e-4)
+    np.testing.assert_array_equal(optimizer.slots(table)["steps"].numpy(), [[1], [2], [1], [2], [1]])
+    np.testing.assert_array_equal(slots["steps"], [[1], [2], [1], [2], [1]])
 
 
 def test_updates_touch_no_whole_table():
@@ -134,6 +180,7 @@ def test_updates_touch_no_whole_table():
         if output.shape.rank is not None
     ]
     assert (ROWS, DIM) not in shapes
+    assert (ROWS, 1) not in shapes
 
 
 def test_weights_without_a_gradient_stay(caplog):
@@ -166,7 +213,10 @@ def test_a_checkpoint_holds_slots_and_steps(tmp_path):
     for variable, restored in ((table, other_table), (weights, other_weights)):
         for name, slot in optimizer.slots(variable).items():
             np.testing.assert_array_equal(slot.numpy(), other.slots(restored)[name].numpy())
-    assert len(optimizer.variables) == 2 + 2 + 1
+    # By `LOOKUPS`.
+    np.testing.assert_array_equal(other.slots(other_table)["steps"].numpy(), [[2], [2], [1], [2], [0]])
+    # The iterations, three slots of lazy Adam, one of Adagrad.
+    assert len(optimizer.variables) == 1 + 3 + 1
 
 
 @pytest.mark.parametrize(

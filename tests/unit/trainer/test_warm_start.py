@@ -1,5 +1,7 @@
 """Tables carried over by token, by hand; towers and optimisers are real ones."""
 
+import dataclasses
+import json
 import logging
 
 import numpy as np
@@ -11,7 +13,7 @@ from schemas.features import FeatureSpec
 from schemas.strict_config import parse
 from trainer.config import ModelConfig, OptimizerConfig, TrainingConfig
 from trainer.optimizers import build_optimizer
-from trainer.state import SavedTable, TrainingState
+from trainer.state import SavedTable, TrainingState, read_state, write_state
 from trainer.towers import build_towers
 from trainer.vocabularies import EncodedSize
 from trainer.warm_start import (
@@ -36,6 +38,7 @@ USER_ID = ITEM_ID | {"name": "user", "tower": "user", "role": "user_id"}
 AGE = {"name": "age", "dtype": "float", "tower": "user", "encoding": {"kind": "z_score"}}
 PRICE = {"name": "price", "dtype": "float", "tower": "item", "encoding": {"kind": "bucketize", "buckets": 4}}
 WEIGHT = {"name": "weight", "dtype": "float", "tower": "item", "encoding": {"kind": "z_score"}}
+RATE = 0.01
 MODEL = ModelConfig(dim=3, user_layers=(5,), item_layers=(), dropout=0.0)
 
 
@@ -79,7 +82,7 @@ class Training:
         }
         self.towers = build_towers(spec, model, sizes, seed)
         self.optimizer = build_optimizer(
-            TrainingConfig(optimizer=OptimizerConfig(tables=tables)),
+            TrainingConfig(learning_rate=RATE, optimizer=OptimizerConfig(tables=tables)),
             replicas=1,
             total_steps=10,
             tables=list(self.towers.tables.values()),
@@ -120,7 +123,6 @@ def yesterday() -> Training:
     training = Training(YESTERDAY)
     training.fill(1000.0)
     training.optimizer.iterations.assign(40)
-    training.optimizer.prior_steps.assign(2)
     return training
 
 
@@ -154,11 +156,16 @@ def test_reordered_added_and_removed_tokens(yesterday):
     np.testing.assert_array_equal(today.slot("item", "m")[[0, 2, 4]], before_m[[1, 0, 3]])
     np.testing.assert_array_equal(today.slot("item", "m")[[1, 3]], fresh_m[[1, 3]])
     np.testing.assert_array_equal(today.slot("item", "v")[0], yesterday.slot("item", "v")[1])
+    counts_before = yesterday.slot("item", "steps").ravel()
+    assert len(set(counts_before)) == 4
+    np.testing.assert_array_equal(
+        today.slot("item", "steps").ravel(), [counts_before[1], 0, counts_before[0], 0, counts_before[3]]
+    )
     np.testing.assert_array_equal(today.table("price"), yesterday.table("price"))
     assert np.abs(fresh).max() < 0.1 < 1000.0 <= before.min()
 
 
-def test_dense_weights_their_slots_and_the_steps_come_along(yesterday):
+def test_dense_weights_and_their_slots_come_along(yesterday):
     today = Training(YESTERDAY, seed=2)
     counts = today.start_from(yesterday.state())
     theirs, ours = dense_by_path(yesterday.towers), dense_by_path(today.towers)
@@ -170,8 +177,31 @@ def test_dense_weights_their_slots_and_the_steps_come_along(yesterday):
             np.testing.assert_array_equal(
                 slot.numpy(), yesterday.optimizer.slots(theirs[path])[name].numpy(), err_msg=path
             )
-    # The schedule of the rate begins anew, the moments do not.
-    assert (int(today.optimizer.iterations), int(today.optimizer.prior_steps)) == (0, 42)
+        assert today.optimizer.slots(variable)["steps"].numpy() >= 1000.0
+    # The schedule of the rate begins anew.
+    assert int(today.optimizer.iterations) == 0
+
+
+def test_what_is_new_moves_by_the_rate(yesterday):
+    model = ModelConfig(dim=3, user_layers=(6,), item_layers=(), dropout=0.0)
+    today = Training(make_rows(tokens("ann", "eve"), tokens("rum", "gin")), model=model, seed=2)
+    counts = today.start_from(yesterday.state())
+    tables, dense = today.towers.tables, dense_by_path(today.towers)
+    new_rows = {"user": 1, "item": 1}
+    before = {name: tables[name].numpy()[row] for name, row in new_rows.items()}
+    before |= {path: dense[path].numpy() for path in counts.dense_new}
+
+    sparse = [
+        tf.IndexedSlices(tf.ones(table.shape), tf.range(table.shape[0]), tf.constant(table.shape))
+        for table in tables.values()
+    ]
+    today.optimizer.apply([*sparse, *(tf.ones(weight.shape) for weight in today.towers.dense_variables)])
+
+    after = {name: tables[name].numpy()[row] for name, row in new_rows.items()}
+    after |= {path: dense[path].numpy() for path in counts.dense_new}
+    assert len(after) == 2 + 3
+    for name, values in after.items():
+        np.testing.assert_allclose(before[name] - values, RATE, rtol=1e-3, err_msg=name)
 
 
 def test_paths_do_not_depend_on_what_the_process_made_before():
@@ -229,8 +259,60 @@ def test_another_optimiser_starts_anew(yesterday, caplog):
     assert not counts.slots_kept
     np.testing.assert_array_equal(today.table("item"), yesterday.table("item"))
     np.testing.assert_allclose(today.slot("item", "accumulator"), 0.1)
-    assert int(today.optimizer.prior_steps) == 0
-    assert "the optimiser starts anew, since it is another than the release's" in caplog.text
+    assert "the optimiser starts anew, since the release's kept other slots" in caplog.text
+
+
+def test_a_count_for_each_row_is_not_one_for_the_table():
+    yesterday = Training(YESTERDAY, tables="adam")
+    yesterday.fill(1000.0)
+    today = Training(YESTERDAY, tables="lazy_adam")
+    counts = today.start_from(yesterday.state())
+    assert not counts.slots_kept
+    np.testing.assert_array_equal(today.table("item"), yesterday.table("item"))
+    np.testing.assert_array_equal(today.slot("item", "steps"), np.zeros([4, 1]))
+    np.testing.assert_array_equal(today.slot("item", "v"), np.zeros([4, 3]))
+
+
+def test_one_count_for_the_table_goes_with_any_of_its_rows():
+    yesterday = Training(YESTERDAY, tables="adam")
+    for table in ("item", "price"):
+        yesterday.optimizer.slots(yesterday.towers.tables[table])["steps"].assign(42.0)
+    # Five buckets are other buckets than four.
+    spec = make_spec(AGE, PRICE | {"encoding": {"kind": "bucketize", "buckets": 5}})
+    rows = make_rows(tokens("ann"), tokens("gin", "tea"), price_buckets=5)
+    today = Training(rows, spec=spec, tables="adam")
+    assert today.start_from(yesterday.state()).slots_kept
+    assert (today.slot("item", "steps"), today.slot("price", "steps")) == (42.0, 0.0)
+
+
+def test_slots_of_a_version_without_counts_start_anew(tmp_path, yesterday, caplog):
+    caplog.set_level(logging.INFO, logger="dssm.progress")
+    state = yesterday.state()
+
+    def without_counts(weight):
+        slots = {name: values for name, values in weight.slots.items() if name != "steps"}
+        return dataclasses.replace(weight, slots=slots)
+
+    older = dataclasses.replace(
+        state,
+        tables={name: without_counts(table) for name, table in state.tables.items()},
+        dense={path: without_counts(weight) for path, weight in state.dense.items()},
+    )
+    write_state(tmp_path, older)
+    file = tmp_path / "training_state.json"
+    description = json.loads(file.read_text()) | {"format": 1, "optimizer_steps": 42}
+    for weight in [*description["tables"].values(), *description["dense"].values()]:
+        weight["slots"] = list(weight["slots"])
+    file.write_text(json.dumps(description))
+
+    today = Training(YESTERDAY, seed=2)
+    counts = today.start_from(read_state(tmp_path))
+    assert not counts.slots_kept
+    assert counts.dense_new == ()
+    np.testing.assert_array_equal(today.table("item"), yesterday.table("item"))
+    for slot in today.optimizer.variables:
+        np.testing.assert_array_equal(slot.numpy(), np.zeros(slot.shape))
+    assert "the optimiser starts anew, since the release's kept other slots" in caplog.text
 
 
 def test_the_log_has_the_counts(yesterday, caplog):
