@@ -10,11 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from schemas.contract import MODEL_ID, MODEL_INFO_FILE, PROGRESS_LOGGER, STATE, VALIDATION_SPLIT
+from schemas.contract import CHECKPOINTS, MODEL_ID, MODEL_INFO_FILE, PROGRESS_LOGGER, STATE, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
 from schemas.sequences import count_split_rows
 from schemas.skew import BFLOAT16_TOLERANCE, SKEW_SAMPLE, TOLERANCE
-from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerConfig
 from trainer.data.load import InputFolders, load_training_data
 from trainer.export import export_towers
@@ -46,7 +45,7 @@ class TrainingJob:
 
 def train_and_export(
     job: TrainingJob, spec: FeatureSpec, config: TrainerConfig, strategy: tf.distribute.Strategy
-) -> Checkpoints | None:
+) -> str | None:
     """Train both towers and export them, of several workers the chief alone.
 
     Args:
@@ -56,8 +55,8 @@ def train_and_export(
         strategy: The replicas.
 
     Returns:
-        The checkpoints, to be deleted once the model is safe; None without any, and where this process is not
-        the chief.
+        Folder of the training's checkpoints, to be deleted once the model is safe; model.json names it, too.
+        None without any, and where this process is not the chief.
 
     Raises:
         ConfigError: A setting does not fit the features, the batch or the release that a warm start begins
@@ -135,6 +134,7 @@ def _describe(result: TrainingResult, config: TrainerConfig, base: WarmStart | N
         "refitted": result.refitted,
         "resumed_from_step": result.resumed_from_step,
         "warm_start": warm_start,
+        CHECKPOINTS: result.checkpoints,
         "train_rows": result.train_rows,
         "global_batch": result.global_batch,
         "rows_left_out_per_epoch": result.rows_left_out_per_epoch,
