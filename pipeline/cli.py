@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -22,6 +22,10 @@ from pipeline.commands.serve import serve_command
 from pipeline.commands.submit import submit_command
 from pipeline.commands.train import train_command
 from schemas.contract import PROGRESS_LOGGER
+
+if TYPE_CHECKING:
+    from pipeline.config import PipelineConfig
+    from schemas.features import FeatureSpec
 
 EXIT_NOT_BLESSED: Final = 3
 
@@ -94,15 +98,25 @@ def synth(users: int, items: int, interactions: int, days: int, seed: int, outpu
 def run(config: str, overrides: tuple[str, ...], no_cache: bool) -> None:
     """Run the pipeline on this machine, from the tables to a release.
 
-    Exit status: 0 with a release, 1 on an error, 3 where the model was not blessed.
+    One at a time in a run directory, and in a serving directory on this machine; an object store has no lock.
+
+    Exit status: 0 with a release, 1 on an error, 3 where the model was not blessed, 4 where another process
+    is at work in one of the two, which is then named.
     """
     from pipeline.config import load_config
-    from pipeline.console import noise_to_file
+    from pipeline.retraining.lock import hold_run_lock
 
     settings = load_config(config, overrides)
     features = settings.load_features()
+    with hold_run_lock(settings.run.directory, settings.serving.directory):
+        is_released = _run_to_release(settings, features, enable_cache=not no_cache)
+    if not is_released:
+        sys.exit(EXIT_NOT_BLESSED)
 
+
+def _run_to_release(settings: "PipelineConfig", features: "FeatureSpec", *, enable_cache: bool) -> bool:
     from components.tower_pusher.logic import check_writable
+    from pipeline.console import noise_to_file
     from pipeline.forks import call_in_fork
 
     # A client of an object store has threads, which the steps' forks would miss.
@@ -116,10 +130,9 @@ def run(config: str, overrides: tuple[str, ...], no_cache: bool) -> None:
         from pipeline.local import run_locally
         from pipeline.report import render_run
 
-        result = run_locally(settings, features, enable_cache=not no_cache)
+        result = run_locally(settings, features, enable_cache=enable_cache)
         click.echo(render_run(result, seconds=time.monotonic() - start), file=screen)
-    if result.release is None:
-        sys.exit(EXIT_NOT_BLESSED)
+    return result.release is not None
 
 
 @main.command()

@@ -29,7 +29,7 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.tfx_runner import IrBasedRunner
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline.run_locks import METADATA_LOCK_FILE, hold_while_running
+from pipeline.metadata_lock import METADATA_LOCK_FILE
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import DssmError
 
@@ -69,8 +69,7 @@ class StepRunner(IrBasedRunner):
         """Make one.
 
         Args:
-            directory: A folder for the files by which the steps take turns at ML Metadata, and by which
-                others tell that a run goes on.
+            directory: A folder for the file by which the steps take turns at ML Metadata.
             side_by_side: The most steps that run at the same time.
         """
         self._directory = directory
@@ -90,12 +89,6 @@ class StepRunner(IrBasedRunner):
         values = {PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
         runtime_parameter_utils.substitute_runtime_parameter(pipeline, values)
         steps = {node.pipeline_node.node_info.id: node.pipeline_node for node in pipeline.nodes}
-        with hold_while_running(self._directory):
-            self._run_steps(pipeline, steps)
-
-    def _run_steps(
-        self, pipeline: pipeline_pb2.Pipeline, steps: Mapping[str, pipeline_pb2.PipelineNode]
-    ) -> None:
         if tensorflow_context.context()._initialized:
             # Its threads would be missing in a fork.
             for number, step in enumerate(steps, 1):

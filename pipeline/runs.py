@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pipeline.run_locks import is_running, keep_steps_from_metadata
+from pipeline.metadata_lock import keep_steps_from_metadata
+from pipeline.retraining.lock import is_running
 from schemas.contract import EVALUATION_REPORT_FILE
 from schemas.errors import DssmError
 

@@ -74,6 +74,9 @@ INGEST_REPORT_FILE: Final = "ingest_report.json"
 DAY_FINGERPRINTS: Final = "day_fingerprints"
 DEAD_LETTERS_FILE: Final = "dead_letters.json"
 MODEL_INFO_FILE: Final = "model.json"
+# In it: the folder of the training's checkpoints, a path or URI, to be deleted once the model is safe; null
+# for none.
+CHECKPOINTS: Final = "checkpoints"
 # In the folder of the release's state: what TFDV says about the tables that it was trained on, and the
 # sequences' own figures out of the ingest's report.
 USER_STATISTICS_FILE: Final = "user_statistics.pb"

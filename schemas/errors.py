@@ -23,3 +23,7 @@ class ReleaseError(DssmError):
 
 class TrainingError(DssmError):
     """Training cannot start or cannot go on."""
+
+
+class BusyError(DssmError):
+    """Another process is at work where one at a time may be."""

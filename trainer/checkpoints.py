@@ -95,6 +95,7 @@ class Checkpoints:
     and the SHA-256 of each file: what has no such file, or does not match it, was not written to its end.
 
     Attributes:
+        folder: The folder, a path or URI.
         newest: Folder of the newest checkpoint that this process wrote or found; None without one.
     """
 
@@ -106,7 +107,7 @@ class Checkpoints:
             config: The intervals, and how many to keep.
         """
         self.newest: str | None = None
-        self._folder = folder
+        self.folder = folder
         self._config = config
         self._damaged: set[str] = set()
         self._written_at = time.monotonic()
@@ -121,7 +122,7 @@ class Checkpoints:
             StorageError: The folder cannot be read.
         """
         for name in reversed(self._names()):
-            location = storage.join(self._folder, name)
+            location = storage.join(self.folder, name)
             try:
                 saved = _read_whole(location)
             except _DamagedError as damage:
@@ -170,7 +171,7 @@ class Checkpoints:
             StorageError: It cannot be written.
         """
         name = f"{progress.phase}-{progress.step:012d}"
-        location = storage.join(self._folder, name)
+        location = storage.join(self.folder, name)
         # Until it is whole it takes no whole one's place, and a store that refuses is asked no sooner again.
         self._damaged.add(name)
         self._written_at = time.monotonic()
@@ -190,22 +191,11 @@ class Checkpoints:
         kept = [whole for whole in names if whole not in self._damaged][-self._config.keep :]
         for other in names:
             if other not in kept:
-                storage.delete_tree(storage.join(self._folder, other))
-
-    def delete_all(self) -> None:
-        """Delete the folder.
-
-        Raises:
-            StorageError: It cannot be deleted.
-        """
-        storage.delete_tree(self._folder)
-        self.newest = None
+                storage.delete_tree(storage.join(self.folder, other))
 
     def _names(self) -> list[str]:
         # "fit" sorts before "refit", and steps have as many digits.
-        return sorted(
-            name for name in storage.list_names(self._folder) if name.startswith(("fit-", "refit-"))
-        )
+        return sorted(name for name in storage.list_names(self.folder) if name.startswith(("fit-", "refit-")))
 
 
 def training_key(

@@ -11,13 +11,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from schemas.contract import MODEL_ID, MODEL_INFO_FILE, PROGRESS_LOGGER, STATE, VALIDATION_SPLIT
+from schemas.contract import CHECKPOINTS, MODEL_ID, MODEL_INFO_FILE, PROGRESS_LOGGER, STATE, VALIDATION_SPLIT
 from schemas.features import FeatureSpec
 from schemas.sequences import count_split_rows
 from schemas.skew import BFLOAT16_TOLERANCE, SKEW_SAMPLE, TOLERANCE
 from schemas.split_times import read_split_times
 from trainer.base_release import BaseChoice, choose_base
-from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerConfig
 from trainer.data.load import InputFolders, load_training_data
 from trainer.export import export_towers
@@ -49,7 +48,7 @@ class TrainingJob:
 
 def train_and_export(
     job: TrainingJob, spec: FeatureSpec, config: TrainerConfig, strategy: tf.distribute.Strategy
-) -> Checkpoints | None:
+) -> str | None:
     """Train both towers and export them, of several workers the chief alone.
 
     Args:
@@ -59,8 +58,8 @@ def train_and_export(
         strategy: The replicas.
 
     Returns:
-        The checkpoints, to be deleted once the model is safe; None without any, and where this process is not
-        the chief.
+        Folder of the training's checkpoints, to be deleted once the model is safe; model.json names it, too.
+        None without any, and where this process is not the chief.
 
     Raises:
         ConfigError: A setting does not fit the features, the batch or the release that a warm start begins
@@ -155,6 +154,7 @@ def _describe(result: TrainingResult, config: TrainerConfig, choice: BaseChoice)
         "warm_start": warm_start,
         "start_reason": choice.reason,
         "releases_passed_over": {str(version): reason for version, reason in choice.passed_over.items()},
+        CHECKPOINTS: result.checkpoints,
         "train_rows": result.train_rows,
         "global_batch": result.global_batch,
         "rows_left_out_per_epoch": result.rows_left_out_per_epoch,

@@ -70,8 +70,8 @@ class TrainingResult:
     """Whether the towers were trained again on train and validation."""
     warm_start: "WarmStartCounts | None"
     """What the base model gave; None for a cold start."""
-    checkpoints: Checkpoints | None
-    """The checkpoints that are left; `delete_all` once the towers are safe."""
+    checkpoints: str | None
+    """Folder of this training's checkpoints, a path or URI; None where it has none."""
 
 
 def train(
@@ -218,7 +218,7 @@ def train(
         best_epoch=progress.best_epoch,
         refitted=refitting,
         warm_start=base_counts,
-        checkpoints=checkpoints,
+        checkpoints=checkpoints.folder if checkpoints is not None and checkpoints.newest else None,
     )
 
 

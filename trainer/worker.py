@@ -11,6 +11,7 @@ from typing import Final
 import tensorflow as tf
 
 from schemas import storage
+from schemas.checkpoints import delete_checkpoints
 from schemas.contract import PROGRESS_LOGGER
 from schemas.features import FeatureSpec
 from trainer.cluster import read_task
@@ -113,7 +114,7 @@ def train_worker(
                 storage.delete_tree(storage.join(locations.output, folder))
             storage.copy_tree(output, locations.output)
             if checkpoints is not None:
-                checkpoints.delete_all()
+                delete_checkpoints(checkpoints)
             _PROGRESS.info("Model written to %s", locations.output)
         # A worker that ended before the chief has written could not be started again with it.
         gather_from_workers(strategy, worker)

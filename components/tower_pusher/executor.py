@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from components.execution import MODEL_FOLDER, Artifacts, PlainExecutor, get_path
 from components.tower_pusher.compose import PushInputs, TableInputs
-from components.tower_pusher.logic import push_if_blessed
+from components.tower_pusher.logic import delete_training_checkpoints, push_if_blessed
 from components.tower_pusher.skew import Samples, check_parts
 from schemas.contract import RUN_ID_VARIABLE
 
@@ -16,12 +16,12 @@ _UNKNOWN_RUN: Final = "unknown"
 
 
 class TowerPusherExecutor(PlainExecutor):
-    """Pushes a release and notes it in the artifact."""
+    """Pushes a release, notes it in the artifact, and deletes the checkpoints of its training."""
 
     def Do(  # noqa: N802 (TFX's name)
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: Mapping[str, Any]
     ) -> None:
-        """Unpack the artifacts, push, and set the output's custom properties.
+        """Unpack the artifacts, push, set the output's custom properties, and delete the checkpoints.
 
         Args:
             input_dict: As TowerPusherSpec declares them; those of the context only where there are context
@@ -61,6 +61,9 @@ class TowerPusherExecutor(PlainExecutor):
         if release is not None:
             pushed_release.set_int_custom_property("version", release.version)
             pushed_release.set_string_custom_property("release", release.location)
+        # Also those of a model that was refused, which is kept as an artifact. After an error they are left
+        # for the retry.
+        delete_training_checkpoints(paths["model"] / MODEL_FOLDER)
 
 
 def _table_inputs(paths: dict[str, Path], table: str) -> TableInputs:

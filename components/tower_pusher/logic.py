@@ -23,8 +23,10 @@ from components.tower_pusher.compose import (
     read_json,
 )
 from schemas import storage
+from schemas.checkpoints import delete_checkpoints
 from schemas.contract import (
     BLESSED_FILE,
+    CHECKPOINTS,
     MODEL_ID,
     MODEL_INFO_FILE,
     NOT_BLESSED_FILE,
@@ -174,6 +176,22 @@ def push_release(
     if storage.is_remote(serving_directory):
         return find_release(serving_directory, claim.version)
     return read_release(serving_directory, claim.version)
+
+
+def delete_training_checkpoints(model: Path) -> None:
+    """Delete the checkpoints of the training that made a model, or warn: the release is no worse for them.
+
+    Args:
+        model: The Trainer's serving model. That it is here as an artifact shows that it is safe, and that no
+            retry goes on from the checkpoints.
+    """
+    try:
+        folder = read_json(model / MODEL_INFO_FILE, (CHECKPOINTS,))[CHECKPOINTS]
+    except ReleaseError as error:
+        _progress.warning("Checkpoints of the training may be left: %s", error)
+        return
+    if folder is not None:
+        delete_checkpoints(folder)
 
 
 def _claim_version(

@@ -10,6 +10,8 @@ import click
 
 DEFAULT_CONFIG: Final = "pipeline/configs/movielens_100k.yaml"
 EXIT_FAILED: Final = 1
+EXIT_BUSY: Final = 4
+"""Exit status where another process is at work in the run directory or the serving directory."""
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -18,7 +20,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(command)
     def wrapped(*args: Any, debug: bool, **kwargs: Any) -> None:
-        from schemas.errors import DssmError
+        from schemas.errors import BusyError, DssmError
 
         try:
             command(*args, **kwargs)
@@ -26,7 +28,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             if debug:
                 traceback.print_exc()
             click.echo(f"Error: {error}", err=True)
-            sys.exit(EXIT_FAILED)
+            sys.exit(EXIT_BUSY if isinstance(error, BusyError) else EXIT_FAILED)
         except Exception as error:
             if debug:
                 traceback.print_exc()

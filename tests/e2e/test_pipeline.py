@@ -226,4 +226,4 @@ def test_anomalous_data_stop_at_the_gate_with_a_readable_list(workspace, tmp_pat
     assert "AnomalyGate" in completed.stderr
     assert "gender" in completed.stderr
     assert "Traceback" not in completed.stdout + completed.stderr
-    assert not (tmp_path / "s" / "releases").exists()
+    assert not list((tmp_path / "s").rglob("manifest.json"))

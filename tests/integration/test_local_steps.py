@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import run_locks
+from pipeline.retraining import lock
 
 pytestmark = pytest.mark.integration
 
@@ -29,6 +29,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from components.artifacts import Report
 from components.execution import PlainExecutor, get_path
 from pipeline.local_steps import StepRunner
+from pipeline.retraining.lock import hold_run_lock
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import DataError, DssmError
 
@@ -83,7 +84,8 @@ pipeline = Pipeline(
     metadata_connection_config=metadata.sqlite_metadata_connection_config(str(directory / "metadata.sqlite")),
 )
 try:
-    StepRunner(directory, side_by_side).run(pipeline)
+    with hold_run_lock(directory, directory / "serving"):
+        StepRunner(directory, side_by_side).run(pipeline)
 except DssmError as error:
     print(f"{type(error).__name__}: {str(error)[:120]}")
 """
@@ -184,13 +186,13 @@ def test_nothing_goes_on_once_the_run_is_killed(steps: Steps, tmp_path: Path) ->
         assert time.monotonic() < deadline
         time.sleep(0.05)
     running = [int(file.read_text()) for file in files]
-    assert run_locks.is_running(tmp_path)
+    assert lock.is_running(tmp_path)
     process.send_signal(signal.SIGKILL)
     process.wait(TIMEOUT_SECONDS)
     while any(is_running(step) for step in running):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert not run_locks.is_running(tmp_path)
+    assert not lock.is_running(tmp_path)
 
 
 def is_running(process: int) -> bool:

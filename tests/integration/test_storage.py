@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import json
+import logging
 import shutil
 import socket
 import subprocess
@@ -28,6 +29,8 @@ from components.tower_pusher.logic import (
     push_release,
 )
 from schemas import storage
+from schemas.checkpoints import delete_checkpoints
+from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import DataError, ReleaseError, StorageError
 from schemas.release import copy_state, find_current_release, read_current_release, read_release
 
@@ -198,6 +201,33 @@ def test_missing_credentials_are_named(environment: pytest.MonkeyPatch) -> None:
         environment.setenv("AWS_ENDPOINT_URL_S3", address)
         with pytest.raises(StorageError, match="AWS_ACCESS_KEY_ID is not set; set it with AWS_SECRET"):
             storage.list_files("s3://bucket/a")
+
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+def test_checkpoints_in_a_store_are_deleted(bucket: Any, caplog: pytest.LogCaptureFixture) -> None:
+    files = [f"checkpoints/{key}/fit-000000000001/complete.json" for key in (KEY, KEY[::-1])]
+    for file in files:
+        bucket.write(file, b"{}")
+    with caplog.at_level(logging.WARNING, logger=PROGRESS_LOGGER):
+        for _ in range(2):
+            delete_checkpoints(f"{bucket.uri}/checkpoints/{KEY}")
+    assert bucket.keys() == files[1:]
+    assert caplog.messages == []
+
+
+def test_checkpoints_in_a_store_that_refuses_are_a_warning(
+    environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = f"s3://bucket/checkpoints/{KEY}"
+    with RefusingServer() as address, caplog.at_level(logging.WARNING, logger=PROGRESS_LOGGER):
+        environment.setenv("AWS_ENDPOINT_URL_S3", address)
+        delete_checkpoints(folder)
+    [message] = caplog.messages
+    assert message.startswith("The checkpoints of a training that has ended cannot be deleted: Cannot delete")
+    assert f"{address} refused it: check AWS_ACCESS_KEY_ID" in message
+    assert message.endswith(f"if {folder} is still there, delete it by hand.")
 
 
 class RefusingServer:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -182,9 +183,10 @@ def test_neither_pauses_nor_an_interruption_change_the_result(tmp_path, monkeypa
     losses = read_scalars(tmp_path / "logs")["loss"]
     assert sorted(losses) == [2, 4, 6, 8, 10, 12]
     np.testing.assert_allclose(np.mean([losses[10], losses[12]]), whole.final_loss, rtol=1e-6)
-    assert resumed.checkpoints.newest.endswith("/fit-000000000012")
-    resumed.checkpoints.delete_all()
-    assert list((tmp_path / "checkpoints").iterdir()) == []
+    [folder] = (tmp_path / "checkpoints").iterdir()
+    assert resumed.checkpoints == str(folder)
+    assert re.fullmatch("[0-9a-f]{32}", folder.name)
+    assert sorted(path.name for path in folder.iterdir())[-1] == "fit-000000000012"
 
 
 def test_another_seed_gives_another_result(tmp_path):
@@ -371,6 +373,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch,
         if record.name == PROGRESS_LOGGER and record.levelno == logging.WARNING
     ]
     assert warnings[0] == "No space left on device. Training goes on; the last checkpoint is: none."
+    assert result.checkpoints is None
     assert_equal_weights(whole, result)
 
 

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from pipeline.run_locks import hold_while_running
+from pipeline.retraining.lock import hold_run_lock
 from pipeline.runs import RunError, describe_status, find_run, read_runs
 
 pytestmark = pytest.mark.unit
@@ -94,7 +94,7 @@ def test_only_the_newest_are_read(five_runs):
 def test_the_newest_unfinished_run_is_running_while_one_goes_on(run_directory):
     run_directory.add("killed", NOON, ("Trainer", "RUNNING", 5))
     run_directory.add("now", NOON + 1, ("InteractionIngest", "COMPLETE", 4), ("Trainer", "RUNNING", 5))
-    with hold_while_running(run_directory.path):
+    with hold_run_lock(run_directory.path, "s3://bucket/serving"):
         now, killed = read_runs(run_directory.path)
     assert describe_status(now) == "running: Trainer"
     assert describe_status(killed) == "interrupted in Trainer"

@@ -125,13 +125,6 @@ def test_one_that_could_not_be_written_takes_no_whole_ones_place(tmp_path, monke
     assert sorted(path.name[-1] for path in tmp_path.iterdir()) == ["2", "4"]
 
 
-def test_all_are_deleted(tmp_path):
-    opened = write_steps(tmp_path / "a", [1])
-    opened.delete_all()
-    assert not (tmp_path / "a").exists()
-    assert opened.newest is None
-
-
 def test_files_that_cannot_be_written_or_are_gone(tmp_path, monkeypatch):
     write_steps(tmp_path, [1])
     found = Checkpoints(str(tmp_path), CheckpointConfig()).find_newest()

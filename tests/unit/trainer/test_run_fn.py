@@ -1,9 +1,8 @@
 """What run_fn makes of the properties that the Trainer's component hands on."""
 
-from types import SimpleNamespace
-
 import pytest
 
+from schemas import storage
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec
 from schemas.strict_config import from_json, parse, to_json
@@ -56,8 +55,7 @@ def given(**changes):
 @pytest.fixture
 def calls(monkeypatch):
     calls = []
-    checkpoints = SimpleNamespace(delete_all=lambda: calls.append(("delete_all",)))
-    answers = {"configure_devices": None, "create_strategy": "strategy", "train_and_export": checkpoints}
+    answers = {"configure_devices": None, "create_strategy": "strategy", "train_and_export": "a folder"}
     for name, answer in answers.items():
 
         def call(*arguments, name=name, answer=answer):
@@ -74,7 +72,8 @@ def test_makes_the_devices_before_anything_else_uses_tensorflow(calls):
     assert calls[:2] == [("configure_devices", settings), ("create_strategy", 2)]
 
 
-def test_the_training_is_given_every_folder_and_its_checkpoints_go_afterwards(calls):
+def test_the_training_is_given_every_folder_and_its_checkpoints_stay(calls, monkeypatch):
+    monkeypatch.setattr(storage, "delete_tree", pytest.fail)
     module.run_fn(given(context_transform_graph="x"))
     name, job, spec, config, strategy = calls[2]
     assert (name, spec.name, config.training.replicas, strategy) == (
@@ -88,7 +87,7 @@ def test_the_training_is_given_every_folder_and_its_checkpoints_go_afterwards(ca
     assert (graphs.user, graphs.item, graphs.context) == ("u", "i", "x")
     assert (job.serving_directory, job.checkpoint_directory) == ("/releases", "s3://bucket/checkpoints")
     assert (job.model, job.logs) == ("m", "l")
-    assert calls[3:] == [("delete_all",)]
+    assert calls[3:] == []
 
 
 def test_without_context_features_there_is_no_graph_of_them(calls):

@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
@@ -17,6 +16,7 @@ from trainer.worker import WorkerLocations, train_worker
 
 pytestmark = pytest.mark.unit
 
+CHECKPOINTS = "s3://bucket/checkpoints/0123456789abcdef0123456789abcdef"
 VOCABULARY = VocabularyEncoding(kind="vocabulary")
 SPEC = FeatureSpec(
     name="t",
@@ -60,9 +60,10 @@ class Training:
             return None
         Path(files.model, "user_tower").mkdir(parents=True)
         Path(files.model, "user_tower", "saved_model.pb").write_text("new")
-        return SimpleNamespace(delete_all=self.delete)
+        return CHECKPOINTS
 
-    def delete(self):
+    def delete(self, folder):
+        assert folder == CHECKPOINTS
         assert (self.output / "Format-Serving/user_tower/saved_model.pb").read_text() == "new"
         self.calls.append("delete checkpoints")
 
@@ -75,6 +76,7 @@ class Training:
 def stand_in(monkeypatch, locations):
     stand_in = Training(locations.output)
     monkeypatch.setattr(worker, "train_and_export", stand_in)
+    monkeypatch.setattr(worker, "delete_checkpoints", stand_in.delete)
     monkeypatch.setattr(worker, "gather_from_workers", stand_in.gather)
     monkeypatch.setattr(worker, "is_chief", lambda strategy: stand_in.is_chief)
     return stand_in

@@ -1,4 +1,6 @@
 import json
+import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from tfx.types import channel_utils, standard_artifacts
 
 from components import AnnIndex, CandidateIndex, Report, Sequences
 from components.tower_pusher.component import TowerPusher
+from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ReleaseError
 
 pytestmark = pytest.mark.integration
@@ -43,7 +46,8 @@ def write_json(file: Path, content: object) -> None:
 
 def make_artifacts(base: Path, verdict: str, types: dict[str, Any] = TYPES) -> dict[str, list[Any]]:
     model = base / "model" / "Format-Serving"
-    write_json(model / "model.json", {"model_id": "m", "dim": 2, "temperature": 0.1, "warm_start": None})
+    info = {"model_id": "m", "dim": 2, "temperature": 0.1, "warm_start": None, "checkpoints": None}
+    write_json(model / "model.json", info)
     write_json(model / "state" / "training_state.json", {"model_id": "m"})
     for tower in ("user_tower", "item_tower"):
         write_json(model / tower / "assets.extra" / "dssm_part.json", {"model_id": "m", "part": tower})
@@ -129,6 +133,54 @@ def test_the_node_pushes_a_blessed_model_and_notes_it(tmp_path: Path, verdict: s
         assert pushed.get_int_custom_property("pushed") == 0
         assert not pushed.has_custom_property("release")
         assert result == {"pushed": 0}
+
+
+def push(tmp_path: Path, inputs: dict[str, Any]) -> None:
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / "pushed")
+    properties = {"serving_directory": str(tmp_path / "serving"), "run_id": "r"}
+    TowerPusher.EXECUTOR_SPEC.executor_class().Do(inputs, {"pushed_release": [pushed]}, properties)
+
+
+def note_checkpoints(tmp_path: Path) -> list[Path]:
+    """Let the training of the model have checkpoints, and another one, too."""
+    folders = [tmp_path / "checkpoints" / (character * 32) for character in "0f"]
+    for folder in folders:
+        write_json(folder / "fit-000000000001" / "complete.json", {})
+    model_info = tmp_path / "model" / "Format-Serving" / "model.json"
+    write_json(model_info, json.loads(model_info.read_text()) | {"checkpoints": str(folders[0])})
+    return folders
+
+
+@pytest.mark.parametrize("verdict", ["BLESSED", "NOT_BLESSED"])
+def test_the_checkpoints_of_the_training_alone_go(tmp_path: Path, verdict: str) -> None:
+    inputs = make_artifacts(tmp_path, verdict)
+    own, other = note_checkpoints(tmp_path)
+    push(tmp_path, inputs)
+    assert not own.exists()
+    assert (other / "fit-000000000001" / "complete.json").exists()
+
+
+def test_checkpoints_stay_for_the_retry_of_a_push_that_failed(tmp_path: Path) -> None:
+    inputs = make_artifacts(tmp_path, "BLESSED")
+    own, _ = note_checkpoints(tmp_path)
+    write_json(tmp_path / "index" / "dssm_part.json", {"model_id": "of another training", "part": "index"})
+    with pytest.raises(ReleaseError):
+        push(tmp_path, inputs)
+    assert (own / "fit-000000000001" / "complete.json").exists()
+
+
+def test_checkpoints_that_cannot_be_deleted_fail_no_release(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    inputs = make_artifacts(tmp_path, "BLESSED")
+    [own, _] = note_checkpoints(tmp_path)
+    shutil.rmtree(own)
+    own.write_text("a file that stands in the way")
+    with caplog.at_level(logging.WARNING, logger=PROGRESS_LOGGER):
+        push(tmp_path, inputs)
+    assert f"Cannot delete {own}" in caplog.text
+    assert (tmp_path / "serving" / "releases" / "1" / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("types", [TYPES, TYPES | CONTEXT_TYPES], ids=["without", "with context"])

@@ -1,0 +1,1 @@
+"""Training again and again: what keeps one run from another's way, and what comes round with time."""
