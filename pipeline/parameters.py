@@ -124,13 +124,13 @@ def list_settings(config: PipelineConfig) -> dict[str, Any]:
 
     Returns:
         Plain data, section by section, defaults among them; without the run parameters, which each stand in
-        one place only, and without `kubeflow`, which says nothing about what a run computes and names
-        secrets and nodes of a cluster that readers of a report need not know.
+        one place only, and without `kubeflow` and `retraining`, which say nothing about what a run computes,
+        and name secrets and nodes of a cluster that readers of a report need not know.
     """
     settings: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
     for section in ("run", "data", "serving"):
         del settings[section]["directory"]
-    del settings["kubeflow"]
+    del settings["kubeflow"], settings["retraining"]
     del settings["training"]["epochs"], settings["training"]["checkpoint"]["directory"]
     for name in ("first", "last", "last_days"):
         (settings["ingest"]["window"] or {}).pop(name, None)

@@ -1,0 +1,1 @@
+"""Retraining without an operator: what is kept of earlier runs, and who is told how one ended."""
