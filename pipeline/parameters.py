@@ -19,7 +19,8 @@ LOCATIONS: Final = ("data_directory", "serving_directory", "checkpoint_directory
 OPTIONAL_LOCATIONS: Final = ("checkpoint_directory",)
 """Those of them that may be ''."""
 
-_CHECKPOINTS: Final = "checkpoints"
+CHECKPOINTS_FOLDER: Final = "checkpoints"
+"""Folder of the run directory where checkpoints go that the configuration gives no place."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class RunParameters:
         """
         values = configured_values(config)
         values["checkpoint_directory"] = values["checkpoint_directory"] or str(
-            Path(config.run.directory) / _CHECKPOINTS
+            Path(config.run.directory) / CHECKPOINTS_FOLDER
         )
         for name in LOCATIONS:
             values[name] = make_absolute(values[name])
