@@ -29,8 +29,8 @@ class RetentionConfig:
     """What `dssm prune` leaves of releases, runs, checkpoints, logs and work files."""
 
     releases: CountAndAgeConfig = Field(default_factory=CountAndAgeConfig)
-    """Releases in `serving.directory`, by when they were published. The current one, the one before it and the
-    bases of warm starts stay."""
+    """Releases in `serving.directory`, by when they were published. The current one, the one before it and
+    the bases of warm starts stay."""
     runs: CountAndAgeConfig = Field(default_factory=CountAndAgeConfig)
     """The artifacts of this pipeline's runs in `run.directory`, by when a run started. What a run that stays
     uses stays, and so do the runs that made the current release, the one before it and their bases."""
@@ -49,8 +49,8 @@ class NotifyConfig:
     """Who is told how a run ended: services of apprise, a command, or both."""
 
     on: tuple[EventKind, ...] = ("failure", "refused", "recovery")
-    """What is told: `failure`; `refused`, a model that was not blessed; `recovery`, the first release after one
-    of these; `released`, every release."""
+    """What is told: `failure`; `refused`, a model that was not blessed; `recovery`, the first release after
+    one of these; `released`, every release."""
     urls_env: str = "DSSM_NOTIFY_URLS"
     """Name of the environment variable with apprise's URLs, separated by spaces or line breaks. They hold
     secrets, and so stand in no configuration."""

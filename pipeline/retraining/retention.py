@@ -6,14 +6,13 @@ a run goes on, nothing of runs, checkpoints and work files goes, and while these
 """
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pipeline.config import PipelineConfig
 from pipeline.parameters import CHECKPOINTS_FOLDER
-from pipeline.retraining.config import CountAndAgeConfig
 from pipeline.retraining.retention_rules import (
     Found,
     Going,
@@ -36,7 +35,7 @@ from schemas.release import prune
 _LOGS_FOLDER: Final = "logs"
 _RUN_GOES_ON: Final = "a run goes on"
 _USED_BY_RUNS: Final[tuple[Kind, ...]] = ("run", "checkpoint", "work files")
-"""What a run that goes on can be at."""
+"""What a run that goes on may be using."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +45,13 @@ class RetentionPlan:
     going: tuple[Going, ...]
     """What is to go."""
     staying: tuple[Staying, ...]
-    """What stays. Runs of which nothing is left are in neither."""
-    planned: datetime.datetime
-    """What ages were counted to."""
+    """What stays. Runs that have nothing left to go are in neither."""
     run_directory: Path
     """The run directory."""
     newest_run: int | None
     """By what ML Metadata knew the newest run; None: there was none."""
     serving_directory: str
     """The folder that releases are pushed to: a path or URI."""
-    releases: CountAndAgeConfig
-    """How many releases stay, and how long."""
 
     @property
     def size_bytes(self) -> int:
@@ -121,11 +116,9 @@ def plan_retention(config: PipelineConfig, now: datetime.datetime) -> RetentionP
     return RetentionPlan(
         going=tuple(one for one in found if isinstance(one, Going)),
         staying=tuple(one for one in found if isinstance(one, Staying)),
-        planned=now,
         run_directory=directory,
         newest_run=files.newest,
         serving_directory=serving,
-        releases=retention.releases,
     )
 
 
@@ -140,53 +133,62 @@ def apply_retention(plan: RetentionPlan) -> RetentionResult:
     Returns:
         What is gone, and what is not.
     """
-    removed: list[Going] = []
-    skipped: list[Staying] = []
-    failed: list[Staying] = []
-
-    def attempt(delete: Callable[[RetentionPlan, Going], None], *kinds: Kind) -> None:
-        for going in plan.going:
-            if going.kind not in kinds:
-                continue
-            try:
-                delete(plan, going)
-            except _ChangedError as change:
-                skipped.append(Staying(going.kind, going.name, str(change)))
-            except DssmError as error:
-                failed.append(Staying(going.kind, going.name, str(error)))
-            else:
-                removed.append(going)
-
-    attempt(_remove_release, "release")
-    attempt(_remove_log, "log")
+    releases = _remove_releases(plan)
+    logs = _remove_each(plan, ("log",), _remove_log)
     # Meanwhile no step begins, so that none reads what is about to go.
     with keep_steps_from_metadata(plan.run_directory):
-        attempt(_remove_of_runs, *_USED_BY_RUNS)
-    return RetentionResult(tuple(removed), tuple(skipped), tuple(failed))
+        others = _remove_each(plan, _USED_BY_RUNS, _remove_of_run)
+    parts = (releases, logs, others)
+    return RetentionResult(
+        removed=tuple(one for part in parts for one in part.removed),
+        skipped=tuple(one for part in parts for one in part.skipped),
+        failed=tuple(one for part in parts for one in part.failed),
+    )
 
 
 def _leave_to_run(found: Found) -> Found:
-    if isinstance(found, Going) and found.kind in _USED_BY_RUNS:
-        return Staying(found.kind, found.name, _RUN_GOES_ON)
-    return found
+    is_used = isinstance(found, Going) and found.kind in _USED_BY_RUNS
+    return _leave(found, _RUN_GOES_ON) if is_used else found
 
 
-def _remove_release(plan: RetentionPlan, going: Going) -> None:
-    keep, days = plan.releases.keep, plan.releases.days
-    if keep is None or days is None:
-        raise ValueError("A plan that keeps all releases has none to go.")
-    version = int(going.name)
-    # Decided anew: a push, a rollback or a reader may need it by now.
-    pruned = prune(
-        plan.serving_directory,
-        keep,
-        created_before=plan.planned - datetime.timedelta(days=days),
-        versions=(version,),
+def _leave(found: Found, reason: str) -> Staying:
+    return Staying(found.kind, found.name, reason)
+
+
+def _remove_releases(plan: RetentionPlan) -> RetentionResult:
+    going = {int(one.name): one for one in plan.going if one.kind == "release"}
+    if not going:
+        return RetentionResult((), (), ())
+    try:
+        # Number and age have been judged; a push, a rollback or a reader may need one by now.
+        pruned = prune(plan.serving_directory, keep=1, versions=going)
+    except DssmError as error:
+        return RetentionResult((), (), tuple(_leave(one, str(error)) for one in going.values()))
+    return RetentionResult(
+        removed=tuple(one for version, one in going.items() if version in pruned.removed),
+        skipped=tuple(
+            _leave(going[version], why) for version, why in pruned.kept.items() if version in going
+        ),
+        failed=tuple(_leave(going[version], why) for version, why in pruned.failed.items()),
     )
-    if version in pruned.failed:
-        raise StorageError(pruned.failed[version])
-    if version in pruned.kept:
-        raise _ChangedError(pruned.kept[version])
+
+
+def _remove_each(
+    plan: RetentionPlan, kinds: Collection[Kind], remove: Callable[[RetentionPlan, Going], None]
+) -> RetentionResult:
+    removed, skipped, failed = [], [], []
+    for going in plan.going:
+        if going.kind not in kinds:
+            continue
+        try:
+            remove(plan, going)
+        except _ChangedError as change:
+            skipped.append(_leave(going, str(change)))
+        except DssmError as error:
+            failed.append(_leave(going, str(error)))
+        else:
+            removed.append(going)
+    return RetentionResult(tuple(removed), tuple(skipped), tuple(failed))
 
 
 def _remove_log(plan: RetentionPlan, going: Going) -> None:
@@ -195,7 +197,7 @@ def _remove_log(plan: RetentionPlan, going: Going) -> None:
         storage.delete_file(location)
 
 
-def _remove_of_runs(plan: RetentionPlan, going: Going) -> None:
+def _remove_of_run(plan: RetentionPlan, going: Going) -> None:
     if is_running(plan.run_directory):
         raise _ChangedError(_RUN_GOES_ON)
     if _find_newest_run(plan.run_directory) != plan.newest_run:

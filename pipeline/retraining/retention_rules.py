@@ -122,9 +122,10 @@ def judge_runs(
         now: What ages are counted to, with a time zone.
 
     Yields:
-        Every run that stays, and each that has something that can go.
+        Every run that stays, and each that has something that goes.
     """
-    leaving, used_ids, used_folders = [], set[int](), set[Path]()
+    leaving = []
+    used_ids, used_folders = set[int](), set[Path]()
     numbers = itertools.count()
     for run in runs:
         reason: str | None = f"of the pipeline {run.pipeline}"
@@ -136,22 +137,20 @@ def judge_runs(
         used_ids |= run.artifact_ids
         used_folders |= run.folders
         yield Staying("run", run.run_id, reason)
-    listed_ids, listed_folders = set[int](), set[Path]()
     # What several of them use is listed with the oldest, which made it.
     for run in reversed(leaving):
         artifact_ids, folders = run.artifact_ids - used_ids, run.folders - used_folders
-        if not artifact_ids and not folders:
-            if run.artifact_ids or run.folders:
-                yield Staying("run", run.run_id, "all that is left of it is used by runs that stay")
-            continue
-        artifact_ids, folders = artifact_ids - listed_ids, folders - listed_folders
-        listed_ids |= artifact_ids
-        listed_folders |= folders
-        size = sum(_measure(folder)[1] for folder in folders)
-        locations = tuple(sorted(map(str, folders)))
-        yield Going(
-            "run", run.run_id, (now - run.started) / _DAY, size, locations, tuple(sorted(artifact_ids))
-        )
+        used_ids |= artifact_ids
+        used_folders |= folders
+        if artifact_ids or folders:
+            yield Going(
+                kind="run",
+                name=run.run_id,
+                age_days=(now - run.started) / _DAY,
+                size_bytes=sum(_measure(folder)[1] for folder in folders),
+                locations=tuple(sorted(map(str, folders))),
+                artifact_ids=tuple(sorted(artifact_ids)),
+            )
 
 
 def judge_unfinished(

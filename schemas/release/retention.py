@@ -78,10 +78,13 @@ def prune(
         raise ReleaseError(f"--keep: expected at least 1. Received: {keep}.")
     serving = storage.join(serving_directory)
     published = list_published(serving)
-    kept = _find_young(serving, published, created_before) if created_before is not None else {}
-    kept |= dict.fromkeys(published[-keep:], f"among the newest {keep}")
+    young: dict[int, str] = {}
+    undated: dict[int, str] = {}
+    if created_before is not None:
+        young, undated = _find_young(serving, published, created_before)
+    kept = young | dict.fromkeys(published[-keep:], f"among the newest {keep}")
     kept |= _find_current(serving, published)
-    kept = _find_bases(serving, published, kept) | kept
+    kept = undated | _find_bases(serving, published, kept) | kept
     if storage.is_remote(serving):
         kept = _find_recent(serving, published) | kept
     removed: list[int] = []
@@ -161,18 +164,21 @@ def remove_remote_parts(serving: str, version: int) -> None:
     storage.delete_tree(storage.join(serving, RELEASES, str(version)))
 
 
-def _find_young(serving: str, published: Iterable[int], created_before: datetime.datetime) -> dict[int, str]:
-    kept = {}
+def _find_young(
+    serving: str, published: Iterable[int], created_before: datetime.datetime
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Find the releases that are not older, and those that do not say how old they are."""
+    young, undated = {}, {}
     for version in published:
         try:
             created = datetime.datetime.fromisoformat(read_manifest(serving, version).created)
         except (ReleaseError, ValueError):
-            kept[version] = "of an age that cannot be read"
+            undated[version] = "of an age that cannot be read"
             continue
-        # Without an offset it is UTC, as all that this program writes.
+        # Without an offset it is UTC, as in all that this program writes.
         if created.replace(tzinfo=created.tzinfo or datetime.UTC) >= created_before:
-            kept[version] = f"created since {created_before:%Y-%m-%d %H:%M}"
-    return kept
+            young[version] = f"created since {created_before:%Y-%m-%d %H:%M}"
+    return young, undated
 
 
 def _find_current(serving: str, published: Iterable[int]) -> dict[int, str]:
