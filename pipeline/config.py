@@ -14,6 +14,7 @@ from components.retrieval_evaluator.config import EvaluationConfig
 from components.run_report.config import ReportConfig
 from pipeline.kubeflow.config import KubeflowConfig
 from pipeline.kubeflow.credentials import find_credential_options
+from pipeline.retraining.config import RetrainingConfig
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec, load_feature_spec
 from schemas.strict_config import STRICT, parse, to_json
@@ -105,6 +106,8 @@ class PipelineConfig:
     """What the run's report draws."""
     kubeflow: KubeflowConfig = Field(default_factory=KubeflowConfig)
     """How the pipeline runs on Kubeflow Pipelines; `dssm run` reads none of it."""
+    retraining: RetrainingConfig = Field(default_factory=RetrainingConfig)
+    """Retraining without an operator; `dssm run` reads none of it."""
 
     @model_validator(mode="after")
     def _check(self) -> "PipelineConfig":

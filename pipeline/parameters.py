@@ -19,7 +19,8 @@ LOCATIONS: Final = ("data_directory", "serving_directory", "checkpoint_directory
 OPTIONAL_LOCATIONS: Final = ("checkpoint_directory",)
 """Those of them that may be ''."""
 
-_CHECKPOINTS: Final = "checkpoints"
+CHECKPOINTS_FOLDER: Final = "checkpoints"
+"""Folder of the run directory where checkpoints go that the configuration gives no place."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class RunParameters:
         """
         values = configured_values(config)
         values["checkpoint_directory"] = values["checkpoint_directory"] or str(
-            Path(config.run.directory) / _CHECKPOINTS
+            Path(config.run.directory) / CHECKPOINTS_FOLDER
         )
         for name in LOCATIONS:
             values[name] = make_absolute(values[name])
@@ -124,13 +125,13 @@ def list_settings(config: PipelineConfig) -> dict[str, Any]:
 
     Returns:
         Plain data, section by section, defaults among them; without the run parameters, which each stand in
-        one place only, and without `kubeflow`, which says nothing about what a run computes and names
-        secrets and nodes of a cluster that readers of a report need not know.
+        one place only, and without `kubeflow` and `retraining`, which say nothing about what a run computes,
+        and name secrets and nodes of a cluster that readers of a report need not know.
     """
     settings: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
     for section in ("run", "data", "serving"):
         del settings[section]["directory"]
-    del settings["kubeflow"]
+    del settings["kubeflow"], settings["retraining"]
     del settings["training"]["epochs"], settings["training"]["checkpoint"]["directory"]
     for name in ("first", "last", "last_days"):
         (settings["ingest"]["window"] or {}).pop(name, None)

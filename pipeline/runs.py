@@ -1,8 +1,9 @@
 """What ML Metadata of a run directory says about its runs, read without TFX."""
 
+import contextlib
 import datetime
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -70,6 +71,29 @@ def read_runs(directory: Path, most: int | None = None) -> list[Run]:
     Raises:
         RunError: There is no such file, or ML Metadata cannot read it.
     """
+    with open_metadata(directory) as store:
+        contexts = list_run_contexts(store)
+        runs_on = is_running(directory)
+        return [
+            _read_run(store, context, is_live=runs_on and number == 0)
+            for number, context in enumerate(contexts[:most])
+        ]
+
+
+@contextlib.contextmanager
+def open_metadata(directory: Path, *, writable: bool = False) -> Iterator["MetadataStore"]:
+    """Open ML Metadata's file of a run directory, and keep steps from it meanwhile.
+
+    Args:
+        directory: The folder with ML Metadata's file.
+        writable: Whether it is to be written.
+
+    Yields:
+        The store.
+
+    Raises:
+        RunError: There is no such file, or ML Metadata cannot read or write it.
+    """
     file = directory / METADATA_FILE
     if not file.is_file():
         raise RunError(
@@ -82,23 +106,44 @@ def read_runs(directory: Path, most: int | None = None) -> list[Run]:
 
     connection = metadata_store_pb2.ConnectionConfig()
     connection.sqlite.filename_uri = str(file)
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    modes = metadata_store_pb2.SqliteMetadataSourceConfig
+    connection.sqlite.connection_mode = modes.READWRITE if writable else modes.READONLY
     try:
         with keep_steps_from_metadata(directory):
-            store = ml_metadata.MetadataStore(connection)
-            contexts = sorted(
-                store.get_contexts_by_type("pipeline_run"),
-                key=lambda context: (context.create_time_since_epoch, context.id),
-                reverse=True,
-            )
-            runs_on = is_running(directory)
-            return [
-                _read_run(store, context, is_live=runs_on and number == 0)
-                for number, context in enumerate(contexts[:most])
-            ]
+            yield ml_metadata.MetadataStore(connection)
     except (StatusError, RuntimeError) as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise RunError(f"Cannot read ML Metadata's file {file}: {reason}") from error
+        action = "write" if writable else "read"
+        raise RunError(f"Cannot {action} ML Metadata's file {file}: {reason}") from error
+
+
+def list_run_contexts(store: "MetadataStore") -> list["metadata_store_pb2.Context"]:
+    """List what ML Metadata calls runs.
+
+    Args:
+        store: ML Metadata.
+
+    Returns:
+        The context of each run, the newest first.
+    """
+    return sorted(
+        store.get_contexts_by_type("pipeline_run"),
+        key=lambda context: (context.create_time_since_epoch, context.id),
+        reverse=True,
+    )
+
+
+def find_pipeline(store: "MetadataStore", context: "metadata_store_pb2.Context") -> str:
+    """Find the name of a run's pipeline.
+
+    Args:
+        store: ML Metadata.
+        context: The run's.
+
+    Returns:
+        The name; '' where ML Metadata does not know it.
+    """
+    return next((parent.name for parent in store.get_parent_contexts_by_context(context.id)), "")
 
 
 def find_run(runs: Sequence[Run], name: str) -> Run:
@@ -127,6 +172,27 @@ def find_run(runs: Sequence[Run], name: str) -> Run:
         f"No run {name!r}. Expected a run id or its beginning, or {LAST}; the newest runs are: {some}."
         " `dssm runs` lists them."
     )
+
+
+def find_run_id(
+    context: "metadata_store_pb2.Context", executions: Iterable["metadata_store_pb2.Execution"]
+) -> str:
+    """Find what the release's manifest calls a run.
+
+    Args:
+        context: The run's.
+        executions: Its steps.
+
+    Returns:
+        The id; TFX's own where the run ended before a step was told that.
+    """
+    given = (
+        properties["run_id"].string_value
+        for execution in executions
+        for properties in (execution.custom_properties, execution.properties)
+        if "run_id" in properties
+    )
+    return next(filter(None, given), context.name)
 
 
 def describe_status(run: Run) -> str:
@@ -163,8 +229,8 @@ def _read_run(store: "MetadataStore", context: "metadata_store_pb2.Context", is_
     if status == "running":
         seconds = (datetime.datetime.now(datetime.UTC) - started).total_seconds()
     return Run(
-        run_id=_read_run_id(executions) or context.name,
-        pipeline=next((parent.name for parent in store.get_parent_contexts_by_context(context.id)), ""),
+        run_id=find_run_id(context, executions),
+        pipeline=find_pipeline(store, context),
         started=started,
         seconds=seconds,
         status=status,
@@ -219,16 +285,6 @@ def _read_outputs(
         if type(event).Type.Name(event.type) == "OUTPUT"
     }
     return {events[artifact.id]: artifact for artifact in store.get_artifacts_by_id(list(events))}
-
-
-def _read_run_id(executions: Iterable["metadata_store_pb2.Execution"]) -> str | None:
-    given = (
-        properties["run_id"].string_value
-        for execution in executions
-        for properties in (execution.custom_properties, execution.properties)
-        if "run_id" in properties
-    )
-    return next(filter(None, given), None)
 
 
 def _read_evaluation(folder: Path) -> dict[str, Any] | None:

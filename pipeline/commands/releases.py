@@ -1,10 +1,11 @@
 """`dssm releases`: the releases of a serving directory, and which of them is current."""
 
+import sys
 from collections.abc import Callable
 
 import click
 
-from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.options import EXIT_FAILED, reports_errors, takes_config
 
 
 def takes_serving(command: Callable[..., None]) -> Callable[..., None]:
@@ -97,6 +98,10 @@ def prune_command(
 
     pruned = prune(_locate(config, overrides, serving), keep, dry_run)
     click.echo(render_pruned(pruned, dry_run))
+    for reason in pruned.failed.values():
+        click.echo(f"Error: {reason}", err=True)
+    if pruned.failed:
+        sys.exit(EXIT_FAILED)
 
 
 @releases_command.command("verify")

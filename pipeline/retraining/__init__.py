@@ -1,1 +1,1 @@
-"""Training again and again: what keeps one run from another's way, and what comes round with time."""
+"""Retraining without an operator: one run at a time, what is trained when, what is kept, and who is told."""

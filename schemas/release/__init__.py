@@ -58,7 +58,7 @@ from schemas.release.models_config import (
     update_models_config,
     write_models_config,
 )
-from schemas.release.retention import Pruned, prune, remove_parts, remove_remote_parts
+from schemas.release.retention import Pruned, find_needed, prune, remove_parts, remove_remote_parts
 from schemas.release.rollback import roll_back
 from schemas.release.verify import Check, HashCache, read_state_file, verify_files, verify_release
 
@@ -87,6 +87,7 @@ __all__ = [
     "find_current_release",
     "find_current_state",
     "find_current_version",
+    "find_needed",
     "find_newest_version",
     "find_release",
     "find_state",

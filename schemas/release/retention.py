@@ -14,13 +14,14 @@ import fcntl
 import itertools
 import shutil
 import uuid
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from schemas import storage
 from schemas.contract import CURRENT_FILE, MANIFEST_FILE, RELEASES
-from schemas.errors import ReleaseError
+from schemas.errors import ReleaseError, StorageError
 from schemas.release.current import find_current_version
 from schemas.release.find import list_published, read_manifest
 from schemas.release.locking import hold_lock
@@ -41,9 +42,18 @@ class Pruned:
     """The releases that are gone, in ascending order."""
     kept: dict[int, str]
     """Why each of the others is still there, in ascending order."""
+    failed: dict[int, str] = field(default_factory=dict)
+    """Why each that was to go could not be removed, in ascending order."""
 
 
-def prune(serving_directory: str | Path, keep: int, dry_run: bool = False) -> Pruned:
+def prune(
+    serving_directory: str | Path,
+    keep: int,
+    dry_run: bool = False,
+    *,
+    created_before: datetime.datetime | None = None,
+    versions: Collection[int] | None = None,
+) -> Pruned:
     """Remove old releases.
 
     The newest ones stay, the current one, the one before it, those that the training of one of these began
@@ -53,31 +63,64 @@ def prune(serving_directory: str | Path, keep: int, dry_run: bool = False) -> Pr
         serving_directory: The folder that releases are pushed to: a path or URI.
         keep: How many of the newest stay, at least one.
         dry_run: Remove nothing, and say what would be removed.
+        created_before: Only releases that are older go, and those whose manifest cannot be read stay; None:
+            age does not matter.
+        versions: Only these go; None: all may.
 
     Returns:
-        What was removed and what was not.
+        What was removed and what was not; a release that cannot be removed does not keep the others.
 
     Raises:
-        ReleaseError: `keep` is below one, a manifest is unreadable, or a folder cannot be removed.
+        ReleaseError: `keep` is below one, or the manifest of a release that stays is unreadable.
         StorageError: The folder's store cannot be reached or refuses.
     """
     if keep < 1:
         raise ReleaseError(f"--keep: expected at least 1. Received: {keep}.")
     serving = storage.join(serving_directory)
     published = list_published(serving)
-    kept = _find_needed(serving, published, keep)
+    young: dict[int, str] = {}
+    undated: dict[int, str] = {}
+    if created_before is not None:
+        young, undated = _find_young(serving, published, created_before)
+    kept = young | dict.fromkeys(published[-keep:], f"among the newest {keep}")
+    kept |= _find_current(serving, published)
+    kept = undated | _find_bases(serving, published, kept) | kept
     if storage.is_remote(serving):
         kept = _find_recent(serving, published) | kept
-    removed = []
+    removed: list[int] = []
+    failed: dict[int, str] = {}
     for version in published:
-        if version in kept:
+        if version in kept or (versions is not None and version not in versions):
             continue
-        reason = None if dry_run else _remove(serving, version)
+        try:
+            reason = None if dry_run else _remove(serving, version)
+        except (ReleaseError, StorageError) as error:
+            failed[version] = str(error)
+            continue
         if reason is None:
             removed.append(version)
         else:
             kept[version] = reason
-    return Pruned(tuple(removed), dict(sorted(kept.items())))
+    return Pruned(tuple(removed), dict(sorted(kept.items())), failed)
+
+
+def find_needed(serving_directory: str | Path) -> dict[int, str]:
+    """Find the releases that no prune removes, whatever their number and age.
+
+    Args:
+        serving_directory: The folder that releases are pushed to: a path or URI.
+
+    Returns:
+        Why each is needed: the current one, the one before it, and those that their trainings began from.
+
+    Raises:
+        ReleaseError: The manifest of one of them is unreadable.
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    serving = storage.join(serving_directory)
+    published = list_published(serving)
+    current = _find_current(serving, published)
+    return _find_bases(serving, published, current) | current
 
 
 def remove_parts(serving: Path, version: int) -> None:
@@ -121,19 +164,39 @@ def remove_remote_parts(serving: str, version: int) -> None:
     storage.delete_tree(storage.join(serving, RELEASES, str(version)))
 
 
-def _find_needed(serving: str, published: list[int], keep: int) -> dict[int, str]:
-    kept = dict.fromkeys(published[-keep:], f"among the newest {keep}")
+def _find_young(
+    serving: str, published: Iterable[int], created_before: datetime.datetime
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Find the releases that are not older, and those that do not say how old they are."""
+    young, undated = {}, {}
+    for version in published:
+        try:
+            created = datetime.datetime.fromisoformat(read_manifest(serving, version).created)
+        except (ReleaseError, ValueError):
+            undated[version] = "of an age that cannot be read"
+            continue
+        # Without an offset it is UTC, as in all that this program writes.
+        if created.replace(tzinfo=created.tzinfo or datetime.UTC) >= created_before:
+            young[version] = f"created since {created_before:%Y-%m-%d %H:%M}"
+    return young, undated
+
+
+def _find_current(serving: str, published: Iterable[int]) -> dict[int, str]:
     current = find_current_version(serving)
-    if current is not None:
-        before = [version for version in published if version < current]
-        if before:
-            kept[before[-1]] = f"the one before the current release {current}"
-        kept[current] = "the current release"
+    if current is None:
+        return {}
+    before = [version for version in published if version < current]
+    kept = {before[-1]: f"the one before the current release {current}"} if before else {}
+    return kept | {current: "the current release"}
+
+
+def _find_bases(serving: str, published: Collection[int], kept: Iterable[int]) -> dict[int, str]:
+    bases = {}
     for version in sorted(kept):
         base = read_manifest(serving, version).warm_start
         if base is not None and base.release in published:
-            kept.setdefault(base.release, f"the base of the warm start of release {version}")
-    return kept
+            bases.setdefault(base.release, f"the base of the warm start of release {version}")
+    return bases
 
 
 def _find_recent(serving: str, published: list[int]) -> dict[int, str]:

@@ -76,3 +76,13 @@ def test_settings_are_all_but_what_changes_from_run_to_run() -> None:
     assert settings["serving"] == {"users": "snapshot"}
     # Secrets and nodes of a cluster are not for whoever reads a report.
     assert "kubeflow" not in settings
+
+
+def test_retraining_is_in_no_report_and_makes_no_step_run_again() -> None:
+    changes = (
+        "retraining.notify={urls_env: CHAT_URLS, command: [notify-send, retrained], attempts: 2}",
+        "retraining.retention.runs.keep=1",
+    )
+    settings = list_settings(load_config(SHIPPED, changes))
+    assert "retraining" not in settings
+    assert settings == list_settings(load_config(SHIPPED))

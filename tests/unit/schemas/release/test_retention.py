@@ -1,3 +1,4 @@
+import datetime
 import gc
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ReleaseError
-from schemas.release import prune, read_release, roll_back, take_lease
+from schemas.release import find_needed, prune, read_release, roll_back, take_lease
 
 pytestmark = pytest.mark.unit
 
@@ -129,3 +130,69 @@ def test_a_dry_run_removes_nothing(releases):
 def test_none_is_no_number_to_keep(releases):
     with pytest.raises(ReleaseError, match=r"--keep: expected at least 1\. Received: 0\."):
         prune(releases.serving, keep=0)
+
+
+def test_with_an_age_only_what_is_older_goes(releases):
+    # Release N was published on the Nth of November at 10.
+    for version in range(1, 7):
+        releases.add(version)
+    third = datetime.datetime(2026, 11, 3, 10, tzinfo=datetime.UTC)
+    pruned = prune(releases.serving, keep=2, created_before=third)
+    assert pruned.removed == (1, 2)
+    assert pruned.kept == {
+        3: "created since 2026-11-03 10:00", 4: "created since 2026-11-03 10:00",
+        5: "the one before the current release 6", 6: "the current release",
+    }  # fmt: skip
+    # Far older than any of them, and still the newest stay.
+    assert prune(releases.serving, keep=2, created_before=third.replace(year=2030)).removed == (3, 4)
+
+
+def test_with_an_age_the_base_of_one_that_is_young_stays(releases):
+    releases.add(1)
+    releases.add(2)
+    releases.add(3, warm_start=warm(1))
+    releases.add(4)
+    releases.add(5)
+    third = datetime.datetime(2026, 11, 3, tzinfo=datetime.UTC)
+    assert prune(releases.serving, keep=1, created_before=third).removed == (2,)
+
+
+def test_a_release_of_unknown_age_stays(releases):
+    for version in range(1, 6):
+        releases.add(version, **({"created": "yesterday"} if version == 1 else {}))
+    (releases.serving / "releases" / "2" / "manifest.json").write_text("{")
+    later = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+    pruned = prune(releases.serving, keep=1, created_before=later)
+    assert pruned.removed == (3,)
+    assert pruned.kept[1] == pruned.kept[2] == "of an age that cannot be read"
+
+
+def test_only_the_versions_that_are_asked_for_go(releases):
+    for version in range(1, 6):
+        releases.add(version)
+    pruned = prune(releases.serving, keep=1, versions=(2, 5))
+    assert (pruned.removed, pruned.kept[5]) == ((2,), "the current release")
+    assert releases.versions() == [1, 3, 4, 5]
+
+
+def test_one_that_cannot_be_removed_does_not_keep_the_others(releases):
+    for version in range(1, 6):
+        releases.add(version)
+    # Where the claim goes there is a folder.
+    (releases.serving / "releases" / "1" / ".claim").mkdir()
+    pruned = prune(releases.serving, keep=1)
+    assert pruned.removed == (2, 3)
+    assert list(pruned.failed) == [1]
+    assert pruned.failed[1].startswith(f"Cannot remove release 1 from {releases.serving}: ")
+    assert releases.versions() == [1, 4, 5]
+
+
+def test_what_no_prune_removes(releases):
+    for version in range(1, 7):
+        releases.add(version, warm_start=warm(version - 3) if version > 3 else None)
+    roll_back(releases.serving, 5)
+    assert find_needed(releases.serving) == {
+        1: "the base of the warm start of release 4", 2: "the base of the warm start of release 5",
+        4: "the one before the current release 5", 5: "the current release",
+    }  # fmt: skip
+    assert find_needed(releases.serving / "nowhere") == {}
