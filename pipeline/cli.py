@@ -3,9 +3,7 @@
 import logging
 import os
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,18 +15,14 @@ from pipeline.commands.options import reports_errors, takes_config
 from pipeline.commands.prune import prune_command
 from pipeline.commands.releases import releases_command
 from pipeline.commands.report import report_command
+from pipeline.commands.retrain import retrain_command
+from pipeline.commands.run import run_command
 from pipeline.commands.runs import runs_command
 from pipeline.commands.schedule import schedule_command
 from pipeline.commands.serve import serve_command
 from pipeline.commands.submit import submit_command
 from pipeline.commands.train import train_command
 from schemas.contract import PROGRESS_LOGGER
-
-if TYPE_CHECKING:
-    from pipeline.config import PipelineConfig
-    from schemas.features import FeatureSpec
-
-EXIT_NOT_BLESSED: Final = 3
 
 
 def prepare_process() -> None:
@@ -55,6 +49,8 @@ main.add_command(compare_command)
 main.add_command(compile_command)
 main.add_command(lint_command)
 main.add_command(submit_command)
+main.add_command(run_command)
+main.add_command(retrain_command)
 main.add_command(runs_command)
 main.add_command(prune_command)
 main.add_command(releases_command)
@@ -91,50 +87,6 @@ def synth(users: int, items: int, interactions: int, days: int, seed: int, outpu
 
     write_synthetic(output, users=users, items=items, interactions=interactions, days=days, seed=seed)
     click.echo(f"Wrote {interactions:,} interactions of {users:,} users with {items:,} items to {output}")
-
-
-@main.command()
-@takes_config
-@click.option("--no-cache", is_flag=True, help="Run every step, also where an earlier run did the same.")
-@reports_errors
-def run(config: str, overrides: tuple[str, ...], no_cache: bool) -> None:
-    """Run the pipeline on this machine, from the tables to a release.
-
-    One at a time in a run directory, and in a serving directory on this machine; an object store has no lock.
-
-    Exit status: 0 with a release, 1 on an error, 3 where the model was not blessed, 4 where another process
-    is at work in one of the two, which is then named.
-    """
-    from pipeline.config import load_config
-    from pipeline.retraining.lock import hold_run_lock
-
-    settings = load_config(config, overrides)
-    features = settings.load_features()
-    with hold_run_lock(settings.run.directory, settings.serving.directory):
-        is_released = _run_to_release(settings, features, enable_cache=not no_cache)
-    if not is_released:
-        sys.exit(EXIT_NOT_BLESSED)
-
-
-def _run_to_release(settings: "PipelineConfig", features: "FeatureSpec", *, enable_cache: bool) -> bool:
-    from components.tower_pusher.logic import check_writable
-    from pipeline.console import noise_to_file
-    from pipeline.forks import call_in_fork
-
-    # A client of an object store has threads, which the steps' forks would miss.
-    call_in_fork(check_writable, settings.serving.directory)
-
-    start = time.monotonic()
-    log_file = Path(settings.run.directory) / "logs" / time.strftime("%Y%m%d-%H%M%S.log")
-    click.echo(f"Pipeline {settings.run.name}; everything that its libraries say is in {log_file}")
-    with noise_to_file(log_file) as screen:
-        click.echo("Loading TFX and TensorFlow", file=screen)
-        from pipeline.local import run_locally
-        from pipeline.report import render_run
-
-        result = run_locally(settings, features, enable_cache=enable_cache)
-        click.echo(render_run(result, seconds=time.monotonic() - start), file=screen)
-    return result.release is not None
 
 
 @main.command()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 METADATA_FILE: Final = "metadata.sqlite"
 LAST: Final = "last"
 
+_INGEST: Final = "components.interaction_ingest.component.InteractionIngest"
 _EVALUATOR: Final = "components.retrieval_evaluator.component.RetrievalEvaluator"
 _PUSHER: Final = "components.tower_pusher.component.TowerPusher"
 _FINISHED: Final = ("COMPLETE", "CACHED")
@@ -56,6 +57,11 @@ class Run:
     """The metric that decides on the blessing; None as `metrics`, and of versions that did not note it."""
     metrics: dict[str, float] | None
     """The evaluation; None where it did not come to that, or where its report cannot be read."""
+    ingest_report: Path | None = None
+    """The folder of the ingest's report; None where it did not come to that."""
+    window: tuple[str, str, int] | None = None
+    """The days that the ingest was asked for: the first and the last, '' for none, and how many back from the
+    newest, 0 for none; None where it did not come to that."""
 
 
 def read_runs(directory: Path, most: int | None = None) -> list[Run]:
@@ -213,7 +219,8 @@ def describe_status(run: Run) -> str:
 def _read_run(store: "MetadataStore", context: "metadata_store_pb2.Context", is_live: bool) -> Run:
     executions = store.get_executions_by_context(context.id)
     by_type = {execution.type: execution for execution in executions}
-    evaluator, pusher = by_type.get(_EVALUATOR), by_type.get(_PUSHER)
+    ingest, evaluator, pusher = (by_type.get(step) for step in (_INGEST, _EVALUATOR, _PUSHER))
+    ingested = {} if ingest is None else _read_outputs(store, [ingest])
     outputs = _read_outputs(store, [step for step in (evaluator, pusher) if step is not None])
     report = outputs.get("report")
     report_folder = None if report is None else Path(report.uri)
@@ -239,7 +246,20 @@ def _read_run(store: "MetadataStore", context: "metadata_store_pb2.Context", is_
         report=report_folder,
         blessing_metric=None if evaluation is None else evaluation.get("gate", {}).get("metric"),
         metrics=None if evaluation is None else evaluation["metrics"],
+        ingest_report=Path(ingested["report"].uri) if "report" in ingested else None,
+        window=None if ingest is None else _read_window(ingest),
     )
+
+
+def _read_window(ingest: "metadata_store_pb2.Execution") -> tuple[str, str, int]:
+    asked = [
+        properties[name]
+        for name in ("window_from", "window_to", "window_last_days")
+        for properties in (ingest.custom_properties, ingest.properties)
+        if name in properties
+    ]
+    first, last, last_days = asked
+    return first.string_value, last.string_value, last_days.int_value
 
 
 def _judge(

@@ -1,0 +1,196 @@
+"""What a retraining is to do: which days, from which model, and whether there is anything to do at all."""
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from components.interaction_ingest.config import WindowConfig
+from components.interaction_ingest.fingerprints import NO_DAY, fingerprint_days
+from components.interaction_ingest.sources.files import find_files
+from components.interaction_ingest.window import parse_window
+from pipeline.config import PipelineConfig
+from pipeline.retraining.record import Record, find_record, read_pipeline_runs
+from pipeline.runs import Run, describe_status
+from schemas.errors import DssmError
+from schemas.features import FeatureSpec
+from schemas.release import count_warm_starts, find_current_version, read_manifest
+
+Start = Literal["warm", "cold"]
+
+_LOG: Final = "interactions"
+
+
+class PlanError(DssmError):
+    """There is nothing that could be done as it was asked for."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a plan."""
+
+    start: Start
+    """Whether it begins from a release, should one be fit to be its base, or from nothing."""
+    reason: str
+    """Why."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is other than at the last training."""
+
+    new_days: tuple[str, ...] = ()
+    """Days of the log that it did not have, as ISO 8601."""
+    changed_days: tuple[str, ...] = ()
+    """Days that it had, whose files have changed since."""
+    tables: tuple[str, ...] = ()
+    """Tables that are no daily logs and have changed."""
+
+    def __bool__(self) -> bool:
+        return bool(self.new_days or self.changed_days or self.tables)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a retraining is to do."""
+
+    window: WindowConfig | None
+    """The days to train on; None: all that there are."""
+    days: tuple[str, ...]
+    """Those of them that have a file, as ISO 8601; empty where the log is not by day."""
+    record: Record | None
+    """The last training."""
+    changes: Changes
+    """What is other than then."""
+    catches_up: bool
+    """Whether the window reaches back further than usual, so that no day is left out that was never trained
+    on."""
+    resumed: str | None
+    """The run that failed and is taken up again; None: a run of its own."""
+    trainings: tuple[Training, ...]
+    """What is trained, one after the other; nothing where nothing has changed."""
+
+
+def make_plan(
+    config: PipelineConfig,
+    features: FeatureSpec,
+    *,
+    resume: bool = False,
+    today: datetime.date | None = None,
+) -> Plan:
+    """Find out what is to be done; nothing is written.
+
+    Args:
+        config: The checked configuration.
+        features: The features that `config.data.schema` names.
+        resume: Whether the last run, which failed, is taken up again with its own days.
+        today: The day of the run, in UTC; None: that of the clock.
+
+    Returns:
+        The plan.
+
+    Raises:
+        PlanError: There is no failed run to resume.
+        DataError: A source table is missing or cannot be read, or too many days are missing.
+        DssmError: ML Metadata or a release cannot be read.
+    """
+    runs = read_pipeline_runs(Path(config.run.directory), config.run.name)
+    record = find_record(runs, config.serving.directory)
+    usual = _resolve_usual(config.ingest.window, features, config.data.directory, today)
+    window = _resume_window(runs, config.ingest.window) if resume else _extend(usual, record)
+    fingerprints = fingerprint_days(features, config.data.directory, window)
+    changes = find_changes(fingerprints, record)
+    return Plan(
+        window=window,
+        days=tuple(day for day in fingerprints[_LOG] if day != NO_DAY),
+        record=record,
+        changes=changes,
+        catches_up=not resume and window != usual,
+        resumed=runs[0].run_id if resume else None,
+        trainings=_choose_trainings(config) if changes or resume else (),
+    )
+
+
+def find_changes(fingerprints: Mapping[str, Mapping[str, str]], record: Record | None) -> Changes:
+    """Compare the source tables with those of the last training.
+
+    Args:
+        fingerprints: What `fingerprint_days` gives now, for the days of the window.
+        record: The last training; None: there was none, and all is new.
+
+    Returns:
+        The changes; days that the window has left behind are none.
+    """
+    before = {} if record is None else record.days
+    log, log_before = fingerprints[_LOG], before.get(_LOG, {})
+    days = [day for day in log if day != NO_DAY]
+    return Changes(
+        new_days=tuple(day for day in days if day not in log_before),
+        changed_days=tuple(day for day in days if day in log_before and log[day] != log_before[day]),
+        tables=tuple(
+            table
+            for table, of_table in fingerprints.items()
+            if not (table == _LOG and days) and of_table != before.get(table)
+        ),
+    )
+
+
+def _resolve_usual(
+    window: WindowConfig | None, features: FeatureSpec, data_directory: str, today: datetime.date | None
+) -> WindowConfig | None:
+    """Give the days that end now, where the names of the files tell them."""
+    if window is None or window.last_days is None:
+        return window
+    files = find_files(features.tables.interactions, data_directory)
+    # A folder that is named after a day to come says nothing about how far the logs reach.
+    tomorrow = (today or datetime.datetime.now(datetime.UTC).date()) + datetime.timedelta(days=1)
+    past = [file.day for file in files if file.day is not None and file.day <= tomorrow]
+    if not past:
+        return window
+    first = max(past) - datetime.timedelta(days=window.last_days - 1)
+    return dataclasses.replace(window, first=first, last=max(past), last_days=None)
+
+
+def _extend(window: WindowConfig | None, record: Record | None) -> WindowConfig | None:
+    """Let the window begin on the day after the newest that was trained on, should that be earlier."""
+    trained = [] if record is None else [day for day in record.days.get(_LOG, {}) if day != NO_DAY]
+    if window is None or window.first is None or not trained:
+        return window
+    following = datetime.date.fromisoformat(max(trained)) + datetime.timedelta(days=1)
+    return dataclasses.replace(window, first=min(window.first, following))
+
+
+def _resume_window(runs: Sequence[Run], configured: WindowConfig | None) -> WindowConfig | None:
+    # Who plans a run holds the lock of the run directory, so one that seems to go on was killed.
+    if not runs or runs[0].status in ("released", "not blessed") or runs[0].window is None:
+        last = f"the last run, {runs[0].run_id}, {describe_status(runs[0])}" if runs else "there is no run"
+        raise PlanError(
+            f"--resume: expected a last run that failed after it had begun to read its data. Received: "
+            f"{last}. Leave --resume out."
+        )
+    window = parse_window(*runs[0].window)
+    if window == WindowConfig():
+        return None
+    return dataclasses.replace(
+        window, maximum_missing_days=0 if configured is None else configured.maximum_missing_days
+    )
+
+
+def _choose_trainings(config: PipelineConfig) -> tuple[Training, ...]:
+    if not config.training.warm_start:
+        return (Training("cold", "training.warm_start is false"),)
+    current = find_current_version(config.serving.directory)
+    if current is None:
+        return (Training("cold", "there is no release to begin from"),)
+    warm_starts = count_warm_starts(read_manifest(config.serving.directory, current))
+    warm = Training("warm", f"release {current} is the current one")
+    every = config.training.cold_every
+    if every is None or warm_starts + 1 < every:
+        return (warm,)
+    cold = Training(
+        "cold",
+        f"training.cold_every is {every}, and release {current} ends a row of {warm_starts} warm starts",
+    )
+    return (warm, cold) if config.retraining.compare_with_cold else (cold,)

@@ -1,0 +1,176 @@
+"""One retraining from beginning to end: plan, train, evaluate, release, clean up, tell."""
+
+import dataclasses
+import datetime
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from pipeline.comparison import Comparison, compare_evaluations
+from pipeline.config import PipelineConfig
+from pipeline.evaluations import read_evaluation
+from pipeline.retraining.lock import hold_run_lock
+from pipeline.retraining.notify import Event, notify
+from pipeline.retraining.plan import Plan, Training, make_plan
+from pipeline.retraining.plan_text import render_plan
+from pipeline.retraining.record import read_pipeline_runs
+from pipeline.retraining.retention import apply_retention, plan_retention
+from pipeline.retraining.retention_table import render_retention
+from schemas.errors import DssmError
+from schemas.features import FeatureSpec
+from schemas.ranking.metrics import show_metric
+
+if TYPE_CHECKING:
+    from pipeline.local import RunResult
+
+Outcome = Literal["released", "refused", "nothing new"]
+"""How a retraining ended that did not fail."""
+
+_FAILED: Final = ("failed", "interrupted", "not blessed")
+
+
+def retrain(
+    config: PipelineConfig,
+    features: FeatureSpec,
+    *,
+    resume: bool,
+    run: Callable[[PipelineConfig], "RunResult"],
+    say: Callable[[str], None],
+) -> Outcome:
+    """Do what the plan says, delete what is no longer kept, and tell who wants to know.
+
+    Args:
+        config: The checked configuration.
+        features: The features that `config.data.schema` names.
+        resume: Whether the last run, which failed, is taken up again with its own days.
+        run: Runs the pipeline once.
+        say: Shows a person a text.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        BusyError: Another process is at work in the run directory or the serving directory. Nobody is told:
+            that one goes on.
+        DssmError: As `make_plan` and `run` say. It is told before it is raised.
+    """
+    with hold_run_lock(config.run.directory, config.serving.directory):
+        try:
+            runs = read_pipeline_runs(Path(config.run.directory), config.run.name)
+            plan = make_plan(config, features, resume=resume)
+            say(render_plan(plan))
+            if not plan.trainings:
+                return "nothing new"
+            results = [run(apply_training(config, plan, training)) for training in plan.trainings]
+            comparison = _compare(config, results)
+        except Exception as error:
+            _tell_failure(config, error, say)
+            raise
+    if comparison is not None:
+        say(describe_comparison(comparison))
+    releases = [result.release for result in results if result.release is not None]
+    was_troubled = bool(runs) and runs[0].status in _FAILED
+    for event in list_events(config, results, comparison, was_troubled):
+        _tell(config, event, say)
+    # Without the lock, which would count as a run that goes on.
+    _apply_retention(config, say)
+    return "released" if releases else "refused"
+
+
+def apply_training(config: PipelineConfig, plan: Plan, training: Training) -> PipelineConfig:
+    """Give the configuration of one training of a plan.
+
+    Args:
+        config: The configuration.
+        plan: The plan.
+        training: One of its trainings.
+
+    Returns:
+        The configuration with the plan's window and the training's start.
+    """
+    return dataclasses.replace(
+        config,
+        ingest=dataclasses.replace(config.ingest, window=plan.window),
+        # The plan has counted already.
+        training=dataclasses.replace(config.training, warm_start=training.start == "warm", cold_every=None),
+    )
+
+
+def list_events(
+    config: PipelineConfig, results: "list[RunResult]", comparison: Comparison | None, was_troubled: bool
+) -> list[Event]:
+    """Say what is to be told of runs that came to their end.
+
+    Args:
+        config: The configuration.
+        results: The runs of one retraining, in their order.
+        comparison: A warm and a cold model of the same day; None where one was trained alone.
+        was_troubled: Whether the run before these failed or was refused.
+
+    Returns:
+        One event: `released`, `recovery` after trouble, or `refused` where nothing was released.
+    """
+    released = [result for result in results if result.release is not None]
+    last = (released or results)[-1]
+    verdict = last.evaluation_report["gate"]["sentence"]
+    body = verdict if comparison is None else f"{verdict}\n{describe_comparison(comparison)}"
+    if not released:
+        kind, title = "refused", f"{config.run.name}: the model was refused"
+    elif was_troubled:
+        kind, title = "recovery", f"{config.run.name}: released again"
+    else:
+        kind, title = "released", f"{config.run.name}: released"
+    return [Event(kind=kind, title=title, body=body, run_id=last.run_id, release=last.release or "")]
+
+
+def describe_comparison(comparison: Comparison) -> str:
+    """Say whether a row of warm starts has fallen behind a model that began from nothing.
+
+    Args:
+        comparison: The warm model's evaluation, and the cold one's on the same data.
+
+    Returns:
+        A sentence with the difference of the metric that decides on the blessing, and its 95 % interval.
+    """
+    decides = comparison.second.report["gate"]["metric"]
+    [found] = [difference for difference in comparison.differences if difference.metric == decides]
+    verdict = {
+        "better": "the row of warm starts has fallen behind: the model that began from nothing is better",
+        "worse": "the row of warm starts is ahead of a model that began from nothing",
+    }.get(found.verdict, "the row of warm starts has not measurably fallen behind")
+    return (
+        f"Warm against cold on the same data: {show_metric(decides)} {found.first:.4f} and "
+        f"{found.second:.4f}, cold less warm {found.change.value:+.4f} [{found.change.low:+.4f}, "
+        f"{found.change.high:+.4f}]: {verdict}."
+    )
+
+
+def _compare(config: PipelineConfig, results: "list[RunResult]") -> Comparison | None:
+    if len(results) < 2:
+        return None
+    warm, cold = (
+        read_evaluation(result.run_id, Path(config.run.directory), config.serving.directory)
+        for result in results
+    )
+    return compare_evaluations(warm, cold)
+
+
+def _tell_failure(config: PipelineConfig, error: Exception, say: Callable[[str], None]) -> None:
+    text = str(error) if isinstance(error, DssmError) else traceback.format_exception_only(error)[-1].strip()
+    _tell(config, Event(kind="failure", title=f"{config.run.name}: the retraining failed", body=text), say)
+
+
+def _tell(config: PipelineConfig, event: Event, say: Callable[[str], None]) -> None:
+    for problem in notify(config.retraining.notify, config.run.name, event):
+        say(problem)
+
+
+def _apply_retention(config: PipelineConfig, say: Callable[[str], None]) -> None:
+    try:
+        plan = plan_retention(config, datetime.datetime.now(datetime.UTC))
+        if plan.going:
+            say(render_retention(plan, apply_retention(plan)))
+    except DssmError as error:
+        # The release stands; the next retraining, or `dssm prune`, tries again.
+        say(f"Warning: nothing was cleaned up: {error}")
