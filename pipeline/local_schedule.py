@@ -1,4 +1,4 @@
-"""`dssm run` on this machine's own scheduler: a systemd user timer, or a line of the user's crontab."""
+"""`dssm retrain` on this machine's own scheduler: a systemd user timer, or a line of the user's crontab."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def render_units(job: Job) -> dict[str, str]:
     calendars = "\n".join(f"OnCalendar={calendar}" for calendar in render_calendars(job.cron))
     service = f"""\
 [Unit]
-Description=dssm run, scheduled as {job.name}
+Description=dssm retrain, scheduled as {job.name}
 
 [Service]
 Type=oneshot
@@ -163,7 +163,7 @@ ExecStart={command}
 """
     timer = f"""\
 [Unit]
-Description=When dssm run, scheduled as {job.name}, starts
+Description=When dssm retrain, scheduled as {job.name}, starts
 
 [Timer]
 {calendars}

@@ -226,7 +226,7 @@ def _pick(kubeflow: Kubeflow, name: str | None) -> list[Schedule]:
 
 @schedule_command.group("local", cls=_CreatesByDefault)
 def local_group() -> None:
-    """`dssm run` by this machine's own scheduler.
+    """`dssm retrain` by this machine's own scheduler.
 
     `dssm schedule local --cron "0 3 * * *"` is `... create ...`: a systemd user timer, or a line of your
     crontab where there is no systemd.
@@ -257,7 +257,7 @@ def create_locally(
     scheduler: SchedulerName | None,
     only_print: bool,
 ) -> None:
-    """Schedule `dssm run`, in the place of what has the same name."""
+    """Schedule `dssm retrain`, in the place of what has the same name."""
     from dateutil.tz import tzlocal
 
     from pipeline.config import load_config
@@ -280,7 +280,7 @@ def create_locally(
         cron=parsed,
         command=(
             find_program(),
-            "run",
+            "retrain",
             "--config",
             str(Path(locate(config)).absolute()),
             *(text for override in overrides for text in ("--set", override)),

@@ -126,7 +126,7 @@ def test_a_line_is_added_replaced_and_removed_and_nothing_else_changes(with_cron
     line = first[len(OTHERS) :].decode()
     assert line.startswith("0 3 * * * cd ")
     assert line.endswith(" # dssm-schedule=nightly\n")
-    assert f"{with_cron.programs}/dssm run --config /" in line
+    assert f"{with_cron.programs}/dssm retrain --config /" in line
     assert "--set training.epochs=2" in line
     assert line.strip() in result.output
 
@@ -207,7 +207,7 @@ def test_units_are_installed_replaced_and_removed(with_systemd: Machine) -> None
     service, timer = (with_systemd.units / f"dssm-nightly.{kind}" for kind in ("service", "timer"))
     assert "OnCalendar=Mon,Tue,Wed,Thu,Fri *-*-* 03:00:00\n" in timer.read_text(encoding="utf-8")
     text = service.read_text(encoding="utf-8")
-    assert f"ExecStart={with_systemd.programs}/dssm run --config /" in text
+    assert f"ExecStart={with_systemd.programs}/dssm retrain --config /" in text
     assert f"WorkingDirectory={with_systemd.work}\n" in text
     assert text in result.output
     # Shown before anything was changed.
