@@ -63,12 +63,9 @@ def runs_to_json(runs: Sequence[Run], most: int | None = None) -> str:
     Returns:
         A list of objects with the fields of `Run`, times in ISO 8601.
     """
-    documents = [
-        dataclasses.asdict(run)
-        | {"started": run.started.isoformat(), "report": None if run.report is None else str(run.report)}
-        for run in runs[:most]
-    ]
-    return json.dumps(documents, indent=2)
+    documents = [dataclasses.asdict(run) | {"started": run.started.isoformat()} for run in runs[:most]]
+    # What is left that JSON does not know are paths.
+    return json.dumps(documents, indent=2, default=str)
 
 
 def _choose_metrics(runs: Sequence[Run]) -> list[str]:

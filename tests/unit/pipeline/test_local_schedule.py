@@ -230,7 +230,7 @@ def test_print_changes_nothing(with_systemd: Machine, with_cron: Machine) -> Non
     for more in ([], ["--scheduler", "crontab"], ["--scheduler", "systemd"]):
         result = with_cron.dssm("--cron", "0 3 * * *", "--print", *more)
         assert result.exit_code == 0, result.output
-        assert "run --config" in result.output
+        assert "retrain --config" in result.output
     assert not with_cron.crontab.exists()
     assert not with_systemd.units.exists()
     assert set(with_systemd.calls()) == {"--user show-environment"}
