@@ -20,6 +20,7 @@ from pipeline.commands.run import run_command
 from pipeline.commands.runs import runs_command
 from pipeline.commands.schedule import schedule_command
 from pipeline.commands.serve import serve_command
+from pipeline.commands.status import status_command
 from pipeline.commands.submit import submit_command
 from pipeline.commands.train import train_command
 from schemas.contract import PROGRESS_LOGGER
@@ -52,6 +53,7 @@ main.add_command(submit_command)
 main.add_command(run_command)
 main.add_command(retrain_command)
 main.add_command(runs_command)
+main.add_command(status_command)
 main.add_command(prune_command)
 main.add_command(releases_command)
 main.add_command(schedule_command)

@@ -23,6 +23,8 @@ SchedulerName = Literal["systemd", "crontab"]
 _DAY_NAMES: Final = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _CALL_TIMEOUT_SECONDS: Final = 30
+# systemd leaves sections of such a name alone.
+_OWN_SECTION: Final = "X-Dssm"
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
 
@@ -171,6 +173,9 @@ AccuracySec=1s
 
 [Install]
 WantedBy=timers.target
+
+[{_OWN_SECTION}]
+Cron={job.cron.six_fields}
 """
     return {f"{unit}.service": service, f"{unit}.timer": timer}
 
@@ -264,6 +269,30 @@ def describe(name: str) -> str:
         lines = [line for line in _read_crontab().splitlines() if _is_ours(line, name)]
         parts += [line.decode("utf-8", "replace") for line in lines]
     return "\n".join(part.rstrip() for part in parts)
+
+
+def find_cron(name: str) -> str | None:
+    """Find out when a job runs.
+
+    Args:
+        name: What it is called.
+
+    Returns:
+        Its cron expression, of five fields or of six with seconds first; None where nothing has the name.
+
+    Raises:
+        LocalScheduleError: The crontab cannot be read.
+    """
+    check_name(name)
+    for file in _unit_files(name):
+        found = re.search(rf"^\[{_OWN_SECTION}\]\nCron=(.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        if found is not None:
+            return found[1]
+    if shutil.which("crontab"):
+        for line in _read_crontab().splitlines():
+            if _is_ours(line, name):
+                return " ".join(line.decode("utf-8", "replace").split()[:5])
+    return None
 
 
 def _unit_name(name: str) -> str:

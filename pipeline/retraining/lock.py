@@ -78,6 +78,19 @@ def is_running(directory: Path) -> bool:
     return _is_held(directory / _LOCK_FILE)
 
 
+def find_holder(folder: Path) -> str | None:
+    """Find who is at work in a folder.
+
+    Args:
+        folder: A run directory, or the folder of the releases in a serving directory.
+
+    Returns:
+        The process, its user, its command and since when; None where nobody is.
+    """
+    file = folder / _LOCK_FILE
+    return _read_holder(file) if _is_held(file) else None
+
+
 @dataclass(frozen=True)
 class _Holder:
     """Who holds a lock, as its file says."""

@@ -89,7 +89,7 @@ def test_json_has_everything():
         "report": "/runs/report/12",
         "blessing_metric": "recall_at_100",
         "metrics": METRICS,
-            "ingest_report": None,
-            "window": None,
+        "ingest_report": None,
+        "window": None,
     }
     assert (failed["status"], failed["steps"], failed["report"]) == ("failed", ["Trainer"], None)
