@@ -59,9 +59,8 @@ def test_two_replicas_update_a_table_as_one_does(prepared, tmp_path, name):
         one = train(create_strategy(1), rows.reshape(2, 1, 10), scales.reshape(2, 1, 10))
         for left, right in zip(two, one, strict=True):
             np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
-        counts = {{
-            "adam": 2, "lazy_adam": [[2], [2], [2], [1], [1], [1], [0]],
-        }}
+        # Updates of the table, and of each of its rows.
+        counts = {{"adam": 2, "lazy_adam": [[2], [2], [2], [1], [1], [1], [0]]}}
         if "{name}" in counts:
             np.testing.assert_array_equal(two[-1], counts["{name}"])
         np.testing.assert_array_equal(two[0][6], start[6])
