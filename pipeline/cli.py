@@ -14,6 +14,7 @@ from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
 from pipeline.commands.lint import lint_command
 from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.refresh_index import refresh_index_command
 from pipeline.commands.releases import releases_command
 from pipeline.commands.report import report_command
 from pipeline.commands.runs import runs_command
@@ -51,6 +52,7 @@ main.add_command(compile_command)
 main.add_command(lint_command)
 main.add_command(submit_command)
 main.add_command(runs_command)
+main.add_command(refresh_index_command)
 main.add_command(releases_command)
 main.add_command(schedule_command)
 main.add_command(serve_command)

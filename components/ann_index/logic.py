@@ -25,8 +25,8 @@ class AnnInputs:
     index: Path
     """The candidate index."""
     sequences: Path | None
-    """The sequences, whose users with held-out items are the queries; None: there are none to measure a recall
-    on, and the search is exact."""
+    """The sequences, whose users with held-out items are the queries; None: there are none, and the search is
+    exact."""
 
 
 def build_ann(inputs: AnnInputs, output: Path, spec: FeatureSpec, config: AnnConfig) -> AnnDocument:

@@ -193,7 +193,9 @@ def compare_catalogues(released: pa.Table, catalogue: pa.Table, spec: FeatureSpe
             differs[column] = of_both
             continue
         if column in features:
-            _refuse_other_type(column, released.schema.field(column).type, catalogue.schema.field(column).type)
+            _refuse_other_type(
+                column, released.schema.field(column).type, catalogue.schema.field(column).type
+            )
         mask = np.zeros(len(rows), bool)
         mask[of_both] = _differ(
             _whole(released, column).take(found.drop_null()),
@@ -229,7 +231,8 @@ def _differ(one: pa.Array, other: pa.Array) -> npt.NDArray[np.bool_]:
 
 def _differ_in_lists(one: pa.Array, other: pa.Array) -> npt.NDArray[np.bool_]:
     lengths, others = (
-        pc.fill_null(pc.list_value_length(values), -1).to_numpy(zero_copy_only=False) for values in (one, other)
+        pc.fill_null(pc.list_value_length(values), -1).to_numpy(zero_copy_only=False)
+        for values in (one, other)
     )
     differs = lengths != others
     same = pa.array(~differs)
