@@ -212,9 +212,8 @@ def test_a_release_of_a_whole_run_gets_the_items_of_today(finished_run, tmp_path
     items = pq.read_table(file)
     rows = items.to_pylist()
     by_id = {row["item_id"]: row for row in rows}
-    [user] = [row for row in pq.read_table(shop.serving / "users/1").to_pylist() if "i5" in row["item_id"]][
-        :1
-    ]
+    [sequences, *_] = sorted((shop.serving / "users/1").glob("*.parquet"))
+    user = next(row for row in pq.read_table(sequences).to_pylist() if "i5" in row["item_id"])
     by_id["i3"]["genres"] = [*by_id["i3"]["genres"], "never heard of"]
     genres = by_id["i1"]["genres"]
     new = [
