@@ -124,7 +124,7 @@ def build_pipeline(
         data_directory=parameters.data_directory,
         input_fingerprint=parameters.input_fingerprint,
         retriever_config=config.retriever,
-        left_out_history=_left_out_history(config, features),
+        left_out_history=config.find_left_out_history(features),
     )
     ann = AnnIndexer(
         model=trainer.outputs["model"],
@@ -195,12 +195,6 @@ def build_pipeline(
             str(directory / "metadata.sqlite")
         ),
     )
-
-
-def _left_out_history(config: PipelineConfig, features: FeatureSpec) -> str:
-    if features.history is None or config.evaluation.candidates == "all":
-        return ""
-    return features.history.name
 
 
 def _beam_options(options: Sequence[str]) -> list[str]:

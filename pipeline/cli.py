@@ -13,6 +13,7 @@ from pipeline.commands.config import config_command
 from pipeline.commands.lint import lint_command
 from pipeline.commands.options import reports_errors, takes_config
 from pipeline.commands.prune import prune_command
+from pipeline.commands.refresh_index import refresh_index_command
 from pipeline.commands.releases import releases_command
 from pipeline.commands.report import report_command
 from pipeline.commands.retrain import retrain_command
@@ -55,6 +56,7 @@ main.add_command(retrain_command)
 main.add_command(runs_command)
 main.add_command(status_command)
 main.add_command(prune_command)
+main.add_command(refresh_index_command)
 main.add_command(releases_command)
 main.add_command(schedule_command)
 main.add_command(serve_command)

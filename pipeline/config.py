@@ -130,6 +130,19 @@ class PipelineConfig:
             split=json.loads(to_json(self.ingest.split)),
         )
 
+    def find_left_out_history(self, features: FeatureSpec) -> str:
+        """Find the history whose items are not recommended again.
+
+        Args:
+            features: The features.
+
+        Returns:
+            The user tower's input with their ids; '' where there is none, or they may be.
+        """
+        if features.history is None or self.evaluation.candidates == "all":
+            return ""
+        return features.history.name
+
     def load_features(self) -> FeatureSpec:
         """Read the schema file that `data.schema` names.
 

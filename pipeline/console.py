@@ -13,14 +13,15 @@ from schemas.errors import ConfigError
 
 
 @contextmanager
-def noise_to_file(log_file: Path) -> Iterator[TextIO]:
+def noise_to_file(log_file: Path, shows_progress: bool = True) -> Iterator[TextIO]:
     """Send all output of this process to a file, except what is written to the yielded stream.
 
     The file descriptors themselves are redirected, since TensorFlow's C++ part and child processes
-    write to them directly. Progress lines (`PROGRESS_LOGGER`) still go to the screen.
+    write to them directly. Progress lines (`PROGRESS_LOGGER`) go to the screen as well.
 
     Args:
         log_file: Where the output goes; its folder is made.
+        shows_progress: Whether progress lines do; a program that reads the screen wants nothing else on it.
 
     Yields:
         A stream that still writes to the screen.
@@ -47,7 +48,8 @@ def noise_to_file(log_file: Path) -> Iterator[TextIO]:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        progress.addHandler(handler)
+        if shows_progress:
+            progress.addHandler(handler)
         yield screen
     finally:
         progress.removeHandler(handler)

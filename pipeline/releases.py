@@ -176,6 +176,10 @@ def render_release(serving_directory: str, version: int) -> str:
         "schema": manifest.schema_sha256,
         "transform": manifest.transform_sha256,
     }
+    if manifest.refreshed_from is not None:
+        facts["refreshed from"] = (
+            f"release {manifest.refreshed_from}: its towers and evaluation, an index of a newer item table"
+        )
     if trained is not None:
         facts |= {
             "trained until": f"{trained.until}, on a log until {trained.log_until} (seconds since 1970)",
@@ -287,11 +291,15 @@ def _row(manifest: Manifest | None, metric: str | None) -> tuple[str, ...]:
     base = manifest.warm_start
     return (
         manifest.created.replace("T", " ").removesuffix("+00:00"),
-        manifest.model_id,
+        manifest.model_id + _tell_refresh(manifest),
         f"{manifest.metrics[metric]:.4f}" if metric in manifest.metrics else "-",
         "-" if base is None else str(base.release),
         _show_mib(_size(manifest)),
     )
+
+
+def _tell_refresh(manifest: Manifest) -> str:
+    return "" if manifest.refreshed_from is None else f", refreshed from {manifest.refreshed_from}"
 
 
 def _summarise(manifest: Manifest) -> dict[str, Any]:
@@ -301,6 +309,7 @@ def _summarise(manifest: Manifest) -> dict[str, Any]:
         "model_id": manifest.model_id,
         "metrics": manifest.metrics,
         "warm_start": None if manifest.warm_start is None else manifest.warm_start.release,
+        "refreshed_from": manifest.refreshed_from,
         "bytes": _size(manifest),
     }
 

@@ -106,6 +106,8 @@ PUSH_RESULT_FILE: Final = "push.json"
 
 # Vocabularies of the transform graph: the file of feature f is f + VOCABULARY_SUFFIX.
 VOCABULARY_SUFFIX: Final = "_vocabulary"
+# Where they lie in a release's state, those of all tables together.
+VOCABULARIES: Final = "vocabularies"
 
 # The environment variable that names the run where the pipeline itself cannot.
 RUN_ID_VARIABLE: Final = "DSSM_RUN_ID"

@@ -11,10 +11,10 @@ Every split is a range within each user's lists, since each is made by time, wit
 train row is a position in them, and its history is the window before it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -90,25 +90,40 @@ def write_sequences(table: pa.Table, path: Path) -> None:
         table: [users] as `sequences_schema` says.
         path: The file.
     """
-    strings, integers = [], []
-    for field in table.schema:
-        leaf, kind = field.name, field.type
-        while pa.types.is_list(kind):
-            leaf, kind = f"{leaf}.list.element", kind.value_type
-        if pa.types.is_string(kind):
-            strings.append(leaf)
-        elif pa.types.is_integer(kind):
-            integers.append(leaf)
-    pq.write_table(
-        table,
-        path,
-        compression="zstd",
-        compression_level=1,
-        # Times that hardly ever repeat would make a dictionary as long as the column; their gaps are small.
-        use_dictionary=strings,
-        dictionary_pagesize_limit=_DICTIONARY_BYTES,
-        column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
-    )
+    pq.write_table(table, path, **_writer_options(table.schema))
+
+
+def copy_without_items(folder: Path, target: Path, spec: FeatureSpec, kept_ids: pa.Array) -> int:
+    """Write sequences anew without the positives of some items, as if these had never been there.
+
+    Every user stays, if need be without a positive. Memory holds a row group at a time.
+
+    Args:
+        folder: The sequences.
+        target: The folder to write to, made if it is missing.
+        spec: The features.
+        kept_ids: [items] string, the ids of all items whose positives stay.
+
+    Returns:
+        Number of positives left out.
+
+    Raises:
+        DataError: There is no file, one lacks a column, or the ends of its splits are in no order.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    left_out = 0
+    of_users = {feature.name for feature in spec.table_features("user")}
+    for path in list_sequence_files(folder):
+        _require_columns(path, [*sorted(of_users), spec.item_id.name, *SPLIT_ENDS])
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            with pq.ParquetWriter(target / path.name, schema, **_writer_options(schema)) as writer:
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group).combine_chunks()
+                    kept, count = _leave_out(table, path, spec.item_id.name, of_users, kept_ids)
+                    left_out += count
+                    writer.write_table(kept)
+    return left_out
 
 
 @dataclass(frozen=True)
@@ -219,6 +234,53 @@ def read_sequences(
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=wanted).unify_dictionaries().combine_chunks()
                 yield _to_part(table, path, item, catalogue_ids, user_columns, position_columns, until)
+
+
+def _writer_options(schema: pa.Schema) -> dict[str, Any]:
+    strings, integers = [], []
+    for field in schema:
+        leaf, kind = field.name, field.type
+        while pa.types.is_list(kind):
+            leaf, kind = f"{leaf}.list.element", kind.value_type
+        if pa.types.is_string(kind):
+            strings.append(leaf)
+        elif pa.types.is_integer(kind):
+            integers.append(leaf)
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        # Times that hardly ever repeat would make a dictionary as long as the column; their gaps are small.
+        "use_dictionary": strings,
+        "dictionary_pagesize_limit": _DICTIONARY_BYTES,
+        "column_encoding": dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
+    }
+
+
+def _leave_out(
+    table: pa.Table, path: Path, item: str, of_users: Collection[str], kept_ids: pa.Array
+) -> tuple[pa.Table, int]:
+    """Give the table without the positives of other items, and the number of these."""
+    lists = _whole(table.column(item))
+    is_kept = pc.is_in(lists.flatten(), value_set=kept_ids)
+    count = len(is_kept) - (is_kept.true_count if len(is_kept) else 0)
+    if not count:
+        return table, 0
+    # Before each position, and after the last one: how many are kept.
+    kept_before = np.concatenate([[0], np.cumsum(is_kept.to_numpy(zero_copy_only=False))])
+    lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    ends = _to_ends(table, path)
+    columns = {}
+    for field in table.schema:
+        column = _whole(table.column(field.name))
+        if field.name in ends:
+            end = kept_before[bounds[:-1] + ends[field.name]] - kept_before[bounds[:-1]]
+            column = pa.array(end, field.type)
+        elif field.name not in of_users:
+            values = column.flatten().filter(is_kept)
+            column = pa.ListArray.from_arrays(pa.array(kept_before[bounds], pa.int32()), values, field.type)
+        columns[field.name] = column
+    return pa.table(columns, table.schema), count
 
 
 def _require_columns(path: Path, wanted: Sequence[str]) -> None:

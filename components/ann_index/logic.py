@@ -24,8 +24,9 @@ class AnnInputs:
     """The user tower's SavedModel."""
     index: Path
     """The candidate index."""
-    sequences: Path
-    """The sequences, whose users with held-out items are the queries."""
+    sequences: Path | None
+    """The sequences, whose users with held-out items are the queries; None: there are none, and the search is
+    exact."""
 
 
 def build_ann(inputs: AnnInputs, output: Path, spec: FeatureSpec, config: AnnConfig) -> AnnDocument:
@@ -64,6 +65,8 @@ def _choose(inputs: AnnInputs, index: IndexData, spec: FeatureSpec, config: AnnC
         return _exact(index, config, f"the catalogue has {items:,} items, fewer than {fewest:,}")
     if not config.kinds:
         return _exact(index, config, "ann.kinds names no index")
+    if inputs.sequences is None:
+        return _exact(index, config, "there are no users to measure the recall of an index on")
     queries = embed_users(
         load_tower(inputs.user_tower, USER_TOWER),
         inputs.sequences,

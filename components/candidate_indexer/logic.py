@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.towers import BATCH_ROWS, load_tower, refuse_non_finite
+from components.towers import BATCH_ROWS, Tower, load_tower, refuse_non_finite
 from schemas.contract import (
     CATALOGUE_FILE,
     INDEX,
@@ -38,6 +39,16 @@ class IndexData:
     """The items in the order of the embeddings."""
 
 
+@dataclass(frozen=True)
+class KnownEmbeddings:
+    """What the item tower has given for some items of a catalogue before."""
+
+    embeddings: npt.NDArray[np.float32]
+    """[known, dim]."""
+    rows: npt.NDArray[np.integer]
+    """[items] which of these each item of the catalogue has; -1 where it has none."""
+
+
 def build_index(
     item_tower: Path,
     catalogue: Path,
@@ -45,6 +56,7 @@ def build_index(
     item_id: str,
     display: pa.Table | None = None,
     batch_rows: int = BATCH_ROWS,
+    known: KnownEmbeddings | None = None,
 ) -> None:
     """Embed every catalogue item and write the index: embeddings, the catalogue, and the model's id.
 
@@ -58,6 +70,7 @@ def build_index(
         display: The item id, each at most once, and columns that the catalogue of the index has beside
             those of the catalogue, null for items that are not here; None: there are none.
         batch_rows: Items per call of the tower.
+        known: Embeddings that are taken over and not computed again; None: there are none.
 
     Raises:
         DataError: The catalogue is empty or lacks a column that the tower reads.
@@ -79,7 +92,9 @@ def build_index(
         columns = [name for name in file.schema_arrow.names if name in wanted]
         start = 0
         for batch in file.iter_batches(batch_size=batch_rows, columns=columns):
-            block = tower.embed(pa.Table.from_batches([batch]), batch_rows)
+            table = pa.Table.from_batches([batch])
+            rows = np.full(len(table), -1) if known is None else known.rows[start : start + len(table)]
+            block = _embed(tower, table, batch_rows, rows, known)
             refuse_non_finite(block, batch.column(item_id).to_pylist(), "items of a batch")
             embeddings[start : start + len(block)] = block
             start += len(block)
@@ -120,6 +135,22 @@ def add_columns(source: Path, target: Path, item_id: str, display: pa.Table) -> 
                 for name in shown.column_names:
                     table = table.append_column(schema.field(name), shown[name])
                 writer.write_table(table.cast(schema))
+
+
+def _embed(
+    tower: Tower,
+    table: pa.Table,
+    batch_rows: int,
+    rows: npt.NDArray[np.integer],
+    known: KnownEmbeddings | None,
+) -> npt.NDArray[np.float32]:
+    """Embed the items of a batch of which nothing is known, and look the others up."""
+    is_new = rows < 0
+    block = np.empty((len(table), tower.dim), np.float32)
+    block[is_new] = tower.embed(table.filter(pa.array(is_new)), batch_rows)
+    if known is not None:
+        block[~is_new] = known.embeddings[rows[~is_new]]
+    return block
 
 
 def read_index(folder: Path, columns: Sequence[str] | None = None) -> IndexData:

@@ -32,15 +32,18 @@ from schemas.contract import (
     USER_STATISTICS_FILE,
     USER_TOWER,
     USERS,
+    VOCABULARIES,
 )
 from schemas.errors import ConfigError, ReleaseError
-from schemas.release import Manifest, ReleasedPart, combine_hashes, hash_folder, read_part_id
+from schemas.release import Manifest, Release, ReleasedPart, combine_hashes, hash_folder, read_part_id
 from schemas.strict_config import parse
 
-_VOCABULARIES: Final = "vocabularies"
 _TRANSFORM_ASSETS: Final = "transform_fn/assets"
 _SEQUENCE_FIGURES: Final = "sequence_figures"
 _VERSION_FILE: Final = f"assets/{RETRIEVER_VERSION_FILE}"
+
+_OF_ONE_RELEASE: Final = ("version", "created", "parts")
+"""What a manifest says that is never the same in another."""
 
 _STATISTICS: Final = {
     "user": (ENTITY_SPLIT, USER_STATISTICS_FILE),
@@ -141,6 +144,40 @@ def compose_release(inputs: PushInputs, run_id: str) -> Composition:
             f"Cannot read what is to be released: {error}. Run the step before again."
         ) from error
     return Composition(parts, {"run_id": run_id, **description})
+
+
+def compose_refresh(released: Release, made: Mapping[str, Path]) -> Composition:
+    """Put parts that were made anew for the towers of a release together with the rest of it.
+
+    Args:
+        released: The release, with all of its parts on this machine.
+        made: The folders of the new parts by name, an index among them; they take the place of the old ones.
+
+    Returns:
+        The release that follows; its files are not copied.
+
+    Raises:
+        ReleaseError: A new part comes from another training, or something is missing or unreadable.
+    """
+    model_id = released.manifest.model_id
+    folders: dict[str, Mapping[str, Path | bytes]] = {
+        name: list_folder(folder) for name, folder in {**released.paths, **made}.items()
+    }
+    for name, folder in made.items():
+        if name == USERS:
+            folders[USERS] = {**folders[USERS], PART_FILE: _compose_part_file(USERS, model_id)}
+        else:
+            read_part_id(folder, name, expected_model_id=model_id)
+    described = dataclasses.asdict(released.manifest)
+    for name in _OF_ONE_RELEASE:
+        del described[name]
+    described["items"] = read_json(made[INDEX] / PART_FILE, ("items",))["items"]
+    described["refreshed_from"] = released.version
+    try:
+        parts = {name: _read_part(files) for name, files in folders.items()}
+    except OSError as error:
+        raise ReleaseError(f"Cannot read what is to be released: {error}. Refresh again.") from error
+    return Composition(parts, described)
 
 
 def compose_parts(inputs: PushInputs) -> dict[str, Part]:
@@ -327,7 +364,7 @@ def _compose_state(inputs: PushInputs, model_id: str) -> Part:
         # fit into one, since the names of features are unique.
         for path in vocabularies.rglob("*"):
             if path.is_file():
-                files[f"{_VOCABULARIES}/{path.relative_to(vocabularies).as_posix()}"] = path
+                files[f"{VOCABULARIES}/{path.relative_to(vocabularies).as_posix()}"] = path
         split, file = _STATISTICS[name]
         source = table.statistics / f"Split-{split}" / STATISTICS_FILE
         if not source.is_file():

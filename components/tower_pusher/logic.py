@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from components.tower_pusher import local_store, object_store
 from components.tower_pusher.compose import (
+    Composition,
     PushInputs,
     compose_manifest,
     compose_parts,
@@ -143,7 +144,7 @@ def push_release(
     run_id: str,
     check_parts: CheckParts | None = None,
 ) -> PublishedRelease:
-    """Write one release: its parts in the order of `ALL_PARTS`, the manifest, what servers are to load.
+    """Write one release of what a run made.
 
     Args:
         inputs: The folders that the release is made from.
@@ -161,7 +162,26 @@ def push_release(
             raised it; the version is removed.
         StorageError: The folder is in an object store, which cannot be reached or refuses.
     """
-    composition = compose_release(inputs, run_id)
+    return push_composition(compose_release(inputs, run_id), serving_directory, check_parts)
+
+
+def push_composition(
+    composition: Composition, serving_directory: str | Path, check_parts: CheckParts | None = None
+) -> PublishedRelease:
+    """Write one release: its parts in the order of `ALL_PARTS`, the manifest, what servers are to load.
+
+    Args:
+        composition: What it is made of.
+        serving_directory: As `push_release` takes it.
+        check_parts: As `push_release` takes it.
+
+    Returns:
+        As `push_release`.
+
+    Raises:
+        ReleaseError: A folder cannot be written, or `check_parts` raised it; the version is removed.
+        StorageError: The folder is in an object store, which cannot be reached or refuses.
+    """
     with _claim_version(serving_directory) as claim:
         parts = number_parts(composition.parts, claim.version)
         names = [name for name in ALL_PARTS if name in parts]

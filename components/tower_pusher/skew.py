@@ -46,34 +46,24 @@ class Samples:
 def check_parts(
     parts: Mapping[str, Path], samples: Samples, timeout_seconds: float = _TIMEOUT_SECONDS
 ) -> None:
-    """Load the parts in a fresh process with TensorFlow alone, and compare what they give.
+    """Compare what the parts give with what training and evaluation computed, as `compare_parts` does.
 
-    The embeddings of sampled users and items have to be those of the towers in the Trainer's memory, the
-    index's those of the item tower, and users times index the scores that were evaluated. A model of a
-    program that wrote no sample is passed by, and that is told.
+    A model of a program that wrote no sample is passed by, and that is told.
 
     Args:
-        parts: The folders of the user tower, the item tower and the index, and of the retriever where there
-            is one, by the names of the parts.
+        parts: As `compare_parts` takes them.
         samples: The samples.
         timeout_seconds: After so long the process is ended.
 
     Raises:
         ReleaseError: Something differs, a part cannot be loaded, or it takes too long.
     """
-    sampled = _read_sampled(samples.model / MODEL_INFO_FILE)
+    sampled = compare_parts(parts, samples, timeout_seconds)
     if sampled is None:
         _progress.info(
             "The towers are not compared with training: the program that trained this model wrote no samples."
         )
         return
-    differences = _run(_compose_command(parts, samples, sampled["tolerance"]), timeout_seconds)
-    if differences:
-        remedies = dict.fromkeys(_REMEDIES[difference["against"]] for difference in differences)
-        raise ReleaseError(
-            f"Nothing was released: {'; '.join(difference['text'] for difference in differences)}. "
-            f"{' '.join(remedies)}"
-        )
     wider = "" if sampled["tolerance"] <= TOLERANCE else ", since the towers compute in bfloat16"
     _progress.info(
         "The towers give training's embeddings of %d users and %d items, and the evaluated scores, within "
@@ -83,6 +73,39 @@ def check_parts(
         sampled["tolerance"],
         wider,
     )
+
+
+def compare_parts(
+    parts: Mapping[str, Path], samples: Samples, timeout_seconds: float = _TIMEOUT_SECONDS
+) -> dict[str, Any] | None:
+    """Load the parts in a fresh process with TensorFlow alone, and compare what they give with samples.
+
+    The embeddings of sampled users and items have to be those of the towers in the Trainer's memory, the
+    index's those of the item tower, and users times index the scores that were evaluated.
+
+    Args:
+        parts: The folders of the user tower, the item tower and the index, and of the retriever where there
+            is one, by the names of the parts.
+        samples: The samples.
+        timeout_seconds: After so long the process is ended.
+
+    Returns:
+        Numbers of `users` and `items`, and the `tolerance`; None where there is no sample.
+
+    Raises:
+        ReleaseError: Something differs, a part cannot be loaded, or it takes too long.
+    """
+    sampled = _read_sampled(samples.model / MODEL_INFO_FILE)
+    if sampled is None:
+        return None
+    differences = _run(_compose_command(parts, samples, sampled["tolerance"]), timeout_seconds)
+    if differences:
+        remedies = dict.fromkeys(_REMEDIES[difference["against"]] for difference in differences)
+        raise ReleaseError(
+            f"Nothing was released: {'; '.join(difference['text'] for difference in differences)}. "
+            f"{' '.join(remedies)}"
+        )
+    return sampled
 
 
 def _read_sampled(model_info: Path) -> dict[str, Any] | None:

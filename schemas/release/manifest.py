@@ -93,7 +93,7 @@ class Manifest:
     created: str
     """When it was published: ISO 8601, UTC."""
     run_id: str
-    """The pipeline run that made it."""
+    """The pipeline run that made it; where it is a refresh, that of the release that it refreshes."""
     model_id: str
     """The training that made both towers and the index."""
     dim: int
@@ -120,6 +120,9 @@ class Manifest:
     logs; empty in releases of earlier versions of this program."""
     trained_on: TrainedOn | None = None
     """How much of the log it has seen; null in releases of earlier versions of this program."""
+    refreshed_from: int | None = None
+    """The release whose towers, state, users and evaluation it has, beside an index of a newer item table;
+    null: a training made it."""
 
 
 @plain_dataclass(frozen=True)

@@ -68,18 +68,7 @@ def check_inputs(
             malformed.
         StorageError: The files' store cannot be reached or refuses.
     """
-    if config.missing_metadata == "default":
-        without = [
-            feature.name
-            for feature in (*spec.table_features("user"), *spec.table_features("item"))
-            if feature.role is None and feature.default is None
-        ]
-        if without:
-            raise ConfigError(
-                "ingest.missing_metadata is 'default', so every user and item feature but the ids needs a "
-                f"'default' in the schema file. Without one: {', '.join(without)}. Add them, or set "
-                "ingest.missing_metadata to refuse or drop."
-            )
+    _require_defaults(spec, config)
     interactions = open_interactions(spec, config, data_directory, window)
     looked, daily = interactions.looked, interactions.daily
     return Inputs(
@@ -89,18 +78,53 @@ def check_inputs(
         users=load_entity_table(
             spec.tables.users, data_directory, "users", spec.user_id, spec.table_features("user"), config
         ),
-        items=load_entity_table(
-            spec.tables.items,
-            data_directory,
-            "items",
-            spec.item_id,
-            spec.table_features("item"),
-            config,
-        ),
+        items=_load_items(spec, config, data_directory),
         is_counted=looked.is_counted,
         files=looked.files,
         daily=daily,
         rejections=looked.rejections,
+    )
+
+
+def check_items(spec: FeatureSpec, config: IngestConfig, data_directory: str) -> EntityTable:
+    """Check the item table alone, and load it as `check_inputs` does.
+
+    Args:
+        spec: The columns that are needed, and the files.
+        config: What to do about missing metadata and malformed rows.
+        data_directory: The folder of the files: a path or URI.
+
+    Returns:
+        The cleaned item table.
+
+    Raises:
+        ConfigError: As `check_inputs`.
+        DataError: As `check_inputs`, for this table.
+        StorageError: The files' store cannot be reached or refuses.
+    """
+    _require_defaults(spec, config)
+    return _load_items(spec, config, data_directory)
+
+
+def _require_defaults(spec: FeatureSpec, config: IngestConfig) -> None:
+    if config.missing_metadata != "default":
+        return
+    without = [
+        feature.name
+        for feature in (*spec.table_features("user"), *spec.table_features("item"))
+        if feature.role is None and feature.default is None
+    ]
+    if without:
+        raise ConfigError(
+            "ingest.missing_metadata is 'default', so every user and item feature but the ids needs a "
+            f"'default' in the schema file. Without one: {', '.join(without)}. Add them, or set "
+            "ingest.missing_metadata to refuse or drop."
+        )
+
+
+def _load_items(spec: FeatureSpec, config: IngestConfig, data_directory: str) -> EntityTable:
+    return load_entity_table(
+        spec.tables.items, data_directory, "items", spec.item_id, spec.table_features("item"), config
     )
 
 

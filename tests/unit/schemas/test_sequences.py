@@ -9,6 +9,7 @@ from schemas.errors import DataError
 from schemas.features import FeatureSpec
 from schemas.sequences import (
     FILE_NAME,
+    copy_without_items,
     count_positions,
     count_split_rows,
     read_sequences,
@@ -179,3 +180,33 @@ def test_texts_have_a_dictionary_and_times_their_gaps(tmp_path: Path) -> None:
         assert encodings[name] == {"RLE", "DELTA_BINARY_PACKED"}
     assert encodings["weight"] == {"RLE", "PLAIN"}
     assert pq.read_table(path).equals(table)
+
+
+def test_positives_of_items_that_are_gone_are_left_out_as_if_they_had_never_been(tmp_path):
+    folder, target = tmp_path / "all", tmp_path / "left"
+    folder.mkdir()
+    write(folder, [*ROWS, make_row("x", [], (0, 0, 0))], number=0, files=2, row_group_size=2)
+    write(folder, [make_row("y", ["a", "a", "c"], (1, 2, 3))], number=1, files=2)
+    assert copy_without_items(folder, target, make_spec(), pa.array(["c", "a"])) == 3
+    names = ["sequences-00000-of-00002.parquet", "sequences-00001-of-00002.parquet"]
+    assert sorted(path.name for path in target.iterdir()) == names
+    left = [row for name in names for row in pq.read_table(target / name).to_pylist()]
+    u = make_row("u", ["a", "b", "a", "c"], (1, 2, 2))
+    for column in ("item", "timestamp", "weight", "tags"):
+        del u[column][1]
+    w = make_row("w", [], (0, 0, 0), age=7)
+    expected = [u, ROWS[1], w, make_row("x", [], (0, 0, 0)), make_row("y", ["a", "a", "c"], (1, 2, 3))]
+    assert left == expected
+    assert pq.read_schema(target / names[0]).equals(pq.read_schema(folder / names[0]))
+    # Readers find every item in the catalogue again.
+    parts = list(read_sequences(target, make_spec(), pa.array(["c", "a"]), until=None))
+    assert np.concatenate([part.items for part in parts]).tolist() == [1, 1, 0, 0, 1, 1, 0]
+
+
+def test_nothing_is_left_out_where_every_item_is_kept(tmp_path):
+    folder = tmp_path / "all"
+    folder.mkdir()
+    write(folder, ROWS)
+    assert copy_without_items(folder, tmp_path / "left", make_spec(), IDS) == 0
+    [file] = (tmp_path / "left").iterdir()
+    assert pq.read_table(file).to_pylist() == ROWS

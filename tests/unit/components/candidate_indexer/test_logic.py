@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.candidate_indexer.logic import build_index, read_index
+from components.candidate_indexer.logic import KnownEmbeddings, build_index, read_index
 from schemas.errors import DataError, ReleaseError, TrainingError
 
 pytestmark = pytest.mark.unit
@@ -104,3 +104,27 @@ def test_index_with_lost_items_is_refused(item_tower, tmp_path):
     np.save(tmp_path / "index" / "embeddings.npy", np.zeros((2, 2), np.float32))
     with pytest.raises(ReleaseError, match="2 embeddings for 3 items"):
         read_index(tmp_path / "index")
+
+
+def test_known_embeddings_are_taken_over_and_the_others_computed(item_tower, tmp_path):
+    prices = np.linspace(0, 3, 7)
+    catalogue = write_catalogue(tmp_path / "catalogue", prices)
+    # No tower gives these, so that it is seen where they go.
+    known = KnownEmbeddings(
+        np.array([[5, 6], [7, 8], [9, 10]], np.float32), np.array([-1, 2, -1, -1, 0, 0, -1])
+    )
+    build_index(item_tower, catalogue, tmp_path / "index", "item_id", batch_rows=3, known=known)
+    expected = np.stack([np.cos(prices), np.sin(prices)], axis=1)
+    expected[[1, 4, 5]] = [[9, 10], [5, 6], [5, 6]]
+    np.testing.assert_allclose(np.load(tmp_path / "index" / "embeddings.npy"), expected, atol=1e-6)
+
+
+def test_a_column_that_the_tower_reads_must_be_there_also_where_every_embedding_is_known(
+    item_tower, tmp_path
+):
+    folder = tmp_path / "catalogue"
+    folder.mkdir()
+    pq.write_table(pa.table({"item_id": ["a"]}), folder / "catalogue.parquet")
+    known = KnownEmbeddings(np.zeros((1, 2), np.float32), np.array([0]))
+    with pytest.raises(DataError, match=r"reads \['price'\]"):
+        build_index(item_tower, folder, tmp_path / "index", "item_id", known=known)

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from components.tower_pusher.compose import PushInputs, TableInputs
+from components.tower_pusher.compose import PushInputs, TableInputs, compose_refresh
 from components.tower_pusher.logic import (
     check_writable,
     is_blessed,
+    push_composition,
     push_if_blessed,
     push_release,
 )
 from schemas.errors import ReleaseError
-from schemas.release import hash_folder, prune, read_current_release, retention, roll_back
+from schemas.release import ALL_PARTS, hash_folder, prune, read_current_release, retention, roll_back
 
 pytestmark = pytest.mark.unit
 
@@ -574,3 +575,56 @@ def test_a_push_removes_what_a_killed_prune_left(
     for part in ("index", "user_tower", "item_tower", "state"):
         assert names(serving / part) == {"2", "3", "4"}
     assert names(serving / "releases") == {"2", "3", "4", ".lock"}
+
+
+def make_refresh(inputs: PushInputs, tmp_path: Path, model_id: str = "m1", **base: object) -> object:
+    """Push a release, and compose another one with an index of eight items."""
+    write_json(inputs.model / "model.json", json.loads((inputs.model / "model.json").read_text()) | base)
+    push_release(inputs, tmp_path / "serving", run_id="run-1")
+    released = read_current_release(tmp_path / "serving", parts=ALL_PARTS)
+    index = tmp_path / "new index"
+    write_json(index / "dssm_part.json", {"model_id": model_id, "part": "index", "dim": 4, "items": 8})
+    return compose_refresh(released, {"index": index})
+
+
+def test_a_refresh_has_the_towers_of_a_release_and_says_so(inputs: PushInputs, tmp_path: Path) -> None:
+    serving = tmp_path / "serving"
+    base = {"release": 7, "model_id": "m0", "tables": {"item_id": {"kept": 5, "new": 1, "dropped": 2}}}
+    composition = make_refresh(inputs, tmp_path, warm_start=base)
+
+    assert push_composition(composition, serving).version == 2
+    old, new = (
+        json.loads((serving / "releases" / str(version) / "manifest.json").read_text()) for version in (1, 2)
+    )
+    assert (new["refreshed_from"], new["items"], new["warm_start"]) == (1, 8, base)
+    same = ("run_id", "model_id", "dim", "temperature", "metrics", "popularity", "trained_on")
+    assert {key: new[key] for key in same} == {key: old[key] for key in same}
+    assert new["schema_sha256"] == old["schema_sha256"]
+    for part in ("user_tower", "item_tower", "state", "users", "ann"):
+        assert new["parts"][part]["hashes"] == old["parts"][part]["hashes"], part
+    assert new["parts"]["index"]["hashes"] != old["parts"]["index"]["hashes"]
+    assert (serving / "retriever" / "2" / "assets" / "release_version.txt").read_text() == "2"
+    # A refresh of a refresh.
+    again = compose_refresh(read_current_release(serving, parts=ALL_PARTS), {"index": tmp_path / "new index"})
+    assert push_composition(again, serving).manifest.refreshed_from == 2
+
+
+def test_a_refresh_with_a_part_of_another_training_is_refused(inputs: PushInputs, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="index comes from another training"):
+        make_refresh(inputs, tmp_path, model_id="m2")
+
+
+def test_a_refresh_keeps_the_base_of_its_training_from_being_removed(
+    inputs: PushInputs, tmp_path: Path
+) -> None:
+    serving = tmp_path / "serving"
+    push_release(inputs, serving, run_id="the base")
+    composition = make_refresh(inputs, tmp_path, warm_start={"release": 1, "model_id": "m1", "tables": {}})
+    for _ in range(3):
+        push_composition(composition, serving)
+
+    pruned = prune(serving, keep=1)
+    assert pruned.removed == (2, 3)
+    assert pruned.kept[1] == "the base of the warm start of release 4"
+    # What was refreshed is not needed: a refresh has copies of it.
+    assert read_current_release(serving, parts=ALL_PARTS).version == 5

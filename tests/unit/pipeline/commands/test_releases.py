@@ -85,6 +85,15 @@ def test_the_list_as_json(dssm, releases):
     )
 
 
+def test_a_refresh_is_not_taken_for_a_training(dssm, releases):
+    releases.add(4, model_id="m3", refreshed_from=3)
+    assert "4 * 2026-11-04 10:00:00 m3, refreshed from 3" in squeeze(dssm("list").output)[2]
+    assert json.loads(dssm("list", "--json").output)["releases"][0]["refreshed_from"] == 3
+    line = "refreshed from release 3: its towers and evaluation, an index of a newer item table"
+    assert line in squeeze(dssm("show", "4").output)
+    assert not any(line.startswith("refreshed") for line in squeeze(dssm("show", "3").output))
+
+
 def test_an_unreadable_release_does_not_hide_the_others(dssm, releases):
     (releases.serving / "releases" / "2" / "manifest.json").write_text("{")
     result = dssm("list")
