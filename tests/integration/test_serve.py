@@ -21,20 +21,18 @@ from hypothesis.errors import Unsatisfiable
 pytestmark = pytest.mark.integration
 
 READY_SECONDS = 400
-COMMAND = "import sys; from pipeline.cli import main; sys.argv[0] = 'dssm'; main()"
 
 
 class Server:
     """A running server."""
 
-    def __init__(self, config: Path, log: Path, *options: str) -> None:
+    def __init__(self, prepared, config: Path, log: Path, *options: str) -> None:
         self.log = log
-        arguments = ["serve", "--config", str(config), "--port", "0", "--poll-seconds", "0.1", *options]
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", COMMAND, *arguments], stdout=output, stderr=subprocess.STDOUT
-            )
-        self.port = int(self.wait_for(lambda: re.search(r"on http://127\.0\.0\.1:(\d+)", log.read_text()))[1])
+        arguments = ["serve", "--config", config, "--port", "0", "--poll-seconds", "0.1", *options]
+        self.process = prepared.start(prepared.dssm, arguments, stdout=log, stderr=log)
+        pattern = r"on http://127\.0\.0\.1:(\d+)"
+        said = self.wait_for(lambda: log.exists() and re.search(pattern, log.read_text()))
+        self.port = int(said[1])
 
     def wait_for(self, condition, seconds=READY_SECONDS):
         """Wait until a condition gives something."""
@@ -79,18 +77,16 @@ class Server:
 
 
 @pytest.fixture
-def start_server(toy_serving, tmp_path):
+def start_server(prepared, toy_serving, tmp_path):
     servers = []
 
     def start(*options):
-        servers.append(Server(toy_serving.config, tmp_path / "serve.log", *options))
+        servers.append(Server(prepared, toy_serving.config, tmp_path / "serve.log", *options))
         return servers[-1]
 
     yield start
     for server in servers:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
+        server.process.kill()
 
 
 class Load:
@@ -217,16 +213,14 @@ def test_more_than_may_be_at_the_same_time_are_sent_away_and_others_are_answered
     assert server.get("/readyz")[0] == 200
 
 
-def test_it_listens_on_loopback_alone_and_says_where_it_cannot(toy_serving, start_server):
+def test_it_listens_on_loopback_alone_and_says_where_it_cannot(prepared, toy_serving, start_server, tmp_path):
     toy_serving.publish(1)
     server = start_server()
     # All of 127.0.0.0/8 is this machine, but the server has one address of it.
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", server.port), timeout=5)
-    arguments = ["serve", "--config", str(toy_serving.config), "--port", str(server.port)]
-    second = subprocess.run(
-        [sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, timeout=200, check=False
-    )
+    arguments = ["serve", "--config", toy_serving.config, "--port", server.port]
+    second = prepared.run(prepared.dssm, arguments, tmp_path, timeout=READY_SECONDS)
     assert second.returncode == 1
     assert f"Cannot listen on 127.0.0.1:{server.port}" in second.stderr
 
