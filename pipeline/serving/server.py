@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pipeline.serving.app import create_app
 from pipeline.serving.engine import Engine, EngineSettings, load_engine
 from pipeline.serving.limits import Limits
 from pipeline.serving.metrics import Metrics
+from pipeline.serving.models import import_tensorflow
 from pipeline.serving.releases import ReleaseWatcher
 from pipeline.serving.service import Service
 from schemas.contract import PROGRESS_LOGGER
@@ -68,7 +68,11 @@ def serve(config: PipelineConfig, options: ServerOptions, limits: Limits) -> Non
     metrics = Metrics()
     # Predictions never wait for recommendations, of which so many are computed at the same time.
     pool = ThreadPoolExecutor(2 * options.threads, thread_name_prefix="models")
-    load: Callable[[int], Engine] = lambda version: load_engine(settings, version, pool, metrics)  # noqa: E731
+
+    def load(version: int) -> Engine:
+        import_tensorflow()
+        return load_engine(settings, version, pool, metrics)
+
     watcher = ReleaseWatcher(settings.serving_directory, load, metrics, options.poll_seconds)
     app = create_app(Service(watcher, pool, limits, metrics))
     server = uvicorn.Server(
