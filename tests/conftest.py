@@ -452,8 +452,10 @@ class ToyServing:
         # What another test has saved is copied.
         self._models = models
 
-    def publish(self, version: int, *, users: bool = True, retriever: bool = True) -> None:
-        """Publish a release."""
+    def publish(
+        self, version: int, *, users: bool = True, retriever: bool = True, mixed: bool = False
+    ) -> None:
+        """Publish a release; if it is mixed, its user tower comes from another training than the rest."""
         parts = ["index", "item_tower", "user_tower", *["users"] * users, *["retriever"] * retriever]
         for part in parts:
             folder = self.directory / part / str(version)
@@ -469,6 +471,9 @@ class ToyServing:
         if retriever:
             file = self.directory / "retriever" / str(version) / "assets" / "release_version.txt"
             file.write_text(f"{version}\n")
+        if mixed:
+            file = self.directory / "user_tower" / str(version) / "assets.extra" / "dssm_part.json"
+            file.write_text(json.dumps({"model_id": "another", "part": "user_tower"}))
         manifest = {
             "version": version,
             "created": "2026-01-01T00:00:00+00:00",
@@ -495,11 +500,6 @@ class ToyServing:
         unfinished = self.directory / "releases" / ".tmp-current"
         unfinished.write_text(json.dumps(content))
         unfinished.rename(self.directory / "releases" / "current.json")
-
-    def mix(self, version: int) -> None:
-        """Make the user tower of a release come from another training."""
-        file = self.directory / "user_tower" / str(version) / "assets.extra" / "dssm_part.json"
-        file.write_text(json.dumps({"model_id": "another", "part": "user_tower"}))
 
     def scores(self, version: int, *history: str) -> np.ndarray:
         """The score of every item for a history, the newest last."""

@@ -105,10 +105,10 @@ class ReleaseWatcher:
             self._metrics.failed_reloads.inc()
             return
         before = self.engine
+        self.engine, self.refusal = engine, None
         self._metrics.release.set(version)
         self._metrics.load_seconds.set(engine.load_seconds)
         self._metrics.reloads.inc()
-        self.engine, self.refusal = engine, None
         log.info(
             "Release %s answers%s: %s items, loaded in %.1f s.",
             version,

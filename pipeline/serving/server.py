@@ -27,6 +27,8 @@ from schemas.features import load_feature_spec
 
 _CACHE: Final = "release-cache"
 _LOAD_STOP_SECONDS: Final = 10.0
+# Longer than proxies keep an idle connection, mostly 60: who closes it first fails the other's next request.
+_KEEP_ALIVE_SECONDS: Final = 75
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def serve(config: PipelineConfig, options: ServerOptions, limits: Limits) -> Non
             access_log=False,
             lifespan="off",
             server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=options.stop_seconds,
         )
     )

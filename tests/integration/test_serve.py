@@ -114,6 +114,13 @@ class Load:
                 self.answered[version] = self.answered.get(version, 0) + 1
         connection.close()
 
+    def has_answer_of(self, version):
+        """Whether a release answered, or raise what went wrong with a connection."""
+        for client in self._clients:
+            if client.done():
+                client.result()
+        return version in self.answered
+
     def stop(self):
         """Stop, and raise what went wrong with a connection."""
         self._stopped.set()
@@ -122,28 +129,35 @@ class Load:
         self._pool.shutdown()
 
 
-def test_no_request_fails_while_releases_come_and_go(toy_serving, start_server):
+def test_no_request_fails_while_releases_come_and_go(
+    toy_serving, start_server, make_toy_serving, tmp_path_factory
+):
+    # Models are made before anybody asks: afterwards they are copied, as a push copies them.
+    elsewhere = make_toy_serving(tmp_path_factory.mktemp("elsewhere"))
+    for version in range(1, 7):
+        elsewhere.publish(version)
     toy_serving.publish(1)
     server = start_server()
     server.wait_for_release(1)
     load = Load(server.port, toy_serving)
+    server.wait_for(lambda: load.has_answer_of(1))
     for version in range(2, 5):
         toy_serving.publish(version)
-        server.wait_for_release(version)
+        server.wait_for(lambda version=version: load.has_answer_of(version))
     toy_serving.roll_back(2, over=4)
     server.wait_for_release(2)
     # A mixed release stops nothing, and says so.
-    toy_serving.publish(5)
-    toy_serving.mix(5)
+    toy_serving.publish(5, mixed=True)
     server.wait_for(lambda: server.figure("dssm_failed_reloads_total") >= 1)
     assert server.get("/release")[1]["refused"]["version"] == 5
     assert server.get("/readyz")[1]["release"] == 2
     toy_serving.publish(6)
-    server.wait_for_release(6)
+    # Not /readyz: what clients had asked before it may all be answered by release 2.
+    server.wait_for(lambda: load.has_answer_of(6))
     load.stop()
     assert load.wrong == []
     assert set(load.answered) == {1, 2, 3, 4, 6}
-    assert server.figure("dssm_reloads_total") == 6
+    server.wait_for(lambda: server.figure("dssm_reloads_total") == 6)
     assert server.stop() == 0
     log = server.log.read_text()
     assert "Release 6 answers in place of 2" in log
@@ -211,6 +225,16 @@ def test_more_than_may_be_at_the_same_time_are_sent_away_and_others_are_answered
         answers = set(pool.map(ask, range(200)))
     assert answers == {(200, None), (503, "1")}
     assert server.get("/readyz")[0] == 200
+
+
+def test_a_connection_may_be_idle(start_server):
+    server = start_server()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    for pause_seconds in (6, 0):
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+        time.sleep(pause_seconds)
+    connection.close()
 
 
 def test_it_listens_on_loopback_alone_and_says_where_it_cannot(prepared, toy_serving, start_server, tmp_path):
