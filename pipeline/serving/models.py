@@ -1,7 +1,5 @@
 """SavedModels as they are served: named signatures, called with arrays."""
 
-import importlib
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -124,24 +122,6 @@ class ServedModel:
                 f"signature_name: expected one of {', '.join(self.signatures)}. Received: {name!r:.80}."
             )
         return self.signatures[name]
-
-
-def import_tensorflow() -> None:
-    """Import TensorFlow without Keras, a quarter of the time that its import takes.
-
-    TensorFlow imports Keras to register optimisers, which no released SavedModel holds, and does without
-    where it is not installed. Nothing of this process may have imported TensorFlow before.
-    """
-    if "tensorflow" in sys.modules:
-        return
-    registering = {f"{keras}.src.optimizers": None for keras in ("keras", "tf_keras")}
-    # So Python is told of a module that there is none.
-    sys.modules.update(registering)  # type: ignore[arg-type]
-    try:
-        importlib.import_module("tensorflow")
-    finally:
-        for module in registering:
-            del sys.modules[module]
 
 
 def load_model(name: str, version: int, folder: Path) -> ServedModel:

@@ -301,8 +301,8 @@ def test_the_server_imports_nothing_that_it_does_not_need(toy_serving):
     }  # fmt: skip
     code = (
         "import sys; from pathlib import Path; from pipeline.cli import prepare_process; prepare_process()\n"
-        "import pipeline.serving.server; from pipeline.serving.models import import_tensorflow, load_model\n"
-        "import_tensorflow()\n"
+        "import pipeline.serving.server; from pipeline.serving.models import load_model\n"
+        "from schemas.tensorflow_alone import import_tensorflow_alone; import_tensorflow_alone()\n"
         f"load_model('retriever', 1, Path({str(toy_serving.directory / 'retriever' / '1')!r}))\n"
         f"print(*sorted(set(sys.modules) & {heavy}))"
     )
