@@ -63,7 +63,7 @@ def train_and_export(
         ConfigError: A setting does not fit the features, the batch or the release that a warm start begins
             from.
         DataError: The sequences or the catalogue cannot be used.
-        ReleaseError: The state of the last release cannot be read.
+        ReleaseError: The state of the current release cannot be read.
         StorageError: A checkpoint or a release is in a store that cannot be reached or refuses.
         TrainingError: Training cannot start or cannot go on.
     """
