@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import click
 
@@ -26,6 +26,15 @@ from schemas.contract import PROGRESS_LOGGER
 EXIT_NOT_BLESSED: Final = 3
 
 
+class _Progress(logging.StreamHandler[TextIO]):
+    """Tells progress to whoever reads it; where nobody does any more, the work goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Pass by what nobody reads."""
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
+
 def prepare_process() -> None:
     """Set what must be set before anything imports TensorFlow, and show progress on the terminal."""
     # TensorFlow's start-up messages are of no use on a terminal.
@@ -35,7 +44,7 @@ def prepare_process() -> None:
     progress = logging.getLogger(PROGRESS_LOGGER)
     progress.setLevel(logging.INFO)
     progress.propagate = False
-    progress.addHandler(logging.StreamHandler(sys.stdout))
+    progress.addHandler(_Progress(sys.stdout))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
