@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -27,6 +28,15 @@ from pipeline.commands.train import train_command
 from schemas.contract import PROGRESS_LOGGER
 
 
+class _Progress(logging.StreamHandler[TextIO]):
+    """Tells progress to whoever reads it; where nobody does any more, the work goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Pass by what nobody reads."""
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
+
 def prepare_process() -> None:
     """Set what must be set before anything imports TensorFlow, and show progress on the terminal."""
     # TensorFlow's start-up messages are of no use on a terminal.
@@ -36,7 +46,7 @@ def prepare_process() -> None:
     progress = logging.getLogger(PROGRESS_LOGGER)
     progress.setLevel(logging.INFO)
     progress.propagate = False
-    progress.addHandler(logging.StreamHandler(sys.stdout))
+    progress.addHandler(_Progress(sys.stdout))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

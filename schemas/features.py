@@ -113,7 +113,7 @@ class Feature:
     maximum: int | float | None = None
     """The largest value that a number may have; larger ones are anomalies that stop the run."""
     drift_threshold: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    """The largest distance of the train split from that of the last release: of strings and encoded labels
+    """The largest distance of the train split from that of the current release: of strings and encoded labels
     the L-infinity distance, the largest change of a value's share of the values; of other numbers the
     Jensen-Shannon divergence. `gate.fatal_drift` says whether more stops the run. Null: never too large."""
 

@@ -1,7 +1,7 @@
 """Runs a program in a process that is forked from one with TensorFlow and TFX imported.
 
 To the program it is a process of its own: session, environment, working directory, arguments and output. What
-is to be run is given as the global `JOB`; conftest.py says what is in it.
+is to be run is given as the global `JOB`; fixtures/processes.py says what is in it.
 """
 
 import ctypes

@@ -41,7 +41,7 @@ class AnomalyGateSpec(ComponentSpec):
 
 
 class AnomalyGate(base_component.BaseComponent):
-    """Stops the run where ExampleValidator found an error, or the data are too far from the last release.
+    """Stops the run where ExampleValidator found an error, or the data are too far from the current release.
 
     Before anything is trained it also refuses columns to show that the item table does not have.
 

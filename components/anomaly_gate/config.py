@@ -10,7 +10,7 @@ from schemas.strict_config import STRICT
 
 @dataclass(frozen=True, config=STRICT)
 class SequenceDriftConfig:
-    """How far the train split's sequences may be from those of the last release. Null: never too far."""
+    """How far the train split's sequences may be from those of the current release. Null: never too far."""
 
     positives_per_user: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     """The largest Jensen-Shannon divergence of the users by their number of positives in the train split, in
@@ -19,7 +19,7 @@ class SequenceDriftConfig:
     """The same of the items."""
     positives_per_day: Annotated[float, Field(gt=1.0)] | None = None
     """How many times as large the mean number of positives of a day in the train split may be as the last
-    release's, or the last release's as it. The mean is over the newest 400 days that have any."""
+    release's, or the current release's as it. The mean is over the newest 400 days that have any."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -27,8 +27,8 @@ class GateConfig:
     """What stops the run before anything is trained, besides anomalies."""
 
     fatal_drift: bool = False
-    """Whether the run stops where the train split is further from that of the last release than a feature's
-    `drift_threshold` in the schema file or a key of `gate.sequence_drift` allows. False: it is reported, and
-    the run goes on."""
+    """Whether the run stops where the train split is further from that of the current release than a
+    feature's `drift_threshold` in the schema file or a key of `gate.sequence_drift` allows. False: it is
+    reported, and the run goes on."""
     sequence_drift: SequenceDriftConfig = Field(default_factory=SequenceDriftConfig)
     """What is allowed of the numbers of positives."""

@@ -36,7 +36,7 @@ _RATIO: Final = "ratio of the means"
 
 @dataclasses.dataclass(frozen=True)
 class Distance:
-    """How far one thing is from what it was in the last release."""
+    """How far one thing is from what it was in the current release."""
 
     table: str
     """`users`, `items`, `contexts`, or `sequences`."""
@@ -75,7 +75,7 @@ class TrainSplit:
 
 @dataclasses.dataclass(frozen=True)
 class Drift:
-    """The comparison with the last release."""
+    """The comparison with the current release."""
 
     release: int | None
     """The release's version; None where there is none to compare with."""
@@ -103,7 +103,7 @@ def measure_drift(
         The distances, or why there are none.
 
     Raises:
-        ReleaseError: The last release's manifest or what it kept of its train split cannot be read.
+        ReleaseError: The current release's manifest or what it kept of its train split cannot be read.
         StorageError: The serving directory's store cannot be reached or refuses.
     """
     state = find_current_state(serving_directory)
@@ -221,7 +221,7 @@ def _read_released(state: ReleasedState, location: str) -> TrainSplit | None:
         return TrainSplit(tables, json.loads(contents[SEQUENCE_FIGURES_FILE] or b""))
     except (DataError, ValueError) as error:
         raise ReleaseError(
-            f"The statistics of the last release cannot be read, so drift cannot be measured: {error} "
+            f"The statistics of the current release cannot be read, so drift cannot be measured: {error} "
             "Restore the file, or remove the release's part 'state' from its manifest."
         ) from error
 

@@ -36,7 +36,7 @@ class AnomalyGateExecutor(PlainExecutor):
             ConfigError: The item table lacks a column that is to be shown, or a cut-off of the evaluation is
                 no smaller than the catalogue.
             DataError: An anomaly has severity ERROR.
-            ReleaseError: What the last release left to compare with cannot be read.
+            ReleaseError: What the current release left to compare with cannot be read.
             StorageError: It is in an object store, which cannot be reached or refuses.
         """
         spec = from_json(FeatureSpec, exec_properties["feature_spec"])

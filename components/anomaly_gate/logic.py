@@ -50,13 +50,13 @@ def check_anomalies(
     drift: Drift | None = None,
     fatal_drift: bool = False,
 ) -> list[Anomaly]:
-    """Report every anomaly and every distance from the last release, and stop where one is an error.
+    """Report every anomaly and every distance from the current release, and stop where one is an error.
 
     Args:
         anomalies: By the table's name, what was found in it.
         report_directory: Where `anomaly_report.json` is written, also when an error is raised; it is
             made where it does not exist.
-        drift: The comparison with the last release; a distance beyond its threshold is an anomaly. None:
+        drift: The comparison with the current release; a distance beyond its threshold is an anomaly. None:
             there was no comparison.
         fatal_drift: Whether that anomaly is an error or a warning.
 
@@ -189,7 +189,7 @@ def _show_drift(drift: Drift) -> None:
 
 def _headline(errors: Sequence[Anomaly]) -> str:
     if all(error.reason == _DRIFT for error in errors):
-        return "The data have drifted too far from the last release"
+        return "The data have drifted too far from the current release"
     return "The data do not fit the schema"
 
 

@@ -5,7 +5,7 @@
 
 The last line of its output is a JSON list with an object for each difference, empty where there is none. It
 imports numpy, pyarrow and TensorFlow, and nothing that knows how the towers were made: neither the Trainer
-nor TensorFlow Transform, Keras or TFX.
+nor TensorFlow Transform or TFX. TowerPusher's process has imported TensorFlow before, without Keras.
 """
 
 import argparse

@@ -18,6 +18,7 @@ from schemas.skew import SCORES_SAMPLE_FILE, SKEW_SAMPLE, TOLERANCE
 # Behind what is installed: before it, names in a folder of packages would hide those of Python itself.
 _PROGRAM: Final = (
     "import sys; sys.path.append(sys.argv.pop(1)); "
+    "from schemas.tensorflow_alone import import_tensorflow_alone; import_tensorflow_alone(); "
     "from components.tower_pusher.check_towers import main; main()"
 )
 _TIMEOUT_SECONDS: Final = 900.0
@@ -165,7 +166,5 @@ def _run(command: list[str], timeout_seconds: float) -> list[dict[str, str]]:
 
 
 def _environment() -> dict[str, str]:
-    # TensorFlow Transform sets the first, with which TensorFlow looks for tf_keras.
-    kept = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
     # A GPU rounds otherwise, and may be in use.
-    return kept | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return dict(os.environ) | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}

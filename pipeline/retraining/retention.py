@@ -35,6 +35,7 @@ from schemas.release import prune
 
 _LOGS_FOLDER: Final = "logs"
 _RUN_GOES_ON: Final = "a run goes on"
+_LOGS: Final[tuple[Kind, ...]] = ("log",)
 _USED_BY_RUNS: Final[tuple[Kind, ...]] = ("run", "checkpoint", "work files")
 """What a run that goes on may be using."""
 
@@ -135,7 +136,7 @@ def apply_retention(plan: RetentionPlan) -> RetentionResult:
         What is gone, and what is not.
     """
     releases = _remove_releases(plan)
-    logs = _remove_each(plan, ("log",), _remove_log)
+    logs = _remove_each(plan, _LOGS, _remove_log)
     # Meanwhile no step begins, so that none reads what is about to go.
     with keep_steps_from_metadata(plan.run_directory):
         others = _remove_each(plan, _USED_BY_RUNS, _remove_of_run)

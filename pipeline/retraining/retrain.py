@@ -2,21 +2,22 @@
 
 import dataclasses
 import datetime
-import traceback
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
 from pipeline.comparison import Comparison, compare_evaluations
 from pipeline.config import PipelineConfig
 from pipeline.evaluations import read_evaluation
+from pipeline.retraining.config import EventKind
 from pipeline.retraining.lock import hold_run_lock
-from pipeline.retraining.notify import Event, notify
+from pipeline.retraining.notify import Event, find_event_kind, notify
 from pipeline.retraining.plan import Plan, Training, make_plan
 from pipeline.retraining.plan_text import render_plan
 from pipeline.retraining.record import read_pipeline_runs
 from pipeline.retraining.retention import apply_retention, plan_retention
 from pipeline.retraining.retention_table import render_retention
+from pipeline.runs import Status
 from schemas.errors import DssmError
 from schemas.features import FeatureSpec
 from schemas.ranking.metrics import show_metric
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 Outcome = Literal["released", "refused", "nothing new"]
 """How a retraining ended that did not fail."""
 
-_FAILED: Final = ("failed", "interrupted", "not blessed")
+_TITLES: Final[Mapping[EventKind, str]] = {
+    "released": "released",
+    "recovery": "released again",
+    "refused": "the model was refused",
+    "failure": "the retraining failed",
+}
 
 
 def retrain(
@@ -58,6 +64,8 @@ def retrain(
     with hold_run_lock(config.run.directory, config.serving.directory):
         try:
             runs = read_pipeline_runs(Path(config.run.directory), config.run.name)
+            # None goes on under this lock: what seems to was killed.
+            earlier: list[Status] = ["interrupted" if one.status == "running" else one.status for one in runs]
             plan = make_plan(config, features, resume=resume)
             say(render_plan(plan))
             if not plan.trainings:
@@ -65,14 +73,15 @@ def retrain(
             results = [run(apply_training(config, plan, training)) for training in plan.trainings]
             comparison = _compare(config, results)
         except Exception as error:
-            _tell_failure(config, error, say)
+            _tell_failure(config, error)
             raise
     if comparison is not None:
         say(describe_comparison(comparison))
     releases = [result.release for result in results if result.release is not None]
-    was_troubled = bool(runs) and runs[0].status in _FAILED
-    for event in list_events(config, results, comparison, was_troubled):
-        _tell(config, event, say)
+    notify(
+        config.retraining.notify,
+        describe_end(config.run.name, results, comparison, earlier),
+    )
     # Without the lock, which would count as a run that goes on.
     _apply_retention(config, say)
     return "released" if releases else "refused"
@@ -97,31 +106,38 @@ def apply_training(config: PipelineConfig, plan: Plan, training: Training) -> Pi
     )
 
 
-def list_events(
-    config: PipelineConfig, results: "list[RunResult]", comparison: Comparison | None, was_troubled: bool
-) -> list[Event]:
+def describe_end(
+    pipeline: str,
+    results: "Sequence[RunResult]",
+    comparison: Comparison | None,
+    earlier: Sequence[Status],
+) -> Event:
     """Say what is to be told of runs that came to their end.
 
     Args:
-        config: The configuration.
+        pipeline: The name of the pipeline.
         results: The runs of one retraining, in their order.
         comparison: A warm and a cold model of the same day; None where one was trained alone.
-        was_troubled: Whether the run before these failed or was refused.
+        earlier: How the runs before these ended, the newest first.
 
     Returns:
-        One event: `released`, `recovery` after trouble, or `refused` where nothing was released.
+        The event: `released`, `recovery` after trouble, or `refused` where nothing was released.
     """
     released = [result for result in results if result.release is not None]
     last = (released or results)[-1]
-    verdict = last.evaluation_report["gate"]["sentence"]
-    body = verdict if comparison is None else f"{verdict}\n{describe_comparison(comparison)}"
-    if not released:
-        kind, title = "refused", f"{config.run.name}: the model was refused"
-    elif was_troubled:
-        kind, title = "recovery", f"{config.run.name}: released again"
-    else:
-        kind, title = "released", f"{config.run.name}: released"
-    return [Event(kind=kind, title=title, body=body, run_id=last.run_id, release=last.release or "")]
+    kind = find_event_kind("released" if released else "not blessed", earlier)
+    assert kind is not None
+    body = str(last.evaluation_report["gate"]["sentence"])
+    if comparison is not None:
+        body = f"{body}\n{describe_comparison(comparison)}"
+    return Event(
+        kind=kind,
+        title=f"{pipeline}: {_TITLES[kind]}",
+        body=body,
+        pipeline=pipeline,
+        run_id=last.run_id,
+        release=None if last.release is None else int(PurePosixPath(last.release).name),
+    )
 
 
 def describe_comparison(comparison: Comparison) -> str:
@@ -156,14 +172,13 @@ def _compare(config: PipelineConfig, results: "list[RunResult]") -> Comparison |
     return compare_evaluations(warm, cold)
 
 
-def _tell_failure(config: PipelineConfig, error: Exception, say: Callable[[str], None]) -> None:
-    text = str(error) if isinstance(error, DssmError) else traceback.format_exception_only(error)[-1].strip()
-    _tell(config, Event(kind="failure", title=f"{config.run.name}: the retraining failed", body=text), say)
-
-
-def _tell(config: PipelineConfig, event: Event, say: Callable[[str], None]) -> None:
-    for problem in notify(config.retraining.notify, config.run.name, event):
-        say(problem)
+def _tell_failure(config: PipelineConfig, error: Exception) -> None:
+    reason = str(error) if isinstance(error, DssmError) else f"{type(error).__name__}: {error}"
+    name = config.run.name
+    notify(
+        config.retraining.notify,
+        Event(kind="failure", title=f"{name}: {_TITLES['failure']}", body=reason, pipeline=name),
+    )
 
 
 def _apply_retention(config: PipelineConfig, say: Callable[[str], None]) -> None:

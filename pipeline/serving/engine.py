@@ -2,9 +2,9 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from pipeline.recommend.ranking import rank_items
 from pipeline.serving.batching import Batcher
 from pipeline.serving.catalogue import Catalogue
 from pipeline.serving.metrics import Metrics
-from pipeline.serving.models import ServedModel, describe_signatures, load_model
+from pipeline.serving.models import ServedModel, load_model
 from pipeline.serving.ranking import (
     Ranker,
     Ranking,
@@ -89,7 +89,6 @@ class Engine:
     """Computes the rankings."""
     load_seconds: float
     """How long loading it took."""
-    _metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def version(self) -> int:
@@ -110,19 +109,6 @@ class Engine:
         if self.ann is not None:
             return search_without(self.ann, self.embeddings[row], own, k)
         return Ranking(*rank_items(self.embeddings @ self.embeddings[row], own, k))
-
-    def describe_model(self, name: str) -> dict[str, Any]:
-        """Describe the signatures of a model.
-
-        Args:
-            name: One of `models`.
-
-        Returns:
-            As `describe_signatures`.
-        """
-        if name not in self._metadata:
-            self._metadata[name] = describe_signatures(self.models[name].folder)
-        return self._metadata[name]
 
 
 def load_engine(settings: EngineSettings, version: int, pool: ThreadPoolExecutor, metrics: Metrics) -> Engine:
@@ -151,8 +137,7 @@ def load_engine(settings: EngineSettings, version: int, pool: ThreadPoolExecutor
     )
     model_id = release.manifest.model_id
     for part, path in release.paths.items():
-        if part != USERS:
-            read_part_id(path, part, expected_model_id=model_id)
+        read_part_id(path, part, expected_model_id=model_id)
     if release.retriever is not None:
         _check_version(release.retriever, version)
     index = read_index(release.index)

@@ -102,6 +102,8 @@ class ServedModel:
     """The signatures by name."""
     loaded: Any
     """What TensorFlow loaded; it keeps the variables of the signatures alive."""
+    metadata: dict[str, Any]
+    """The signatures as TensorFlow Serving describes them: `SignatureDef` messages as JSON, by name."""
 
     def find_signature(self, name: str) -> Signature:
         """Find a signature.
@@ -150,18 +152,11 @@ def load_model(name: str, version: int, folder: Path) -> ServedModel:
             f"{folder}: expected the signature {RAW_SIGNATURE!r}. Received: "
             f"{', '.join(signatures) or 'none'}. Export it again with `dssm run`."
         )
-    return ServedModel(name, version, folder, signatures, loaded)
+    # Read now, since the files may be pruned while the model is served.
+    return ServedModel(name, version, folder, signatures, loaded, _describe_signatures(folder))
 
 
-def describe_signatures(folder: Path) -> dict[str, Any]:
-    """Describe the signatures as TensorFlow Serving's metadata does.
-
-    Args:
-        folder: The SavedModel.
-
-    Returns:
-        `SignatureDef` messages as JSON, by name.
-    """
+def _describe_signatures(folder: Path) -> dict[str, Any]:
     from google.protobuf import json_format
     from tensorflow.core.protobuf import saved_model_pb2
 

@@ -100,8 +100,9 @@ class ReleaseWatcher:
             engine = self._load(version)
         # Whatever is wrong with a release, what answers goes on answering.
         except Exception as error:
-            self._metrics.failed_reloads.inc()
             self._refuse(version, f"{error}" or type(error).__name__)
+            # Whoever sees the figure finds the reason in /release.
+            self._metrics.failed_reloads.inc()
             return
         before = self.engine
         self.engine, self.refusal = engine, None

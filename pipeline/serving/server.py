@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,12 @@ from pipeline.serving.service import Service
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ConfigError
 from schemas.features import load_feature_spec
+from schemas.tensorflow_alone import import_tensorflow_alone
 
 _CACHE: Final = "release-cache"
 _LOAD_STOP_SECONDS: Final = 10.0
+# Longer than proxies keep an idle connection, mostly 60: who closes it first fails the other's next request.
+_KEEP_ALIVE_SECONDS: Final = 75
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,11 @@ def serve(config: PipelineConfig, options: ServerOptions, limits: Limits) -> Non
     metrics = Metrics()
     # Predictions never wait for recommendations, of which so many are computed at the same time.
     pool = ThreadPoolExecutor(2 * options.threads, thread_name_prefix="models")
-    load: Callable[[int], Engine] = lambda version: load_engine(settings, version, pool, metrics)  # noqa: E731
+
+    def load(version: int) -> Engine:
+        import_tensorflow_alone()
+        return load_engine(settings, version, pool, metrics)
+
     watcher = ReleaseWatcher(settings.serving_directory, load, metrics, options.poll_seconds)
     app = create_app(Service(watcher, pool, limits, metrics))
     server = uvicorn.Server(
@@ -78,6 +84,7 @@ def serve(config: PipelineConfig, options: ServerOptions, limits: Limits) -> Non
             access_log=False,
             lifespan="off",
             server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=options.stop_seconds,
         )
     )

@@ -227,7 +227,7 @@ def test_drift_from_the_last_release_is_a_warning_or_stops_the_run(spec, after, 
     ]  # fmt: skip
 
     with pytest.raises(
-        DataError, match=r"drifted too far from the last release \(4 found\)(.|\n)*gate\.fatal_drift"
+        DataError, match=r"drifted too far from the current release \(4 found\)(.|\n)*gate\.fatal_drift"
     ):
         check_anomalies(CLEAN, tmp_path / "fatal", drift, fatal_drift=True)
     assert "DRIFT" in (tmp_path / "fatal" / "anomaly_report.json").read_text()
@@ -309,5 +309,5 @@ def test_statistics_that_cannot_be_read_stop(spec, after, serving, name):
     file = serving / "state" / "1" / name
     for break_it in (lambda: file.write_bytes(b"\xff\xff no message"), file.unlink):
         break_it()
-        with pytest.raises(ReleaseError, match="statistics of the last release cannot be read"):
+        with pytest.raises(ReleaseError, match="statistics of the current release cannot be read"):
             measure_drift(spec, SEQUENCE_DRIFT, after, str(serving))

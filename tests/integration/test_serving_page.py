@@ -59,8 +59,7 @@ def serving(make_toy_serving: Callable[[Path], Any], tmp_path_factory: pytest.Te
     """Return a serving directory: release 1 is current, and release 2 is mixed of two trainings."""
     serving = make_toy_serving(tmp_path_factory.mktemp("serving"))
     serving.publish(1)
-    serving.publish(2)
-    serving.mix(2)
+    serving.publish(2, mixed=True)
     serving.roll_back(1, over=2)
     return serving
 

@@ -5,7 +5,6 @@ import itertools
 import json
 import logging
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -226,7 +225,7 @@ TRAINER_CONFIG = {
 # Run with -I, away from the repository, nothing but TensorFlow importable: what a server has.
 EMBED_WITH_TENSORFLOW_ALONE = """
 import json, sys
-for package in ("tensorflow_transform", "tf_keras", "tfx", "tfx_bsl", "schemas", "trainer"):
+for package in ("tensorflow_transform", "keras", "tf_keras", "tfx", "tfx_bsl", "schemas", "trainer"):
     sys.modules[package] = None
 import tensorflow as tf
 
@@ -363,9 +362,7 @@ def serve_in_a_fresh_process(shop, directory, tmp_path):
     (tmp_path / "request.json").write_text(json.dumps(request))
     files = [str(tmp_path / "request.json"), str(tmp_path / "answer.json")]
     command = [sys.executable, "-I", "-c", EMBED_WITH_TENSORFLOW_ALONE, *files]
-    # TFT sets it, and TensorFlow then asks for tf_keras.
-    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads((tmp_path / "answer.json").read_text())
 
@@ -790,7 +787,9 @@ def check_recommended(servables, ids, scores):
 # As EMBED_WITH_TENSORFLOW_ALONE.
 RECOMMEND_WITH_TENSORFLOW_ALONE = """
 import json, sys
-for package in ("tensorflow_transform", "tf_keras", "tfx", "tfx_bsl", "schemas", "trainer", "components"):
+for package in (
+    "tensorflow_transform", "keras", "tf_keras", "tfx", "tfx_bsl", "schemas", "trainer", "components",
+):
     sys.modules[package] = None
 import tensorflow as tf
 
@@ -812,8 +811,7 @@ def test_the_retriever_answers_where_tensorflow_is_alone(servables, tmp_path):
     (tmp_path / "retriever" / "5" / "assets" / "release_version.txt").write_text("5")
     files = [str(tmp_path / name) for name in ("retriever/5", "request.json", "answer.json")]
     command = [sys.executable, "-I", "-c", RECOMMEND_WITH_TENSORFLOW_ALONE, *files]
-    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     ids, scores, versions = json.loads((tmp_path / "answer.json").read_text())
     check_recommended(servables, ids, scores)
@@ -1166,19 +1164,14 @@ def test_the_process_that_compares_knows_nothing_of_how_towers_are_made(sampled,
     modules = done.stderr.splitlines()[-1].split()
     ours = ("schemas", "components", "trainer", "pipeline")
     assert {name for name in modules if name.split(".")[0] in ours} == {
-        "schemas", "schemas.contract", "schemas.errors", "schemas.skew",
+        "schemas", "schemas.contract", "schemas.errors", "schemas.skew", "schemas.tensorflow_alone",
         "components", "components.tower_pusher", "components.tower_pusher.check_towers",
     }  # fmt: skip
     others = {name.split(".")[0] for name in modules}
     assert not others & {
-        "tfx",
-        "tfx_bsl",
-        "tensorflow_transform",
-        "apache_beam",
-        "ml_metadata",
-        "tf_keras",
-        "pydantic",
-    }
+        "apache_beam", "keras", "ml_metadata", "pydantic", "scipy", "sklearn", "tensorflow_transform",
+        "tf_keras", "tfx", "tfx_bsl",
+    }  # fmt: skip
 
 
 def test_an_own_user_tower_agrees_with_its_sample(past, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What changed since the last release, for all users and for some that are looked at."""
+"""What changed against the current release, for all users and for some that are looked at."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
@@ -7,11 +7,11 @@ from components.run_report.blocks import Block, Cell, NamedList, Person, Section
 from components.run_report.figures import count_cell, figure_cell
 from components.run_report.sections.gate import describe_released
 
-_TITLE: Final = "Changes since the last release"
+_TITLE: Final = "Changes against the current release"
 
 
 def describe_changes(evaluation: Mapping[str, Any]) -> Section:
-    """Say how much the lists differ from those of the last release, and for which items.
+    """Say how much the lists differ from those of the current release, and for which items.
 
     Args:
         evaluation: RetrievalEvaluator's document.
@@ -75,7 +75,7 @@ def _describe_person(sample: Mapping[str, Any]) -> Person:
         NamedList("this model", _list_items(sample["recommended"], held_out)),
     ]
     if sample["released"] is not None:
-        lists.append(NamedList("last release", _list_items(sample["released"], held_out)))
+        lists.append(NamedList("current release", _list_items(sample["released"], held_out)))
     note = ", ".join(f"{name}: {value}" for name, value in sample["features"].items())
     return Person(f"User {sample['user']}", note, lists)
 

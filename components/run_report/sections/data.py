@@ -67,7 +67,7 @@ def describe_data(ingest: Mapping[str, Any]) -> Section:
 
 
 def describe_anomalies(report: Mapping[str, Any]) -> Section:
-    """Say what in the data differs from the schema and from the last release.
+    """Say what in the data differs from the schema and from the current release.
 
     Args:
         report: AnomalyGate's report.

@@ -69,10 +69,10 @@ def describe_released(released: Mapping[str, Any] | None) -> str:
         return "There is no release yet, so there is nothing to compare with."
     if not released["is_compared"]:
         version = "" if released["version"] is None else f", version {released['version']}"
-        return f"Not compared with the last release{version}: {released['reason'].rstrip('.')}."
+        return f"Not compared with the current release{version}: {released['reason'].rstrip('.')}."
     return (
-        f"The last release is version {released['version']}, model {released['model_id']}. It was evaluated "
-        "again, for the same users."
+        f"The current release is version {released['version']}, model {released['model_id']}. It was "
+        "evaluated again, for the same users."
     )
 
 

@@ -1,4 +1,4 @@
-"""The metrics against those of baselines and of the last release."""
+"""The metrics against those of baselines and of the current release."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ _LIST_FIGURES = {
 
 
 def describe_metrics(evaluation: Mapping[str, Any]) -> Section:
-    """Compare the model with the last release and the baselines.
+    """Compare the model with the current release and the baselines.
 
     Args:
         evaluation: RetrievalEvaluator's document.
@@ -49,7 +49,7 @@ def describe_metrics(evaluation: Mapping[str, Any]) -> Section:
     ]
     blocks += _describe_differences(evaluation)
     blocks += _describe_lists(models)
-    return Section("metrics", "Metrics against baselines and the last release", blocks)
+    return Section("metrics", "Metrics against baselines and the current release", blocks)
 
 
 def describe_curves(evaluation: Mapping[str, Any]) -> Section:

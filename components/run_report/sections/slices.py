@@ -34,7 +34,7 @@ def describe_slices(evaluation: Mapping[str, Any]) -> Section:
     has_differences = slices[0]["difference"] is not None
     columns = [
         *("slice", "users", *(show_metric(name) for name in names)),
-        *([f"{show_metric(deciding)} less the last release's"] if has_differences else []),
+        *([f"{show_metric(deciding)} less the current release's"] if has_differences else []),
         "judged",
     ]
     rows = [

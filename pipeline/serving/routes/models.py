@@ -6,7 +6,6 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pipeline.serving.engine import Engine
 from pipeline.serving.errors import RequestError
 from pipeline.serving.limits import read_body
 from pipeline.serving.models import ServedModel
@@ -38,7 +37,7 @@ def make_router(service: Service) -> APIRouter:
     """
     router = APIRouter(prefix="/v1/models")
 
-    def find_model(request: Request) -> tuple[Engine, ServedModel]:
+    def find_model(request: Request) -> ServedModel:
         name, version = request.path_params["name"], request.path_params.get("version")
         engine = service.find_engine()
         if name not in engine.models:
@@ -52,22 +51,21 @@ def make_router(service: Service) -> APIRouter:
                 f"Received: {version!r:.80}. Leave the version out, or roll back to it.",
                 HTTPStatus.NOT_FOUND,
             )
-        return engine, engine.models[name]
+        return engine.models[name]
 
     async def predict(request: Request) -> Response:
         body = await read_body(request, service.limits)
         with service.gate.enter():
-            _, model = find_model(request)
+            model = find_model(request)
             return Response(await service.call(_predict, body, model, service), media_type="application/json")
 
     async def describe_metadata(request: Request) -> Response:
-        engine, model = find_model(request)
-        signatures = await service.call(engine.describe_model, model.name)
+        model = find_model(request)
         spec = {"name": model.name, "signature_name": "", "version": str(model.version)}
-        return answer({"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}})
+        return answer({"model_spec": spec, "metadata": {"signature_def": {"signature_def": model.metadata}}})
 
     async def show_status(request: Request) -> Response:
-        _, model = find_model(request)
+        model = find_model(request)
         status = {"error_code": "OK", "error_message": ""}
         state = {"version": str(model.version), "state": "AVAILABLE", "status": status}
         return answer({"model_version_status": [state]})

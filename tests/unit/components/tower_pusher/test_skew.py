@@ -43,8 +43,7 @@ def progress(caplog):
     caplog.set_level(logging.INFO, logger="dssm.progress")
 
 
-def test_the_program_is_asked_for_each_part_elsewhere_and_alone(samples, answer, tmp_path, monkeypatch):
-    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+def test_the_program_is_asked_for_each_part_elsewhere_and_alone(samples, answer, tmp_path):
     told = tmp_path / "told.json"
     answer(
         "import json, os, sys; print('a line of a library'); print('[]');"
@@ -59,7 +58,6 @@ def test_the_program_is_asked_for_each_part_elsewhere_and_alone(samples, answer,
     ]  # fmt: skip
     assert arguments == expected
     assert files == []
-    assert "TF_USE_LEGACY_KERAS" not in environment
     assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
 
     check_parts({**PARTS, "retriever": "/release/retriever", "state": "/release/state"}, samples)

@@ -226,8 +226,7 @@ def test_without_a_release_nothing_answers_but_the_server_lives(toy_serving, ser
 def test_a_mixed_release_is_refused_and_the_old_one_goes_on_answering(toy_serving, serve, caplog):
     toy_serving.publish(1)
     served = serve()
-    toy_serving.publish(2)
-    toy_serving.mix(2)
+    toy_serving.publish(2, mixed=True)
     for _ in range(3):
         served.look()
     assert ids(served.recommend(user="2")) == toy_serving.best(1, "12")

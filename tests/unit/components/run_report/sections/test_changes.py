@@ -31,7 +31,7 @@ def test_why_nothing_is_compared(document, first_document) -> None:
     assert text.text == "There is no release yet, so there is nothing to compare with."
     released = {"version": 3, "model_id": None, "is_compared": False, "reason": "it has seen them"}
     [text] = describe_changes({**document, "changes": None, "released": released}).blocks
-    assert text.text == "Not compared with the last release, version 3: it has seen them."
+    assert text.text == "Not compared with the current release, version 3: it has seen them."
 
 
 def test_a_sample_users_lists(document) -> None:
@@ -48,4 +48,4 @@ def test_a_sample_users_lists(document) -> None:
         ["Film a"], ["Film b"], ["Film c", "Film b (held out)"],
     ]  # fmt: skip
     [person] = describe_samples({**document, "samples": [{**sample, "released": []}]}).blocks
-    assert person.lists[3].name == "last release"
+    assert person.lists[3].name == "current release"

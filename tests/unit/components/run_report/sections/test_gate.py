@@ -48,15 +48,15 @@ def test_what_limits_nothing_is_not_said(document) -> None:
         (None, "There is no release yet, so there is nothing to compare with."),
         (
             {"version": None, "model_id": None, "is_compared": False, "reason": "it cannot be read."},
-            "Not compared with the last release: it cannot be read.",
+            "Not compared with the current release: it cannot be read.",
         ),
         (
             {"version": 3, "model_id": "m3", "is_compared": False, "reason": "it has seen them"},
-            "Not compared with the last release, version 3: it has seen them.",
+            "Not compared with the current release, version 3: it has seen them.",
         ),
         (
             {"version": 3, "model_id": "m3", "is_compared": True, "reason": None},
-            "The last release is version 3, model m3. It was evaluated again, for the same users.",
+            "The current release is version 3, model m3. It was evaluated again, for the same users.",
         ),
     ],
 )

@@ -52,7 +52,7 @@ def test_the_difference_to_the_release(three_slices) -> None:
         one["difference"] = {"metric": "mrr_at_5", "value": -0.25, "low": -0.5, "high": -0.125}
     table = describe_slices(three_slices).blocks[-1]
     assert isinstance(table, Table)
-    assert table.columns[-2] == "mrr@5 less the last release's"
+    assert table.columns[-2] == "mrr@5 less the current release's"
     assert (table.rows[0][-2].text, table.rows[0][-2].tone) == ("-0.2500 [-0.5000, -0.1250]", "bad")
 
 
