@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from tabulate import tabulate
 
-from schemas.contract import EVALUATION_REPORT_FILE
-from schemas.errors import DssmError
+from schemas import storage
+from schemas.contract import EVALUATION_REPORT_FILE, MODELS_CONFIG_FILE
+from schemas.errors import DssmError, ReleaseError
 from schemas.ranking.metrics import show_metric
 from schemas.release import (
     Check,
@@ -20,6 +21,7 @@ from schemas.release import (
     find_release,
     find_state,
     list_published,
+    list_served_versions,
     read_manifest,
     read_rollback,
     read_state_file,
@@ -236,9 +238,18 @@ def verify(serving_directory: str, version: int) -> dict[str, Check]:
         What each part was compared by.
 
     Raises:
-        DssmError: There is no such release, or it is not what was pushed.
+        DssmError: There is no such release, it is not what was pushed, or it is current and TensorFlow
+            Serving is told to load another.
     """
-    return verify_release(serving_directory, find_release(serving_directory, version).manifest)
+    checks = verify_release(serving_directory, find_release(serving_directory, version).manifest)
+    served = list_served_versions(serving_directory)
+    if served not in ([], [version]) and find_current_version(serving_directory) == version:
+        raise ReleaseError(
+            f"Release {version} is whole, but TensorFlow Serving is not told of it: expected {version}, the "
+            f"current one, in {storage.join(serving_directory, MODELS_CONFIG_FILE)}. Received: "
+            f"{', '.join(map(str, served))}. `dssm releases rollback {version}` writes it."
+        )
+    return checks
 
 
 def render_checks(version: int, checks: Mapping[str, Check]) -> str:

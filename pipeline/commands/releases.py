@@ -109,7 +109,10 @@ def prune_command(
 @takes_serving
 @reports_errors
 def verify_command(version: int | None, config: str, overrides: tuple[str, ...], serving: str | None) -> None:
-    """Read every byte of release VERSION, or the current one, and compare it with what was pushed."""
+    """Read every byte of release VERSION, or the current one, and compare it with what was pushed.
+
+    Of the current one, models.config is looked at, too: whether TensorFlow Serving is told to load it.
+    """
     from pipeline.releases import render_checks, verify
     from schemas.release import require_current_version
 

@@ -55,6 +55,7 @@ from schemas.release.manifest import (
 from schemas.release.models_config import (
     SERVABLES,
     compose_models_config,
+    list_served_versions,
     update_models_config,
     write_models_config,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "hold_lock",
     "list_file_sizes",
     "list_published",
+    "list_served_versions",
     "list_versions",
     "prune",
     "read_current_release",

@@ -4,6 +4,7 @@ A server that polls it (--model_config_file_poll_wait_seconds) never sees half a
 named only once it is whole, and switches all servables to it together.
 """
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -62,6 +63,25 @@ def write_models_config(serving_directory: str | Path, version: int) -> None:
     """
     content = compose_models_config(serving_directory, read_manifest(serving_directory, version))
     storage.replace_bytes(storage.join(serving_directory, MODELS_CONFIG_FILE), content.encode())
+
+
+def list_served_versions(serving_directory: str | Path) -> list[int]:
+    """List the releases that TensorFlow Serving is told to load.
+
+    Args:
+        serving_directory: The folder that releases are pushed to: a path or URI.
+
+    Returns:
+        The versions in ascending order, of which there is one in a file of this program; none without a file.
+
+    Raises:
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    try:
+        content = storage.read_bytes(storage.join(serving_directory, MODELS_CONFIG_FILE))
+    except storage.NotFoundError:
+        return []
+    return sorted({int(version) for version in re.findall(rb"\bversions: (\d+)", content)})
 
 
 def update_models_config(serving_directory: str | Path) -> int:

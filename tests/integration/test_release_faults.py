@@ -3,6 +3,7 @@
 import errno
 import inspect
 import io
+import itertools
 import json
 import os
 import random
@@ -24,7 +25,7 @@ import pytest
 from components.tower_pusher.compose import PushInputs, TableInputs
 from components.tower_pusher.logic import push_release
 from schemas.errors import ReleaseError, StorageError
-from schemas.release import Release, read_current_release, read_release
+from schemas.release import Release, read_current_release, read_release, roll_back
 
 pytestmark = [
     pytest.mark.integration,
@@ -369,6 +370,57 @@ def test_killed_before_each_change_of_a_file(tmp_path: Path, old: Path) -> None:
     # Each of the 25 files of the release is opened, written in two halves and flushed.
     assert change > 100
     assert seen == {"old", "new"}
+
+
+def roll_back_and_die(serving: Path, version: int, change: int) -> bool:
+    """Roll back in a forked process that is killed before its n-th change; return whether it was not."""
+    child = os.fork()
+    if child == 0:
+        changes = itertools.count(1)
+        try:
+            watch_changes(serving, lambda _: next(changes) == change and os.kill(os.getpid(), signal.SIGKILL))
+            roll_back(serving, version)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return False
+    assert os.waitstatus_to_exitcode(status) == 0
+    return True
+
+
+def test_a_rollback_killed_before_each_change_of_a_file(tmp_path: Path, old: Path) -> None:
+    inputs = write_inputs(tmp_path / "new", "new")
+    push_release(inputs, old, run_id="second")
+    seen = []
+    for change in range(1, 50):
+        serving = Path(shutil.copytree(old, tmp_path / f"serving-{change}"))
+        finished = roll_back_and_die(serving, 1, change)
+        release = read_current_release(serving)
+        check_whole(serving, release)
+        # Whichever release TensorFlow Serving is told to load is there as a whole.
+        check_servers_see_whole_models(serving)
+        seen.append((release.version, read_models_config(serving)))
+        if finished:
+            break
+        # Whatever is done next, both follow the same release.
+        for name, next_step, expected in (
+            ("again", lambda serving: roll_back(serving, 1), 1),
+            ("taken back", lambda serving: roll_back(serving, 2), 2),
+            ("pushed", lambda serving: push_release(inputs, serving, run_id="third"), 3),
+        ):
+            after = Path(shutil.copytree(serving, tmp_path / name))
+            next_step(after)
+            assert (read_current_release(after).version, read_models_config(after)) == (expected, expected)
+            # What the killed one had not finished, the next rollback writes over.
+            assert name == "pushed" or list(after.rglob(".tmp-*")) == []
+            shutil.rmtree(after)
+        shutil.rmtree(serving)
+    assert finished
+    # Readers follow first, and TensorFlow Serving for a moment goes on with the release that it has.
+    assert list(dict.fromkeys(seen)) == [(2, 2), (1, 2), (1, 1)]
 
 
 def test_killed_again_while_cleaning_up(tmp_path: Path, old: Path) -> None:

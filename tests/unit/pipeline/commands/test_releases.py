@@ -143,6 +143,21 @@ def test_the_current_release_is_verified_where_none_is_named(dssm, releases):
     assert dssm("verify", "2").exit_code == 0
 
 
+def test_that_tensorflow_serving_is_told_of_another_release_is_an_error(dssm, releases):
+    config = releases.serving / "models.config"
+    config.write_text("  specific {\n    versions: 2\n  }\n")
+    result = dssm("verify")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: Release 3 is whole, but TensorFlow Serving is not told of it: expected 3, the current one, "
+        f"in {config}. Received: 2. `dssm releases rollback 3` writes it.\n"
+    )
+    # Of one that is not current, nothing is to be told.
+    assert dssm("verify", "1").exit_code == 0
+    assert dssm("rollback", "3").exit_code == 0
+    assert dssm("verify").exit_code == 0
+
+
 def test_prune(dssm, releases):
     releases.add(4)
     expected = [
