@@ -205,6 +205,7 @@ def measure(
     items = np.array(index.embeddings)
     ann = read_ann(folder, items, index.model_id)
     tower = load_tower(inputs.user_tower, USER_TOWER)
+    assert inputs.sequences is not None
     queries = embed_users(tower, inputs.sequences, index.catalogue, spec, scale.queries, SEED)
     shares = measure_recall(ann, items, queries)
 
