@@ -28,7 +28,7 @@ def render_plan(plan: Plan) -> str:
     if changes.changed_days:
         lines.append(f"Came late or were corrected{since}: {_list_days(changes.changed_days)}")
     if changes.tables:
-        lines.append(f"Changed{since}: the table of {', '.join(changes.tables)}")
+        lines.append(f"Changed{since}: the tables of {', '.join(changes.tables)}")
     if not changes:
         lines.append(f"Nothing is new{since}")
     lines += [f"{training.start.title()} training: {training.reason}" for training in plan.trainings]
