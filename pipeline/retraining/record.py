@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.runs import METADATA_FILE, Run, read_runs
 from schemas.contract import DAY_FINGERPRINTS, INGEST_REPORT_FILE
-from schemas.release import find_newest_version, read_manifest
+from schemas.release import list_published, read_manifest
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def find_record(runs: list[Run], serving_directory: str) -> Record | None:
         The record; None where nothing was trained yet, or by earlier versions of this program alone.
 
     Raises:
-        ReleaseError: The newest release's manifest cannot be read.
+        ReleaseError: The manifest of a release cannot be read.
         StorageError: The folder's store cannot be reached or refuses.
     """
     found: list[tuple[datetime.datetime, Record]] = []
@@ -62,12 +62,13 @@ def find_record(runs: list[Run], serving_directory: str) -> Record | None:
         if days is not None:
             found.append((run.started, Record(f"run {run.run_id}", days)))
             break
-    version = find_newest_version(serving_directory)
-    if version is not None:
+    for version in reversed(list_published(serving_directory)):
         manifest = read_manifest(serving_directory, version)
-        if manifest.day_fingerprints:
+        # A refresh of the index trained on nothing; what it was made from did, at an earlier time.
+        if manifest.day_fingerprints and manifest.refreshed_from is None:
             created = datetime.datetime.fromisoformat(manifest.created)
             found.append((created, Record(f"release {version}", manifest.day_fingerprints)))
+            break
     return max(found, key=lambda one: one[0])[1] if found else None
 
 

@@ -212,6 +212,19 @@ def test_what_another_machine_released_counts_where_it_is_newer(shop):
     assert shop.plan().trainings == ()
 
 
+def test_a_refresh_of_the_index_trained_on_nothing(shop):
+    shop.write(*range(10, 20))
+    shop.finish(15, 19, status="not blessed")
+    shop.write(20)
+    shop.release(3)
+    manifest = shop.folder / "serving" / "releases" / "3" / "manifest.json"
+    window = WindowConfig(first=datetime.date(2026, 11, 16), last=datetime.date(2026, 11, 20))
+    found = fingerprint_days(shop.features, str(shop.data), window)
+    refreshed = {"day_fingerprints": found, "refreshed_from": 2}
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | refreshed))
+    assert shop.plan().changes == Changes(new_days=days(20, 20))
+
+
 WARM = {"training": {"warm_start": True, "cold_every": 3}}
 
 
