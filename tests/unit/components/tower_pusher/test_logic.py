@@ -12,6 +12,7 @@ import pytest
 from components.tower_pusher.compose import PushInputs, TableInputs, compose_refresh
 from components.tower_pusher.logic import (
     check_writable,
+    delete_training_checkpoints,
     is_blessed,
     push_composition,
     push_if_blessed,
@@ -485,6 +486,31 @@ def test_parts_that_do_not_pass_are_taken_back(inputs: PushInputs, tmp_path: Pat
     assert read_current_release(serving) == old
     assert {entry.parent.name for entry in serving.glob("*/2")} == set()
     assert names(serving / "index") == names(serving / "retriever") == {"1"}
+
+
+def test_a_training_loses_the_checkpoints_that_it_noted(tmp_path: Path) -> None:
+    own, other = (tmp_path / "checkpoints" / name for name in ("0f" * 16, "f0" * 16))
+    for folder in (own, other):
+        write_json(folder / "fit-000000000001" / "complete.json", {})
+    write_json(tmp_path / "model.json", {"checkpoints": str(own)})
+    delete_training_checkpoints(tmp_path)
+    assert names(tmp_path / "checkpoints") == {other.name}
+
+
+@pytest.mark.parametrize(
+    ("content", "warning"),
+    [
+        ({"checkpoints": None}, None),
+        ({"model_id": "of a program that noted nothing"}, "Received: KeyError"),
+        (["no object"], "Received: TypeError"),
+    ],
+)
+def test_a_model_that_names_no_checkpoints_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: object, warning: str | None
+) -> None:
+    write_json(tmp_path / "model.json", content)
+    delete_training_checkpoints(tmp_path)
+    assert [warning in message for message in caplog.messages] == ([] if warning is None else [True])
 
 
 @pytest.mark.parametrize("files", [(), ("BLESSED", "NOT_BLESSED")])
