@@ -191,7 +191,7 @@ def _find_current(serving: str, published: Iterable[int]) -> dict[int, str]:
 
 
 def _find_bases(serving: str, published: Collection[int], kept: Iterable[int]) -> dict[int, str]:
-    bases = {}
+    bases: dict[int, str] = {}
     for version in sorted(kept):
         base = read_manifest(serving, version).warm_start
         if base is not None and base.release in published:
