@@ -6,7 +6,7 @@ a run goes on, nothing of runs, checkpoints and work files goes, and while these
 """
 
 import datetime
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -176,7 +176,7 @@ def _remove_releases(plan: RetentionPlan) -> RetentionResult:
 
 
 def _remove_each(
-    plan: RetentionPlan, kinds: Collection[Kind], remove: Callable[[RetentionPlan, Going], None]
+    plan: RetentionPlan, kinds: tuple[Kind, ...], remove: Callable[[RetentionPlan, Going], None]
 ) -> RetentionResult:
     removed, skipped, failed = [], [], []
     for going in plan.going:
