@@ -293,7 +293,7 @@ def test_whatever_is_sent_no_answer_blames_the_server(toy_serving, start_server)
     for operation in operations:
         assert fuzz(operation, schemathesis.GenerationMode.POSITIVE, end) > 0
     wrong = [fuzz(operation, schemathesis.GenerationMode.NEGATIVE, end + 60) for operation in operations]
-    assert len([sent for sent in wrong if sent > 0]) > len(operations) / 2
+    assert sum(wrong) > len(operations)
     assert server.get("/readyz")[0] == 200
     assert "Traceback" not in server.log.read_text()
 
