@@ -244,7 +244,6 @@ def _push(
             _check, samples=samples, serving_directory=config.serving.directory, version=release.version
         ),
     )
-    _progress.info("Pushed release %d to %s", pushed.version, pushed.location)
     return dataclasses.replace(found, pushed=pushed.version, positives_left_out=left_out, search=search)
 
 

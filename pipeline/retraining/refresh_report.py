@@ -15,7 +15,7 @@ def render_refresh(refresh: Refresh, is_dry_run: bool) -> str:
         is_dry_run: Whether it was only to say what would change.
 
     Returns:
-        A line a fact; whether a training is due comes last.
+        A line a fact that was not shown as progress; whether a training is due comes last.
     """
     lines = [
         f"Items: {refresh.items_before:,} in release {refresh.release}, {refresh.items_after:,} now: "
@@ -28,8 +28,6 @@ def render_refresh(refresh: Refresh, is_dry_run: bool) -> str:
         lines.append(f"Rows of the item table dropped{_list_counts(refresh.dropped)}")
     if refresh.filled:
         lines.append(f"Defaults filled in{_list_counts(refresh.filled)}")
-    if refresh.search:
-        lines.append(refresh.search)
     if refresh.positives_left_out:
         lines.append(
             f"Left out of the known users' histories: {refresh.positives_left_out:,} positives with items "

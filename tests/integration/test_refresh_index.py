@@ -129,11 +129,20 @@ def test_a_toy_release_gets_the_items_of_today(toy_serving, refresh, tmp_path, c
     result = refresh(without=["11"], new=["n1", "n2"])
     assert result.exit_code == 0, result.output
     assert "Nothing to do: release 3 has these very items." in capfd.readouterr().out
-    # Neither a title alone nor its order changes an embedding; the title is released.
-    result = refresh(without=["11"], new=["n1", "n2"], titles=["Another", *toy_serving.titles[1:]])
-    assert "Shown otherwise, with the same features: 1 items" in capfd.readouterr().out
-    assert pq.read_table(serving / "index/4/catalogue.parquet")["title"][2].as_py() == "Another"
-    np.testing.assert_array_equal(np.load(serving / "index/4/embeddings.npy"), expected)
+
+
+def test_another_title_is_released_and_no_embedding_is_computed_anew(toy_serving, refresh, capfd):
+    toy_serving.publish(1)
+    serving = toy_serving.directory
+    result = refresh(titles=["Another", *toy_serving.titles[1:]])
+    assert result.exit_code == 0, result.output
+    screen = capfd.readouterr().out
+    assert "Items: 6 in release 1, 6 now: 0 new, 0 gone, 0 with changed features" in screen
+    assert "Shown otherwise, with the same features: 1 items" in screen
+    assert pq.read_table(serving / "index/2/catalogue.parquet")["title"][0].as_py() == "Another"
+    for name in ("index/{}/embeddings.npy", "users/{}/sequences-00000-of-00001.parquet"):
+        old, new = (serving / name.format(version) for version in (1, 2))
+        assert old.read_bytes() == new.read_bytes(), name
 
 
 def test_what_differs_or_is_overtaken_is_not_released(toy_serving, refresh, capfd, monkeypatch):

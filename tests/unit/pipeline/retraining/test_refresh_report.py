@@ -39,7 +39,6 @@ def test_what_changed_and_that_a_training_is_due():
         "Shown otherwise, with the same features: 4 items",
         "Rows of the item table dropped (bad_row 1)",
         "Defaults filled in (year 6)",
-        "Search is exact: the catalogue has 1,201 items, fewer than 20,000.",
         "Left out of the known users' histories: 8 positives with items that are gone",
         "Pushed release 5, with the towers of release 3.",
         "Release 3 does not keep the vocabulary of brand: whether new values are in it is not known.",
