@@ -16,7 +16,7 @@ from pipeline.retraining.plan import Plan, Training, make_plan
 from pipeline.retraining.plan_text import render_plan
 from pipeline.retraining.record import read_pipeline_runs
 from pipeline.retraining.retention import apply_retention, plan_retention
-from pipeline.retraining.retention_table import render_retention
+from pipeline.retraining.retention_table import render_failures, render_retention
 from pipeline.runs import Status
 from schemas.errors import DssmError
 from schemas.features import FeatureSpec
@@ -185,7 +185,10 @@ def _apply_retention(config: PipelineConfig, say: Callable[[str], None]) -> None
     try:
         plan = plan_retention(config, datetime.datetime.now(datetime.UTC))
         if plan.going:
-            say(render_retention(plan, apply_retention(plan)))
+            result = apply_retention(plan)
+            say(render_retention(plan, result))
+            if result.failed:
+                say(render_failures(result))
     except DssmError as error:
         # The release stands; the next retraining, or `dssm prune`, tries again.
         say(f"Warning: nothing was cleaned up: {error}")
