@@ -126,9 +126,9 @@ def refuse_non_finite_values(table: pa.Table, item_id: str) -> None:
             place = pc.index(bad, True).as_py()
             row = pc.list_parent_indices(column)[place].as_py() if is_list else place
             raise DataError(
-                f"{field.name}: expected finite numbers, as JSON and vector searches hold no others. Received: "
-                f"{values[place].as_py()} of item {table[item_id][row].as_py()!r}. Correct the item table, or "
-                "leave the column out: name others in --columns."
+                f"{field.name}: expected finite numbers, as JSON and vector searches hold no others. "
+                f"Received: {values[place].as_py()} of item {table[item_id][row].as_py()!r}. Correct the "
+                "item table, or leave the column out: name others in --columns."
             )
 
 

@@ -160,8 +160,9 @@ def _refuse_other_width(release: Release, index: IndexData, earlier: Release, be
     dim, dim_before = index.embeddings.shape[1], before.embeddings.shape[1]
     if dim != dim_before:
         raise ReleaseError(
-            f"--since: expected embeddings of {dim} dimensions, as those of release {release.version}. Received: "
-            f"release {earlier.version} with {dim_before}. Leave out --since, and import into a new index."
+            f"--since: expected embeddings of {dim} dimensions, as those of release {release.version}. "
+            f"Received: release {earlier.version} with {dim_before}. Leave out --since, and import into a "
+            "new index."
         )
 
 

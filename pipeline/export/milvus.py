@@ -72,8 +72,8 @@ def _check_schema(items: ExportedItems, rows_per_file: int) -> None:
     fields = len(names) + 1
     if fields > _MAXIMUM_FIELDS:
         raise ConfigError(
-            f"Milvus: expected at most {_MAXIMUM_FIELDS} fields of a collection. Received: {fields}. Name fewer "
-            "in --columns."
+            f"Milvus: expected at most {_MAXIMUM_FIELDS} fields of a collection. Received: {fields}. Name "
+            "fewer in --columns."
         )
     if items.dim > _MAXIMUM_DIM:
         raise ConfigError(
@@ -82,8 +82,8 @@ def _check_schema(items: ExportedItems, rows_per_file: int) -> None:
     files = -(-len(items.rows) // rows_per_file)
     if files > _MAXIMUM_FILES:
         raise ConfigError(
-            f"Milvus: expected at most {_MAXIMUM_FILES:,} files, as one import takes. Received: {files:,}. Raise "
-            "--rows-per-file."
+            f"Milvus: expected at most {_MAXIMUM_FILES:,} files, as one import takes. Received: {files:,}. "
+            "Raise --rows-per-file."
         )
 
 
@@ -108,8 +108,8 @@ def _check_lists(column: pa.ListArray, name: str) -> None:
     longest = pc.max(pc.list_value_length(column)).as_py() or 0
     if longest > _MAXIMUM_LIST_LENGTH:
         raise DataError(
-            f"{name}: expected lists of at most {_MAXIMUM_LIST_LENGTH:,} values, as an ARRAY of Milvus holds. "
-            f"Received: one of {longest:,}. Leave the column out: name others in --columns."
+            f"{name}: expected lists of at most {_MAXIMUM_LIST_LENGTH:,} values, as an ARRAY of Milvus "
+            f"holds. Received: one of {longest:,}. Leave the column out: name others in --columns."
         )
     if column.flatten().null_count:
         raise DataError(

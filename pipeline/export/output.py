@@ -30,23 +30,28 @@ def write_whole(output: str, scratch: Path) -> Iterator[Path]:
         ConfigError: The output is there and not empty.
         StorageError: The output cannot be written; in an object store, what was copied until then stays.
     """
-    if storage.is_remote(output):
-        _refuse(output, storage.list_names(output))
-        scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=scratch, prefix="export-") as folder:
-            yield Path(folder)
-            _upload(Path(folder), output)
-        return
-    target = Path(storage.join(output))
+    try:
+        if storage.is_remote(output):
+            _refuse(output, storage.list_names(output))
+            scratch.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=scratch, prefix="export-") as folder:
+                yield Path(folder)
+                _upload(Path(folder), output)
+        else:
+            yield from _write_beside(output, Path(storage.join(output)).resolve())
+    except OSError as error:
+        raise StorageError(f"Cannot write {output}: {error}.") from error
+
+
+def _write_beside(output: str, target: Path) -> Iterator[Path]:
     if target.exists():
         _refuse(output, [entry.name for entry in target.iterdir()] if target.is_dir() else [target.name])
-    unfinished = target.absolute().with_name(f".tmp-{target.absolute().name}-{uuid.uuid4().hex[:8]}")
+    unfinished = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:8]}")
     try:
         unfinished.mkdir(parents=True)
         yield unfinished
+        # Puts it in the place of an empty folder, and fails where that has been filled meanwhile.
         unfinished.rename(target)
-    except OSError as error:
-        raise StorageError(f"Cannot write {output}: {error}.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

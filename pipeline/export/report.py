@@ -17,17 +17,17 @@ def render_export(manifest: ExportManifest, output: str) -> str:
         A line a fact.
     """
     lines = [
-        f"Exported {manifest.items:,} of {manifest.catalogue:,} items of release {manifest.release} to {output}, "
-        f"as {manifest.format}{_tell_since(manifest)}",
+        f"Exported {manifest.items:,} of {manifest.catalogue:,} items of release {manifest.release} to "
+        f"{output}, as {manifest.format}{_tell_since(manifest)}",
         f"Columns beside {manifest.item_id} and the embedding: {', '.join(manifest.columns) or 'none'}",
         f"Embeddings: {manifest.dim} dimensions at unit length, to be searched by {manifest.metric}"
         + ("" if manifest.metric == "inner product" else " (inner product)"),
     ]
     if manifest.mixes_trainings:
         lines.append(
-            f"Releases {manifest.since} and {manifest.release} come from different trainings, whose embeddings "
-            "cannot be compared: while this is imported, searches find the wrong items. Export without --since "
-            "into a new index, and switch to it together with the user tower."
+            f"Releases {manifest.since} and {manifest.release} come from different trainings, whose "
+            "embeddings cannot be compared: while this is imported, searches find the wrong items. Export "
+            "without --since into a new index, and switch to it together with the user tower."
         )
     return "\n".join(lines)
 

@@ -60,8 +60,8 @@ def _check(items: ExportedItems, rows_per_file: int) -> None:
         if pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type):
             raise ConfigError(
                 "Vertex AI: expected single numbers, or lists of texts, integers or truth values. Received: "
-                f"{column.name!r} with lists of fractions, of which a namespace holds one alone. Leave it out: "
-                "name others in --columns."
+                f"{column.name!r} with lists of fractions, of which a namespace holds one alone. Leave it "
+                "out: name others in --columns."
             )
     files = sum(-(-count // rows_per_file) for count in (len(items.rows), len(items.changes.deleted)))
     if files > _MAXIMUM_FILES:
@@ -110,7 +110,8 @@ def _refuse_line_break(item_id: str) -> None:
     # In the list of deleted ids, an id ends where its line does.
     if "\n" in item_id or "\r" in item_id:
         raise DataError(
-            f"Vertex AI: expected item ids without line breaks. Received: {item_id!r}. Correct the item table."
+            f"Vertex AI: expected item ids without line breaks. Received: {item_id!r}. Correct the item "
+            "table."
         )
 
 
