@@ -1,5 +1,3 @@
-import os
-
 import pytest
 
 from pipeline.export.output import write_whole
@@ -20,14 +18,18 @@ def test_nothing_is_seen_before_the_end(tmp_path, is_there):
         # On the same file system, or it could not be moved in one step.
         assert folder.parent == target.parent
     assert (target / "items" / "0").read_text() == "x"
-    assert os.listdir(target.parent) == ["today"]
+    assert [entry.name for entry in target.parent.iterdir()] == ["today"]
     assert not (tmp_path / "scratch").exists()
 
 
 def test_a_failure_leaves_nothing(tmp_path):
-    with pytest.raises(ZeroDivisionError), write_whole(str(tmp_path / "today"), tmp_path) as folder:
-        (folder / "0").write_text("x")
-        raise ZeroDivisionError
+    def fail():
+        with write_whole(str(tmp_path / "today"), tmp_path) as folder:
+            (folder / "0").write_text("x")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -48,8 +50,13 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path, kind):
 
 def test_who_is_faster_is_not_overwritten(tmp_path):
     target = tmp_path / "today"
-    with pytest.raises(StorageError, match="Cannot write .*today"), write_whole(str(target), tmp_path):
-        target.mkdir()
-        (target / "mine").write_text("x")
+
+    def lose():
+        with write_whole(str(target), tmp_path):
+            target.mkdir()
+            (target / "mine").write_text("x")
+
+    with pytest.raises(StorageError, match=r"Cannot write .*today"):
+        lose()
     assert (target / "mine").read_text() == "x"
     assert [entry.name for entry in tmp_path.iterdir()] == ["today"]
