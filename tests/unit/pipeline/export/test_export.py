@@ -32,8 +32,8 @@ def export(shop, tmp_path):
 
 
 @pytest.fixture
-def releases(shop):
-    """Two releases of one training: in the second, a has another vector, b another title, d is gone, n new."""
+def two_releases(shop):
+    """Of one training: in the second, a has another vector, b another title, d is gone, n is new."""
     shop.release(3, ITEMS, VECTORS)
     shop.release(
         4,
@@ -43,7 +43,7 @@ def releases(shop):
     return shop
 
 
-def test_the_current_release_is_exported_whole(releases, export, tmp_path):
+def test_the_current_release_is_exported_whole(two_releases, export, tmp_path):
     manifest = export(output=tmp_path / "out")
     table = pq.read_table(tmp_path / "out" / "items").to_pydict()
     assert table["item_id"] == ["n", "c", "b", "a"]
@@ -59,7 +59,7 @@ def test_the_current_release_is_exported_whole(releases, export, tmp_path):
     assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["items", "manifest.json"]
 
 
-def test_what_differs_is_exported_alone(releases, export, tmp_path):
+def test_what_differs_is_exported_alone(two_releases, export, tmp_path):
     manifest = export(since=3)
     assert sorted(pq.read_table(tmp_path / "out" / "items")["item_id"].to_pylist()) == ["a", "b", "n"]
     assert pq.read_table(tmp_path / "out" / "deletes")["item_id"].to_pylist() == ["d"]
@@ -84,7 +84,7 @@ def test_what_differs_is_exported_alone(releases, export, tmp_path):
     assert not manifest.mixes_trainings
 
 
-def test_columns_that_are_not_exported_change_nothing(releases, export, tmp_path):
+def test_columns_that_are_not_exported_change_nothing(two_releases, export, tmp_path):
     manifest = export(since=3, columns=["year"])
     table = pq.read_table(tmp_path / "out" / "items")
     assert table.column_names == ["item_id", "embedding", "year"]
@@ -92,7 +92,7 @@ def test_columns_that_are_not_exported_change_nothing(releases, export, tmp_path
     assert (manifest.changed, manifest.unchanged) == (1, 2)
 
 
-def test_the_way_back(releases, export, tmp_path):
+def test_the_way_back(two_releases, export, tmp_path):
     manifest = export("vertex", version=3, since=4)
     batch = tmp_path / "out" / "batch"
     lines = (batch / "00000.json").read_text().splitlines()
@@ -104,7 +104,7 @@ def test_the_way_back(releases, export, tmp_path):
 
 
 @pytest.mark.parametrize("format_name", ["milvus", "parquet", "qdrant", "vertex"])
-def test_nothing_differs_from_the_release_itself(releases, export, tmp_path, format_name):
+def test_nothing_differs_from_the_release_itself(two_releases, export, tmp_path, format_name):
     manifest = export(format_name, since=4)
     assert (manifest.items, manifest.unchanged, manifest.deleted) == (0, 4, 0)
     assert [file.name for file in (tmp_path / "out").rglob("*.*")] == ["manifest.json"]
@@ -128,8 +128,8 @@ def test_embeddings_of_another_width_are_refused(shop, export, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_index_is_refused(releases, export, tmp_path):
-    file = releases.serving / "index" / "4" / "embeddings.npy"
+def test_a_damaged_index_is_refused(two_releases, export, tmp_path):
+    file = two_releases.serving / "index" / "4" / "embeddings.npy"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
@@ -138,8 +138,8 @@ def test_a_damaged_index_is_refused(releases, export, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_release_that_is_not_there_is_refused(releases, export):
-    with pytest.raises(ReleaseError, match="No release 2 in .*: its releases are 3, 4"):
+def test_a_release_that_is_not_there_is_refused(two_releases, export):
+    with pytest.raises(ReleaseError, match=r"No release 2 in .*: its releases are 3, 4"):
         export(since=2)
 
 
@@ -149,18 +149,18 @@ def test_an_embedding_that_is_no_number_is_refused(shop, export):
         export()
 
 
-def test_a_folder_that_holds_something_is_refused(releases, export, tmp_path):
+def test_a_folder_that_holds_something_is_refused(two_releases, export, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("x")
     with pytest.raises(ConfigError, match="empty or not there"):
         export()
 
 
-def test_another_serving_directory(shop, releases, export, tmp_path):
+def test_another_serving_directory(shop, two_releases, export, tmp_path):
     other = shop.serving.rename(tmp_path / "elsewhere")
     assert export(serving_directory=str(other), version=3).release == 3
 
 
-def test_the_scratch_folder_is_left_clean(releases, export, tmp_path):
+def test_the_scratch_folder_is_left_clean(two_releases, export, tmp_path):
     export()
     assert list((tmp_path / "run").iterdir()) == []

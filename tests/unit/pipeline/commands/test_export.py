@@ -1,5 +1,3 @@
-"""`dssm export` from its options to the screen."""
-
 import json
 
 import pytest
@@ -40,8 +38,8 @@ def test_a_whole_release(dssm, tmp_path):
 def test_what_differs_from_another_training(dssm, tmp_path):
     lines = dssm("--format", "parquet", "--since", "3", "--columns", "").output.splitlines()
     assert lines[:3] == [
-        f"Exported 3 of 3 items of release 4 to {tmp_path}/out, as parquet: 1 new and 2 changed since release "
-        "3; 0 unchanged, 0 to be deleted",
+        f"Exported 3 of 3 items of release 4 to {tmp_path}/out, as parquet: 1 new and 2 changed since "
+        "release 3; 0 unchanged, 0 to be deleted",
         "Columns beside item_id and the embedding: none",
         "Embeddings: 2 dimensions at unit length, to be searched by inner product",
     ]
