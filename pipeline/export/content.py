@@ -88,7 +88,9 @@ class ExportedItems:
     def _iterate_blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[ItemBlock]:
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows[start : start + BLOCK_ROWS]
-            table = self.catalogue.take(pa.array(block)).combine_chunks()
+            # What is taken from a column of many chunks is put together first: all of it, without a slice.
+            near = self.catalogue.slice(block[0], block[-1] - block[0] + 1)
+            table = near.take(pa.array(block - block[0])).combine_chunks()
             embeddings = self.embeddings[block]
             refuse_non_finite(embeddings, table[self.item_id].to_pylist(), "items of a block")
             yield ItemBlock(table, embeddings)

@@ -7,7 +7,7 @@ from pipeline.export.parquet import write_parquet
 
 pytestmark = pytest.mark.unit
 
-COLUMNS = {"title": pa.array(["A", None, "C"]), "genres": pa.array([["x", "y"], [], None])}
+COLUMNS = {"title": pa.chunked_array([["A", None], ["C"]]), "genres": pa.array([["x", "y"], [], None])}
 
 
 def test_the_files(tmp_path, make_items, monkeypatch):
