@@ -12,7 +12,13 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 # Without it TensorFlow imports Keras 3 and scikit-learn, which nothing here uses: half as long again.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
-pytest_plugins = ["fixtures.processes", "fixtures.releases", "fixtures.runs", "fixtures.toy_serving"]
+pytest_plugins = [
+    "fixtures.processes",
+    "fixtures.releases",
+    "fixtures.runs",
+    "fixtures.shop",
+    "fixtures.toy_serving",
+]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
