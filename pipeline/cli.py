@@ -11,6 +11,7 @@ import click
 from pipeline.commands.compare import compare_command
 from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
+from pipeline.commands.embed import embed_command
 from pipeline.commands.lint import lint_command
 from pipeline.commands.options import reports_errors, takes_config
 from pipeline.commands.prune import prune_command
@@ -59,6 +60,7 @@ def main() -> None:
 main.add_command(config_command)
 main.add_command(compare_command)
 main.add_command(compile_command)
+main.add_command(embed_command)
 main.add_command(lint_command)
 main.add_command(submit_command)
 main.add_command(run_command)
