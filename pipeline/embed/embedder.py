@@ -108,9 +108,8 @@ def load_embedder(model: Model) -> Embedder:
     if history is None or model.index is None or not set(history.columns) & set(tower.inputs):
         return Embedder(tower, None)
     catalogue = read_index(model.index).catalogue
-    known = None
+    known, reads_gaps = None, history.gap_column in tower.inputs
     if model.users is not None:
         catalogue_ids = catalogue[model.spec.item_id.name].combine_chunks().cast(pa.string())
-        reads_gaps = history.gap_column in tower.inputs
         known = read_known_histories(model.users, model.spec, history, catalogue_ids, reads_gaps)
-    return Embedder(tower, HistoryJoin(model.spec, history, catalogue, known, model.now))
+    return Embedder(tower, HistoryJoin(model.spec, history, catalogue, known, reads_gaps, model.now))

@@ -131,6 +131,7 @@ class HistoryJoin:
         history: History,
         catalogue: pa.Table,
         known: KnownHistories | None,
+        reads_gaps: bool,
         now: int | None,
     ) -> None:
         """Prepare the lookups.
@@ -140,6 +141,7 @@ class HistoryJoin:
             history: The history.
             catalogue: The release's items.
             known: What the release knows; None where it came without its users.
+            reads_gaps: Whether the tower reads how long ago the items were.
             now: Seconds since 1970 up to which the time since each interaction is counted; None: the newest
                 interaction that the release knows.
 
@@ -150,7 +152,7 @@ class HistoryJoin:
         self._spec, self._length = spec, history.length
         self._catalogue = catalogue
         self._item_ids = catalogue[spec.item_id.name].combine_chunks()
-        self._known = known
+        self._known, self._reads_gaps = known, reads_gaps
         self._now = now if now is not None or known is None else known.newest
 
     def join(
@@ -225,10 +227,12 @@ class HistoryJoin:
         positions = _newest(offsets, np.flatnonzero(is_given), self._length)
         places[is_given] = _take(items[is_there], positions)
         counts = Counter({UNKNOWN_ITEMS: int((~is_there).sum())})
+        # Without a time, the gap to each item is 0, as of one that is just now.
+        seconds[is_given] = 0
+        if not self._reads_gaps:
+            return counts
         if given_seconds is None:
             counts[WITHOUT_TIMES] = int(is_given.sum())
-            # With a gap of nothing to each item, as of one that is just now.
-            seconds[is_given] = 0
             return counts
         has_times = given_seconds.is_valid().to_numpy(zero_copy_only=False)
         counts[WITHOUT_TIMES] = int((is_given & ~has_times).sum())

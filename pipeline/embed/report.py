@@ -87,6 +87,11 @@ def _tell_histories(histories: Mapping[str, int], release: int) -> list[str]:
         f"Histories: {histories[GIVEN]:,} given, {histories[KNOWN]:,} of users that release {release} knows, "
         f"{histories[EMPTY]:,} empty"
     ]
+    if histories.get(WITHOUT_TIMES):
+        lines.append(
+            f"How long ago the items of {histories[WITHOUT_TIMES]:,} given histories were is not known: they "
+            "count as just now"
+        )
     if histories.get(UNKNOWN_ITEMS):
         lines.append(
             f"Left out of the given histories, since the release does not have them: "

@@ -2,7 +2,7 @@
 
 import functools
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,16 +169,15 @@ def finish_whole(output: Path) -> Iterator[Path]:
     Raises:
         ConfigError: The folder cannot be written.
     """
+    unfinished = output.parent / f".{output.name}.unfinished-{uuid.uuid4().hex}"
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.unfinished-"))
+        unfinished.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(
             f"--output: expected a folder that can be written. Received: {output}, {error}."
         ) from error
     try:
         yield unfinished
-        unfinished.chmod(0o755)
         try:
             # An empty folder gives way; one that was filled meanwhile does not.
             unfinished.rename(output)
