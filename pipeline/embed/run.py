@@ -22,6 +22,7 @@ from pipeline.embed.histories import EMPTY, GIVEN, KNOWN
 from pipeline.embed.report import EmbedReport, report_to_json
 from pipeline.embed.steps import (
     EMBEDDINGS_PATTERN,
+    FILE_ROWS,
     HISTORIES,
     REJECTED_FILE,
     REJECTED_FOLDER,
@@ -196,6 +197,7 @@ def embed_files(
     load: Callable[[], Embedder],
     folder: Path,
     maximum_rejected_fraction: float,
+    file_rows: int = FILE_ROWS,
 ) -> tuple[IngestCounts, dict[str, int]]:
     """Embed the rows of a table into files of a folder, and check that none is missing.
 
@@ -205,6 +207,7 @@ def embed_files(
         load: Loads what embeds it, in a worker.
         folder: Gets the files; all workers must see it under this path.
         maximum_rejected_fraction: How many malformed rows there may be.
+        file_rows: Rows after which a new file begins.
 
     Returns:
         What was counted; and the rows of each file by its name, in the order of the table.
@@ -216,8 +219,8 @@ def embed_files(
     with make_pipeline() as pipeline:
         _ = (
             pipeline
-            | "Groups" >> beam.Create(group_pieces(table.pieces))
-            | "EmbedTable" >> EmbedTable(table, load, folder)
+            | "Groups" >> beam.Create(group_pieces(table.pieces, file_rows))
+            | "EmbedTable" >> EmbedTable(table, load, folder, file_rows)
             | "WriteCounts" >> beam.Map(_write_counts, counts_file)
         )
     counts = IngestCounts.from_json(counts_file.read_text(encoding="utf-8"))

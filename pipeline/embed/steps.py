@@ -49,7 +49,7 @@ class PieceGroup:
     """The pieces, in order."""
 
 
-def group_pieces(pieces: Sequence[Piece], rows: int = FILE_ROWS) -> list[PieceGroup]:
+def group_pieces(pieces: Sequence[Piece], rows: int) -> list[PieceGroup]:
     """Put neighbouring pieces together.
 
     Args:
@@ -79,7 +79,7 @@ class EmbedTable(beam.PTransform):
         table: InputTable,
         load: Callable[[], Embedder],
         folder: Path,
-        file_rows: int = FILE_ROWS,
+        file_rows: int,
     ) -> None:
         super().__init__()
         self._table = table

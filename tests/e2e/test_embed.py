@@ -46,8 +46,8 @@ def test_known_users_have_the_embedding_that_recommend_uses(finished_run, monkey
     unseen = chosen.slice(0, 1).set_column(0, "user_id", pa.array(["never seen"]))
     pa.csv.write_csv(pa.concat_tables([chosen, unseen]), workspace.directory / "some users.csv")
     done = workspace.dssm(
-        "embed", "users", *finished_run.set_options, "--input", "some users.csv", "--output", "embedded/users",
-        "--release", "1",
+        "embed", "users", *finished_run.set_options, "--release", "1",
+        "--input", "some users.csv", "--output", "embedded/users",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Histories: 0 given, 3 of users that release 1 knows, 1 empty" in done.stdout
