@@ -222,8 +222,9 @@ class HistoryJoin:
         values = given.flatten().cast(self._item_ids.type)
         items = pc.index_in(values, value_set=self._item_ids).fill_null(-1).to_numpy(zero_copy_only=False)
         is_there = items >= 0
-        owners = pc.list_parent_indices(given).to_numpy()[is_there]
-        offsets = np.searchsorted(owners, np.arange(len(given) + 1))
+        lengths = pc.list_value_length(given).fill_null(0).to_numpy(zero_copy_only=False)
+        owners = np.repeat(np.arange(len(given)), lengths)
+        offsets = np.searchsorted(owners[is_there], np.arange(len(given) + 1))
         positions = _newest(offsets, np.flatnonzero(is_given), self._length)
         places[is_given] = _take(items[is_there], positions)
         counts = Counter({UNKNOWN_ITEMS: int((~is_there).sum())})
@@ -237,9 +238,7 @@ class HistoryJoin:
         has_times = given_seconds.is_valid().to_numpy(zero_copy_only=False)
         counts[WITHOUT_TIMES] = int((is_given & ~has_times).sum())
         times = np.zeros(len(values), np.int64)
-        times[has_times[pc.list_parent_indices(given).to_numpy()]] = given_seconds.filter(
-            pa.array(has_times)
-        ).flatten()
+        times[has_times[owners]] = given_seconds.flatten().to_numpy(zero_copy_only=False)
         seconds[is_given] = _take(times[is_there], positions)
         timed = np.flatnonzero(is_given & has_times)
         now[timed] = self._up_to(places[timed], seconds[timed])

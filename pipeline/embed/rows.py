@@ -116,7 +116,9 @@ def _has_holes(lists: pa.Array) -> npt.NDArray[np.bool_]:
     holes = np.zeros(len(lists), bool)
     elements = lists.flatten()
     if elements.null_count:
-        holes[pc.list_parent_indices(lists).filter(elements.is_null()).to_numpy()] = True
+        lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+        owners = np.repeat(np.arange(len(lists)), lengths)
+        holes[owners[elements.is_null().to_numpy(zero_copy_only=False)]] = True
     return holes
 
 
