@@ -225,6 +225,9 @@ def embed_files(
         )
     counts = IngestCounts.from_json(counts_file.read_text(encoding="utf-8"))
     counts_file.unlink()
+    for left in folder.rglob("*.tmp"):
+        # Of a bundle that failed, and was retried.
+        left.unlink()
     counts = merge_counts([counts, table.rejections.count()])
     if len(table.rejections.letters):
         name = Path(REJECTED_FILE.format(group="files")).stem
