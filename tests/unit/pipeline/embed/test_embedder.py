@@ -38,7 +38,7 @@ def test_rows_are_embedded_in_order_and_in_batches_of_one_size(spec, tower, user
         {"user": "2", "embedding": [30, 2, 5]},
         {"user": "3", "embedding": [40, 3, -1]},
     ]
-    assert counts == {"given": 2, "empty": 1}
+    assert counts == {"given": 2, "known": 0, "empty": 1}
     # The last batch repeats its last row.
     assert [called["age"].to_pylist() for called in tower.called_with] == [[20, 30], [40, 40]]
     assert set(tower.called_with[0].column_names) == set(tower.inputs)
