@@ -11,6 +11,7 @@ import click
 from pipeline.commands.compare import compare_command
 from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
+from pipeline.commands.embed import embed_command
 from pipeline.commands.export import export_command
 from pipeline.commands.lint import lint_command
 from pipeline.commands.options import reports_errors, takes_config
@@ -61,6 +62,7 @@ main.add_command(config_command)
 main.add_command(compare_command)
 main.add_command(compile_command)
 main.add_command(export_command)
+main.add_command(embed_command)
 main.add_command(lint_command)
 main.add_command(submit_command)
 main.add_command(run_command)

@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.embed.table import choose_source, open_table
+from schemas.errors import ConfigError, DataError, ReleaseError
+
+pytestmark = pytest.mark.unit
+
+INPUTS = {"age", "city", "device", "seen", "seen_gap_seconds"}
+
+
+@pytest.fixture
+def open_users(spec, tmp_path):
+    def run(inputs=INPUTS, without=(), **columns):
+        table = pa.table({"person": ["1"], "age": [20], "city": ["x"]} | columns)
+        pq.write_table(table.drop_columns(list(without)), tmp_path / "t.parquet")
+        source = choose_source(spec, "users", "t.parquet", None)
+        return open_table(spec, "users", source, str(tmp_path), inputs)
+
+    return run
+
+
+def test_only_what_the_tower_reads_is_needed(open_users):
+    table = open_users()
+    # `note` has no encoding, and is not there; the id has another name in the files.
+    assert {column.name: column.source for column in table.columns} == {
+        "user": "person", "age": "age", "city": "city",
+    }  # fmt: skip
+    assert [feature.name for feature in table.absent] == ["device"]
+    assert (table.history, table.history_seconds, table.rows) == (None, None, 1)
+
+
+def test_a_context_feature_and_the_history_are_read_where_they_are(open_users):
+    seen = {"seen": [["i"]], "seen_seconds": [[1]], "device": ["tv"]}
+    table = open_users(**seen)
+    assert [feature.name for feature in table.features] == ["age", "city", "device"]
+    assert (table.absent, table.history, table.history_seconds) == ((), "seen", "seen_seconds")
+    # A tower that reads no gaps needs no times, and one without a history none of both.
+    assert open_users(INPUTS - {"seen_gap_seconds"}, **seen).history_seconds is None
+    assert open_users({"age", "city", "device"}, **seen).history is None
+
+
+def test_rows_that_name_their_own_columns_may_have_a_history_later_on(spec, tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"person": "1", "age": 20, "city": "x"}\n')
+    source = choose_source(spec, "users", "t.jsonl", None)
+    table = open_table(spec, "users", source, str(tmp_path), INPUTS)
+    assert (table.history, table.absent, table.rows) == ("seen", (), None)
+
+
+def test_a_context_feature_without_column_and_default_is_refused(spec, tmp_path):
+    without = replace(
+        spec, features=tuple(replace(f, default=None) if f.name == "device" else f for f in spec.features)
+    )
+    pq.write_table(pa.table({"person": ["1"], "age": [20], "city": ["x"]}), tmp_path / "t.parquet")
+    source = choose_source(without, "users", "t.parquet", None)
+    with pytest.raises(DataError, match=r"reads the context features \['device'\].*Received: neither"):
+        open_table(without, "users", source, str(tmp_path), INPUTS)
+
+
+def test_what_does_not_fit_is_refused(spec, open_users):
+    with pytest.raises(DataError, match="no column 'city', which is a feature"):
+        open_users(without=["city"])
+    with pytest.raises(DataError, match="column 'seen' must hold lists of strings"):
+        open_users(seen=["i|j"])
+    with pytest.raises(ReleaseError, match=r"tower of users reads \['height'\]"):
+        open_users(INPUTS | {"height"})
+    with pytest.raises(ConfigError, match="--format: expected --input"):
+        choose_source(spec, "users", None, "csv")
