@@ -1,4 +1,4 @@
-"""A month of retrainings, day by day: logs, locks and manifests are real, a run is what it would have left."""
+"""A month of retrainings, day by day; logs, locks and manifests are real, a run is what it would leave."""
 
 import datetime
 import itertools
