@@ -98,7 +98,7 @@ def make_scale(quick: bool, days: int | None) -> Scale:
     return Scale(
         days=days,
         size=Size(users=2_000, items=1_000, interactions_per_day=3_000, days=days + WINDOW_DAYS - 1),
-        training={"per_replica_batch": 256, "epochs": 12, "warm_epochs": 3},
+        training={"per_replica_batch": 256, "epochs": 4, "warm_epochs": 1},
         model={},
         evaluation=evaluation,
         faults=FAULTS,
