@@ -119,7 +119,7 @@ def make_config(scale: Scale, seed: int, data: Path, schema: Path) -> dict[str, 
             **scale.training,
             "seed": seed,
             "warm_start": True,
-            "checkpoint": {"interval_steps": 50},
+            "checkpoint": {"interval_steps": 25},
         },
         "evaluation": dict(scale.evaluation),
         "retraining": {

@@ -29,18 +29,17 @@ def plot_recall(days: Sequence[Mapping[str, Any]], path: Path) -> None:
     for name, label, colour, marker in _LINES:
         points = [(one["day"], value) for one in days if (value := _read(one, name)) is not None]
         axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, label=label)
-    top = axes.get_ylim()[1]
     for one in days:
         if one["fault"] is not None:
             axes.axvline(one["day"], color="#d9d9d9", linewidth=1, zorder=0)
-            axes.text(one["day"], top, f" {one['fault']}", rotation=90, va="top", ha="right", fontsize=8)
+            axes.text(one["day"], 0.004, f"{one['fault']} ", rotation=90, va="bottom", ha="right", fontsize=8)
     axes.set_xlabel("day")
     axes.set_ylabel("Recall@50 on the day's interactions")
     axes.set_xlim(0.5, len(days) + 0.5)
     axes.set_ylim(bottom=0.0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.legend(loc="lower left", frameon=False)
+    figure.legend(loc="outside upper left", ncols=len(_LINES), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     pyplot.close(figure)

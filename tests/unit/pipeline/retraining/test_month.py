@@ -4,6 +4,7 @@ import datetime
 import itertools
 import json
 from collections import Counter
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -158,10 +159,14 @@ class Month:
         return midnight + datetime.timedelta(hours=hour, minutes=len(self.runs))
 
 
-@pytest.fixture
-def month(tmp_path, monkeypatch) -> Month:
+@pytest.fixture(scope="module")
+def month(tmp_path_factory) -> Iterator[Month]:
     """Live through thirty days, and check what each of them says at once."""
-    month = Month(tmp_path, monkeypatch)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield live_through(Month(tmp_path_factory.mktemp("month"), monkeypatch))
+
+
+def live_through(month: Month) -> Month:
     month.write(-1)
     month.write(0)
     for day in range(1, 31):
