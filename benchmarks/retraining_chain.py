@@ -247,13 +247,16 @@ def read_recall(report: Path) -> dict[str, Any]:
     on_new = next(
         (part for part in document["slices"] if (part["group"], part["label"]) == _SLICE_OF_NEW_ITEMS), None
     )
-    recall_on_new = None if on_new is None else on_new["metrics"][DECIDES]["value"]
-    has_rival = on_new is not None and on_new["difference"] is not None
+    recall_on_new = released_on_new = None
+    if on_new is not None:
+        recall_on_new = on_new["metrics"][DECIDES]["value"]
+        if on_new["difference"] is not None:
+            released_on_new = recall_on_new - on_new["difference"]["value"]
     return {
         "recall": recall,
         "recall_on_new": recall_on_new,
         "released_recall": models.get("released"),
-        "released_recall_on_new": recall_on_new - on_new["difference"]["value"] if has_rival else None,
+        "released_recall_on_new": released_on_new,
         "users": document["users"],
         "users_on_new": 0 if on_new is None else on_new["users"],
         "queries": document["data_fingerprint"],
