@@ -251,15 +251,18 @@ def _read_run(store: "MetadataStore", context: "metadata_store_pb2.Context", is_
     )
 
 
-def _read_window(ingest: "metadata_store_pb2.Execution") -> tuple[str, str, int]:
-    asked = [
-        properties[name]
-        for name in ("window_from", "window_to", "window_last_days")
+def _read_window(ingest: "metadata_store_pb2.Execution") -> tuple[str, str, int] | None:
+    asked = {
+        name: properties[name]
         for properties in (ingest.custom_properties, ingest.properties)
+        for name in ("window_from", "window_to", "window_last_days")
         if name in properties
-    ]
-    first, last, last_days = asked
-    return first.string_value, last.string_value, last_days.int_value
+    }
+    # A step that was killed in its driver has been told nothing yet.
+    if len(asked) < 3:
+        return None
+    first, last = asked["window_from"].string_value, asked["window_to"].string_value
+    return first, last, asked["window_last_days"].int_value
 
 
 def _judge(

@@ -18,7 +18,7 @@ class SequenceDriftConfig:
     positives_per_item: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     """The same of the items."""
     positives_per_day: Annotated[float, Field(gt=1.0)] | None = None
-    """How many times as large the mean number of positives of a day in the train split may be as the last
+    """How many times as large the mean number of positives of a day in the train split may be as the current
     release's, or the current release's as it. The mean is over the newest 400 days that have any."""
 
 

@@ -615,7 +615,8 @@ def make_refresh(inputs: PushInputs, tmp_path: Path, model_id: str = "m1", **bas
 
 def test_a_refresh_has_the_towers_of_a_release_and_says_so(inputs: PushInputs, tmp_path: Path) -> None:
     serving = tmp_path / "serving"
-    base = {"release": 7, "model_id": "m0", "tables": {"item_id": {"kept": 5, "new": 1, "dropped": 2}}}
+    tables = {"item_id": {"kept": 5, "new": 1, "dropped": 2}}
+    base = {"release": 7, "model_id": "m0", "tables": tables, "in_a_row": 3}
     composition = make_refresh(inputs, tmp_path, warm_start=base)
 
     assert push_composition(composition, serving).version == 2
