@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -108,6 +109,12 @@ def test_nothing_differs_from_the_release_itself(two_releases, export, tmp_path,
     manifest = export(format_name, since=4)
     assert (manifest.items, manifest.unchanged, manifest.deleted) == (0, 4, 0)
     assert [file.name for file in (tmp_path / "out").rglob("*.*")] == ["manifest.json"]
+
+
+def test_another_type_of_the_same_texts_changes_nothing(shop, export):
+    shop.release(3, ITEMS, VECTORS, title_type=pa.large_string())
+    shop.release(4, ITEMS, VECTORS)
+    assert export(since=3).unchanged == 4
 
 
 def test_another_training_is_told_of(shop, export):

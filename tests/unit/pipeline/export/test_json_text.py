@@ -25,5 +25,5 @@ def test_json_is_compact_and_refuses_what_is_none():
 def test_texts_are_put_together_by_number_and_size():
     assert list(split_texts(["aa", "b", "c", "dd"], 2, 100)) == [["aa", "b"], ["c", "dd"]]
     # The letter takes two bytes.
-    assert list(split_texts(["ü", "b", "ccccc", "d"], 9, 3)) == [["ü", "b"], ["ccccc"], ["d"]]
+    assert list(split_texts(["ü", "ü", "b", "ccccc", "d"], 9, 3)) == [["ü"], ["ü", "b"], ["ccccc"], ["d"]]
     assert list(split_texts([], 2, 3)) == []
