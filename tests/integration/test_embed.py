@@ -86,7 +86,7 @@ def test_items_of_any_table_get_the_vectors_of_the_release(toy_serving, embed, t
     result = embed("items", "--input", str(file))
     assert result.exit_code == 1
     assert "expected a new or empty folder" in result.stderr
-    with pytest.raises(ConfigError, match="expected a local folder.*Received: s3://bucket/out"):
+    with pytest.raises(ConfigError, match=r"expected a local folder.*Received: s3://bucket/out"):
         check_output("s3://bucket/out")
 
 
