@@ -24,12 +24,7 @@ from pipeline.commands.options import reports_errors, takes_config
     type=click.Choice(["parquet", "csv", "jsonl", "tfrecord", "avro"]),
     help="The format of --input.  [default: what the names of its files end in]",
 )
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder of the embeddings, new or empty.",
-)
+@click.option("--output", metavar="DIR", required=True, help="Folder of the embeddings, new or empty.")
 @click.option(
     "--release", "version", type=click.IntRange(min=1), metavar="VERSION", help="Instead of the current one."
 )
@@ -47,7 +42,7 @@ def embed_command(
     overrides: tuple[str, ...],
     source: str | None,
     file_format: str | None,
-    output: Path,
+    output: str,
     version: int | None,
     now: datetime.datetime | None,
     as_json: bool,

@@ -26,7 +26,7 @@ class Model:
     tower: Path
     """The tower's SavedModel."""
     index: Path | None = None
-    """The index, whose catalogue the histories are looked up in; None for items."""
+    """The index, whose catalogue the histories are looked up in; None for a tower that reads none."""
     users: Path | None = None
     """The users' sequences; None where the release has none."""
     now: int | None = None
@@ -105,7 +105,7 @@ def load_embedder(model: Model) -> Embedder:
     """
     tower = load_tower(model.tower, model.part)
     history = model.spec.history
-    if history is None or model.index is None or not set(history.columns) & set(tower.inputs):
+    if history is None or model.index is None:
         return Embedder(tower, None)
     catalogue = read_index(model.index).catalogue
     known, reads_gaps = None, history.gap_column in tower.inputs

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pipeline.embed.histories import EMPTY, GIVEN, KNOWN, UNKNOWN_ITEMS, WITHOUT_TIMES
@@ -54,7 +53,7 @@ def report_to_json(report: EmbedReport) -> str:
     return json.dumps(dataclasses.asdict(report), indent=2, ensure_ascii=False)
 
 
-def render_report(report: EmbedReport, output: Path) -> str:
+def render_report(report: EmbedReport, output: str) -> str:
     """Say what was embedded.
 
     Args:

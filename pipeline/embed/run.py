@@ -53,8 +53,8 @@ class EmbedRequest:
 
     table: TableName
     """Whose table it is."""
-    output: Path
-    """The folder to write, new or empty."""
+    output: str
+    """The folder to write, new or empty: a local path."""
     input: str | None = None
     """A file, folder or pattern: a path or URI; None: the schema file's table."""
     format: Format | None = None
@@ -83,7 +83,7 @@ def embed(config: PipelineConfig, features: FeatureSpec, request: EmbedRequest) 
         ReleaseError: There is no such release, it is damaged, or it does not fit the schema file.
         StorageError: The table's or the releases' store cannot be reached or refuses.
     """
-    check_output(request.output)
+    output = check_output(request.output)
     source = choose_source(features, request.table, request.input, request.format)
     # Kept until the end: with it goes what keeps the release from being removed.
     release = _read_release(config, request)
@@ -96,17 +96,15 @@ def embed(config: PipelineConfig, features: FeatureSpec, request: EmbedRequest) 
         config.data.directory if request.input is None else _WORKING_DIRECTORY,
         tower.inputs,
     )
-    is_of_users = request.table == "users"
     model = Model(
         spec=features,
         part=part,
         tower=release.paths[part],
-        index=release.index if is_of_users else None,
-        users=release.users if is_of_users else None,
+        index=release.index if table.reads_history else None,
+        users=release.users if table.reads_history else None,
         now=request.now,
     )
-    reads_history = features.history is not None and bool(set(features.history.columns) & set(tower.inputs))
-    with finish_whole(request.output) as folder:
+    with finish_whole(output) as folder:
         counts, rows = embed_files(
             functools.partial(beam.Pipeline, argv=list(config.beam.options)),
             table,
@@ -126,7 +124,7 @@ def embed(config: PipelineConfig, features: FeatureSpec, request: EmbedRequest) 
             rejected=dict(counts.dropped),
             filled=dict(counts.filled),
             context_defaults={feature.name: feature.default_value for feature in table.absent},
-            histories=_count_histories(counts) if is_of_users and reads_history else None,
+            histories=_count_histories(counts) if table.reads_history else None,
             files=rows,
         )
         write_whole(
@@ -136,25 +134,31 @@ def embed(config: PipelineConfig, features: FeatureSpec, request: EmbedRequest) 
     return report
 
 
-def check_output(output: Path) -> None:
+def check_output(location: str) -> Path:
     """Refuse a folder that is not new or empty.
 
     Args:
-        output: The folder.
+        location: The folder: a path or URI.
+
+    Returns:
+        Its path.
 
     Raises:
         ConfigError: It holds something, is a file, or is in an object store.
+        StorageError: The URI's scheme is unknown.
     """
-    if storage.is_remote(str(output)):
+    if storage.is_remote(location):
         raise ConfigError(
-            f"--output: expected a local folder, which appears whole or not at all. Received: {output}. "
+            f"--output: expected a local folder, which appears whole or not at all. Received: {location}. "
             "Copy the folder afterwards."
         )
+    output = Path(storage.join(location))
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(
             f"--output: expected a new or empty folder. Received: {output}, which is "
             f"{'not empty' if output.is_dir() else 'a file'}. Name another one, or remove it."
         )
+    return output
 
 
 @contextmanager

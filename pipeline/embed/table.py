@@ -44,6 +44,8 @@ class InputTable:
     """Size of the files."""
     rejections: Rejections
     """The files that are none of their format."""
+    reads_history: bool = False
+    """Whether the tower reads a history."""
     history: str | None = None
     """The column with histories; None where the table has none or the tower reads none."""
     history_seconds: str | None = None
@@ -108,6 +110,7 @@ def open_table(
     id_feature = spec.user_id if table == "users" else spec.item_id
     declared = [f for f in spec.tower_features("user" if table == "users" else "item") if f.name in inputs]
     of_history = spec.history.columns if spec.history is not None and table == "users" else ()
+    reads_history = bool(set(of_history) & set(inputs))
     unknown = sorted(set(inputs) - {feature.name for feature in declared} - set(of_history))
     if unknown:
         raise ReleaseError(
@@ -126,7 +129,7 @@ def open_table(
     looked = look_into_files(source, table, files, needed)
     present, absent = _divide_contexts(contexts, looked, files, name_of(source.file))
     optional = [Column(feature.name, feature.name, "feature", feature) for feature in present]
-    history, seconds = _find_history(spec, inputs, of_history, looked, files)
+    history, seconds = _find_history(spec, inputs, looked, files) if reads_history else (None, None)
     optional += [column for column in (history, seconds) if column is not None]
     if optional:
         # Once more, for the types of what may be there.
@@ -142,6 +145,7 @@ def open_table(
         rows=looked.rows if looked.is_counted else None,
         size_bytes=looked.size_bytes,
         rejections=looked.rejections,
+        reads_history=reads_history,
         history=None if history is None else history.name,
         history_seconds=None if seconds is None else seconds.name,
     )
@@ -165,20 +169,18 @@ def _divide_contexts(
 def _find_history(
     spec: FeatureSpec,
     inputs: Collection[str],
-    of_history: Collection[str],
     looked: TableFiles,
     files: Sequence[DataFile],
 ) -> tuple[Column | None, Column | None]:
     """Find the columns of given histories and of their times, where the tower reads them."""
-    if spec.history is None or not set(of_history) & set(inputs):
+    if spec.history is None or not _may_have(spec.history.name, looked, files):
         return None, None
     name = spec.history.name
-    if not _may_have(name, looked, files):
-        return None, None
     # With a default, it may be missing in some files of many.
     items = Feature(name=name, dtype="string", tower="user", multi_valued=True, default="")
     seconds = _HISTORY_SECONDS.format(history=name)
-    has_seconds = spec.history.gap_column in inputs and seconds in looked.names
+    is_feature = any(feature.name == seconds for feature in spec.features)
+    has_seconds = spec.history.gap_column in inputs and seconds in looked.names and not is_feature
     return Column(name, name, "feature", items), Column(seconds, seconds, "any") if has_seconds else None
 
 

@@ -71,3 +71,33 @@ def test_known_users_have_the_embedding_that_recommend_uses(finished_run, monkey
         np.testing.assert_allclose(scores, [item.score for item in items], rtol=0, atol=1e-6)
     unlike = np.abs(embedded["never seen"] - embedded[chosen["user_id"][0].as_py()]).max()
     assert unlike > 1e-3
+
+
+def test_a_given_history_takes_the_place_of_the_known_one(finished_run):
+    """Of the same user, the very history that is known gives the same embedding, and another one does not."""
+    workspace = finished_run.workspace
+    files = sorted((workspace.serving / "users" / "1").glob("*.parquet"))
+    sequences = pa.concat_tables(map(pq.read_table, files)).slice(0, 20)
+    users = sequences.select(["user_id", "age", "gender", "occupation"])
+    for name, histories in {
+        "known": pa.nulls(20, pa.list_(pa.string())),
+        "same": sequences["item_id"],
+        "other": pa.array([["i1"]] * 20),
+    }.items():
+        pq.write_table(users.append_column("history", histories), workspace.directory / f"{name}.parquet")
+    embedded = {}
+    for name in ("known", "same", "other"):
+        done = workspace.dssm(
+            "embed",
+            "users",
+            *finished_run.set_options,
+            "--input",
+            f"{name}.parquet",
+            "--output",
+            f"of-{name}",
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        _, embedded[name] = read_embeddings(workspace.directory / f"of-{name}")
+    for user, embedding in embedded["known"].items():
+        np.testing.assert_array_equal(embedded["same"][user], embedding)
+        assert np.abs(embedded["other"][user] - embedding).max() > 1e-3

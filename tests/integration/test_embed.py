@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from components.interaction_ingest.counts import IngestCounts
 from pipeline.cli import main
 from pipeline.embed.embedder import Model, load_embedder
-from pipeline.embed.run import check_rows, embed_files
+from pipeline.embed.run import check_output, check_rows, embed_files
 from pipeline.embed.steps import EmbedGroup, group_pieces
 from pipeline.embed.table import choose_source, open_table
-from schemas.errors import DataError
+from schemas.errors import ConfigError, DataError
 from schemas.features import load_feature_spec
 
 pytestmark = pytest.mark.integration
@@ -86,6 +86,8 @@ def test_items_of_any_table_get_the_vectors_of_the_release(toy_serving, embed, t
     result = embed("items", "--input", str(file))
     assert result.exit_code == 1
     assert "expected a new or empty folder" in result.stderr
+    with pytest.raises(ConfigError, match=r"expected a local folder.*Received: s3://bucket/out"):
+        check_output("s3://bucket/out")
 
 
 def test_too_many_malformed_rows_leave_nothing_behind(toy_serving, embed, tmp_path):

@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +25,7 @@ REPORT = EmbedReport(
 
 
 def test_every_row_is_accounted_for():
-    assert render_report(REPORT, Path("out")).splitlines() == [
+    assert render_report(REPORT, "out").splitlines() == [
         "Embedded 1,000 of 1,003 rows of new.csv with release 3, 64 dimensions each: out",
         "Rows rejected: null_id 2, wrong_type 1",
         "Defaults filled in: age 7",
@@ -39,9 +38,9 @@ def test_every_row_is_accounted_for():
 
 def test_a_model_without_a_history_is_told_of():
     plain = replace(REPORT, rejected={}, filled={}, context_defaults={}, histories=None)
-    first, *others = render_report(plain, Path("out")).splitlines()
+    first, *others = render_report(plain, "out").splitlines()
     assert others == ["The model reads no history."]
-    assert render_report(replace(plain, table="items"), Path("out")) == first
+    assert render_report(replace(plain, table="items"), "out") == first
 
 
 def test_a_program_reads_the_same():

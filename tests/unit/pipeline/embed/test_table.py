@@ -40,7 +40,9 @@ def test_a_context_feature_and_the_history_are_read_where_they_are(open_users):
     assert (table.absent, table.history, table.history_seconds) == ((), "seen", "seen_seconds")
     # A tower that reads no gaps needs no times, and one without a history none of both.
     assert open_users(INPUTS - {"seen_gap_seconds"}, **seen).history_seconds is None
-    assert open_users({"age", "city", "device"}, **seen).history is None
+    without = open_users({"age", "city", "device"}, **seen)
+    assert (without.reads_history, without.history) == (False, None)
+    assert table.reads_history
 
 
 def test_rows_that_name_their_own_columns_may_have_a_history_later_on(spec, tmp_path):
