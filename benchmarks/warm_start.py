@@ -213,7 +213,9 @@ def measure_seed(scale: Scale, seed: int, directory: Path) -> dict[str, float]:
     state = take_state(
         release.towers, release.optimizer, model_id="release", spec=spec, config=model, rows=before.rows
     )
-    base = WarmStart(1, 1, state, now.rows, list_tower_inputs(spec, model))
+    base = WarmStart(
+        release=1, in_a_row=1, state=state, rows=now.rows, tower_inputs=list_tower_inputs(spec, model)
+    )
     warm = now.fit(spec, one_epoch, directory, warm_start=base)
     cold = now.fit(spec, one_epoch, directory)
     ask = now.ask(spec)

@@ -150,3 +150,26 @@ def test_serving_runs_and_no_request_fails_while_releases_change(run_quick):
     # Answers came from each of them.
     assert set(raw["load_during_changes"]["releases"]) == {"1", "2", "3"}
     assert raw["load_during_changes"]["failed"] == 0
+
+
+def test_a_simulated_month_runs_and_no_day_is_wrong(run_quick):
+    document = run_quick("retraining.py")
+    assert bars_of(document) == {
+        "warm_recall_vs_cold": 0.98,
+        "warm_steps_vs_cold": pytest.approx(1 / 3),
+        "days_wrong": 0.0,
+        "runs_at_once": 0.0,
+        "idle_seconds": 10.0,
+        "above_frozen": 0.0,
+        "above_frozen_lower": 0.0,
+        "above_frozen_on_new_items": 0.0,
+        "above_frozen_on_new_items_lower": 0.0,
+    }
+    assert document["figures"]["days_wrong"]["value"] == document["figures"]["runs_at_once"]["value"] == 0.0
+    assert document["figures"]["warm_steps_vs_cold"]["value"] <= 1 / 3
+    first, missing, last = document["raw"]["days"]
+    assert "warm" not in missing
+    assert last["warm"]["base"] == first["warm"]["release"] == 1
+    # What comes before the training is the chain's; so are the queries.
+    assert not {"InteractionIngest", "UserTransform", "ItemTransform"} & set(last["cold"]["executed"])
+    assert last["cold"]["queries"] == last["warm"]["queries"]
