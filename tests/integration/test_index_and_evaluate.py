@@ -286,7 +286,7 @@ def publish(artifacts, report, serving, **trained_on):
     (base / "pushed" / "evaluation_report.json").write_text(json.dumps(report))
     (base / "pushed" / "per_user_metrics.parquet").write_bytes(b"")
     (base / "ingest").mkdir()
-    (base / "ingest" / "ingest_report.json").write_text('{"sequence_figures": {}}')
+    (base / "ingest" / "ingest_report.json").write_text('{"sequence_figures": {}, "day_fingerprints": {}}')
     for table in ("user", "item"):
         for name in ("schema/schema.pbtxt", "graph/graph.pb", "statistics/Split-all/FeatureStats.pb"):
             (base / table / name).parent.mkdir(parents=True)

@@ -73,7 +73,7 @@ def write_inputs(base: Path, model_id: str) -> PushInputs:
         "model/state/training_state.json": {},
         "index/dssm_part.json": {"part": "index", "dim": 2, "items": 3},
         "report/evaluation_report.json": {"metrics": {}, "popularity": {}, "trained_on": None},
-        "ingest_report/ingest_report.json": {"sequence_figures": {}},
+        "ingest_report/ingest_report.json": {"sequence_figures": {}, "day_fingerprints": {}},
     }
     texts = ["report/per_user_metrics.parquet", "retriever/assets/release_version.txt"]
     for part, folder in zip(SAVED_MODELS, ("model/item_tower", "model/user_tower", "retriever"), strict=True):
