@@ -135,7 +135,7 @@ def refresh_index(
         StorageError: The tables' or the releases' store cannot be reached or refuses.
         TrainingError: An embedding is not finite.
     """
-    directory = Path(config.run.directory)
+    directory = Path(config.run.directory).absolute()
     directory.mkdir(parents=True, exist_ok=True)
     serving, cache = config.serving.directory, directory / _RELEASE_CACHE
     # Kept until the end: with it goes what keeps the release from being removed.
