@@ -22,6 +22,7 @@ from components.tower_pusher.logic import check_writable, push_composition
 from components.tower_pusher.skew import Samples, compare_parts
 from components.towers import load_tower
 from pipeline.config import PipelineConfig
+from pipeline.parameters import make_absolute
 from pipeline.retraining.catalogue import CatalogueChange, NewCatalogue, compare_catalogues, read_catalogue
 from pipeline.retraining.refresh_samples import write_samples
 from pipeline.retraining.unknown_values import UnknownValues, find_unknown_values, read_vocabularies
@@ -137,7 +138,8 @@ def refresh_index(
     """
     directory = Path(config.run.directory).absolute()
     directory.mkdir(parents=True, exist_ok=True)
-    serving, cache = config.serving.directory, directory / _RELEASE_CACHE
+    # The process that checks the parts works elsewhere.
+    serving, cache = make_absolute(config.serving.directory), directory / _RELEASE_CACHE
     # Kept until the end: with it goes what keeps the release from being removed.
     current = read_current_release(serving, cache, parts=(INDEX,))
     # Beside the other large files of a run; the folder for temporary ones may be small.
@@ -156,7 +158,7 @@ def refresh_index(
             return found
         check_writable(serving)
         release = read_release(serving, current.version, cache, parts=ALL_PARTS)
-        return _push(config, features, release, change, found, work)
+        return _push(config, serving, features, release, change, found, work)
 
 
 def _describe(
@@ -200,6 +202,7 @@ def _refuse_too_many_gone(found: Refresh, maximum_gone: float, features: Feature
 
 def _push(
     config: PipelineConfig,
+    serving: str,
     features: FeatureSpec,
     release: Release,
     change: CatalogueChange,
@@ -239,10 +242,8 @@ def _push(
     samples = _write_samples(features, release, is_embedded, left_out_history, work)
     pushed = push_composition(
         compose_refresh(release, made),
-        config.serving.directory,
-        functools.partial(
-            _check, samples=samples, serving_directory=config.serving.directory, version=release.version
-        ),
+        serving,
+        functools.partial(_check, samples=samples, serving_directory=serving, version=release.version),
     )
     return dataclasses.replace(found, pushed=pushed.version, positives_left_out=left_out, search=search)
 
