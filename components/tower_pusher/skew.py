@@ -124,18 +124,18 @@ def _compose_command(parts: Mapping[str, Path], samples: Samples, tolerance: flo
             f"Expected the scores of some users in {scores}. Received: no file. Evaluate this model again "
             "with the version of the program that trained it."
         )
-    named = {
+    folders = {
         "user-tower": parts[USER_TOWER],
         "item-tower": parts[ITEM_TOWER],
         "index": parts[INDEX],
         "sample": samples.model / SKEW_SAMPLE,
         "scores": scores,
-        "tolerance": tolerance,
     }
     if RETRIEVER in parts:
-        named["retriever"] = parts[RETRIEVER]
-    options = [text for name, value in named.items() for text in (f"--{name}", str(value))]
-    return [sys.executable, "-c", _PROGRAM, str(_ROOT), *options]
+        folders["retriever"] = parts[RETRIEVER]
+    # The process works in another folder.
+    options = [text for name, path in folders.items() for text in (f"--{name}", str(path.absolute()))]
+    return [sys.executable, "-c", _PROGRAM, str(_ROOT), *options, "--tolerance", str(tolerance)]
 
 
 def _run(command: list[str], timeout_seconds: float) -> list[dict[str, str]]:

@@ -22,7 +22,6 @@ from components.tower_pusher.logic import check_writable, push_composition
 from components.tower_pusher.skew import Samples, compare_parts
 from components.towers import load_tower
 from pipeline.config import PipelineConfig
-from pipeline.parameters import make_absolute
 from pipeline.retraining.catalogue import CatalogueChange, NewCatalogue, compare_catalogues, read_catalogue
 from pipeline.retraining.refresh_samples import write_samples
 from pipeline.retraining.unknown_values import UnknownValues, find_unknown_values, read_vocabularies
@@ -136,10 +135,9 @@ def refresh_index(
         StorageError: The tables' or the releases' store cannot be reached or refuses.
         TrainingError: An embedding is not finite.
     """
-    directory = Path(config.run.directory).absolute()
+    directory = Path(config.run.directory)
     directory.mkdir(parents=True, exist_ok=True)
-    # The process that checks the parts works elsewhere.
-    serving, cache = make_absolute(config.serving.directory), directory / _RELEASE_CACHE
+    serving, cache = config.serving.directory, directory / _RELEASE_CACHE
     # Kept until the end: with it goes what keeps the release from being removed.
     current = read_current_release(serving, cache, parts=(INDEX,))
     # Beside the other large files of a run; the folder for temporary ones may be small.
@@ -158,7 +156,7 @@ def refresh_index(
             return found
         check_writable(serving)
         release = read_release(serving, current.version, cache, parts=ALL_PARTS)
-        return _push(config, serving, features, release, change, found, work)
+        return _push(config, features, release, change, found, work)
 
 
 def _describe(
@@ -202,7 +200,6 @@ def _refuse_too_many_gone(found: Refresh, maximum_gone: float, features: Feature
 
 def _push(
     config: PipelineConfig,
-    serving: str,
     features: FeatureSpec,
     release: Release,
     change: CatalogueChange,
@@ -242,8 +239,10 @@ def _push(
     samples = _write_samples(features, release, is_embedded, left_out_history, work)
     pushed = push_composition(
         compose_refresh(release, made),
-        serving,
-        functools.partial(_check, samples=samples, serving_directory=serving, version=release.version),
+        config.serving.directory,
+        functools.partial(
+            _check, samples=samples, serving_directory=config.serving.directory, version=release.version
+        ),
     )
     return dataclasses.replace(found, pushed=pushed.version, positives_left_out=left_out, search=search)
 
