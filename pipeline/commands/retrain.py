@@ -1,6 +1,7 @@
 """`dssm retrain`: what a schedule runs."""
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -27,12 +28,14 @@ def retrain_command(config: str, overrides: tuple[str, ...], dry_run: bool, resu
     from pipeline.config import load_config
     from pipeline.retraining.plan import make_plan
     from pipeline.retraining.plan_text import render_plan
+    from pipeline.retraining.record import read_pipeline_runs
     from pipeline.retraining.retrain import retrain
 
     settings = load_config(config, overrides)
     features = settings.load_features()
     if dry_run:
-        click.echo(render_plan(make_plan(settings, features, resume=resume)))
+        runs = read_pipeline_runs(Path(settings.run.directory), settings.run.name)
+        click.echo(render_plan(make_plan(settings, features, runs, resume=resume)))
         return
     outcome = retrain(
         settings,

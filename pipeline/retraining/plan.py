@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from components.interaction_ingest.config import WindowConfig
@@ -12,7 +11,7 @@ from components.interaction_ingest.fingerprints import NO_DAY, fingerprint_days
 from components.interaction_ingest.sources.files import find_files
 from components.interaction_ingest.window import parse_window
 from pipeline.config import PipelineConfig
-from pipeline.retraining.record import Record, find_record, read_pipeline_runs
+from pipeline.retraining.record import Record, find_record
 from pipeline.runs import Run, describe_status
 from schemas.errors import DssmError
 from schemas.features import FeatureSpec
@@ -76,6 +75,7 @@ class Plan:
 def make_plan(
     config: PipelineConfig,
     features: FeatureSpec,
+    runs: Sequence[Run],
     *,
     resume: bool = False,
     today: datetime.date | None = None,
@@ -85,6 +85,7 @@ def make_plan(
     Args:
         config: The checked configuration.
         features: The features that `config.data.schema` names.
+        runs: What `read_pipeline_runs` gives.
         resume: Whether the last run, which failed, is taken up again with its own days.
         today: The day of the run, in UTC; None: that of the clock.
 
@@ -94,9 +95,8 @@ def make_plan(
     Raises:
         PlanError: There is no failed run to resume.
         DataError: A source table is missing or cannot be read, or too many days are missing.
-        DssmError: ML Metadata or a release cannot be read.
+        DssmError: A release cannot be read.
     """
-    runs = read_pipeline_runs(Path(config.run.directory), config.run.name)
     record = find_record(runs, config.serving.directory)
     usual = _resolve_usual(config.ingest.window, features, config.data.directory, today)
     window = _resume_window(runs, config.ingest.window) if resume else _extend(usual, record)

@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def read_pipeline_runs(run_directory: Path, pipeline: str) -> list[Run]:
     return [run for run in read_runs(run_directory) if run.pipeline == pipeline]
 
 
-def find_record(runs: list[Run], serving_directory: str) -> Record | None:
+def find_record(runs: Sequence[Run], serving_directory: str) -> Record | None:
     """Find what was trained on last.
 
     A model that was refused has left no release, and one that another machine trained no run here, so the

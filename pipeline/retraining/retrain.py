@@ -66,17 +66,15 @@ def retrain(
             runs = read_pipeline_runs(Path(config.run.directory), config.run.name)
             # None goes on under this lock: what seems to was killed.
             earlier: list[Status] = ["interrupted" if one.status == "running" else one.status for one in runs]
-            plan = make_plan(config, features, resume=resume)
+            plan = make_plan(config, features, runs, resume=resume)
             say(render_plan(plan))
             if not plan.trainings:
                 return "nothing new"
             results = [run(apply_training(config, plan, training)) for training in plan.trainings]
-            comparison = _compare(config, results)
         except Exception as error:
             _tell_failure(config, error)
             raise
-    if comparison is not None:
-        say(describe_comparison(comparison))
+    comparison = _compare(config, results, say)
     releases = [result.release for result in results if result.release is not None]
     notify(
         config.retraining.notify,
@@ -162,14 +160,23 @@ def describe_comparison(comparison: Comparison) -> str:
     )
 
 
-def _compare(config: PipelineConfig, results: "list[RunResult]") -> Comparison | None:
+def _compare(
+    config: PipelineConfig, results: "list[RunResult]", say: Callable[[str], None]
+) -> Comparison | None:
     if len(results) < 2:
         return None
-    warm, cold = (
-        read_evaluation(result.run_id, Path(config.run.directory), config.serving.directory)
-        for result in results
-    )
-    return compare_evaluations(warm, cold)
+    try:
+        warm, cold = (
+            read_evaluation(result.run_id, Path(config.run.directory), config.serving.directory)
+            for result in results
+        )
+        comparison = compare_evaluations(warm, cold)
+    except DssmError as error:
+        # What the two have released stands.
+        say(f"Warning: the warm and the cold model are not compared: {error}")
+        return None
+    say(describe_comparison(comparison))
+    return comparison
 
 
 def _tell_failure(config: PipelineConfig, error: Exception) -> None:

@@ -100,7 +100,7 @@ def read_status(
     except DssmError as error:
         problems.append(str(error))
     try:
-        plan = make_plan(config, features, today=now.date())
+        plan = make_plan(config, features, runs, today=now.date())
     except DssmError as error:
         problems.append(f"dssm retrain would fail: {error}")
     try:

@@ -63,8 +63,7 @@ class Month:
         self.starts: dict[int, tuple[str, int | None]] = {}
         (self.data / "log").mkdir(parents=True)
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        for module in (plan_module, retrain_module):
-            monkeypatch.setattr(module, "read_pipeline_runs", lambda *_: self.runs)
+        monkeypatch.setattr(retrain_module, "read_pipeline_runs", lambda *_: self.runs)
         monkeypatch.setattr(retrain_module, "plan_retention", lambda *_: SimpleNamespace(going=()))
 
     def config(self) -> PipelineConfig:

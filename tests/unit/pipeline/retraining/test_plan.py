@@ -9,7 +9,6 @@ import pytest
 from components.interaction_ingest.config import WindowConfig
 from components.interaction_ingest.fingerprints import fingerprint_days
 from pipeline.config import PipelineConfig
-from pipeline.retraining import plan as module
 from pipeline.retraining.plan import Changes, PlanError, find_changes, make_plan
 from pipeline.retraining.plan_text import render_plan
 from pipeline.retraining.record import Record
@@ -48,7 +47,6 @@ class Shop:
         for table in ("users", "items"):
             (self.data / f"{table}.parquet").write_text(table)
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        monkeypatch.setattr(module, "read_pipeline_runs", lambda *_: self.runs)
 
     def write(self, *days: int, text: str = "rows") -> None:
         for day in days:
@@ -65,7 +63,7 @@ class Shop:
         return parse(PipelineConfig, config | sections, "test")
 
     def plan(self, resume: bool = False, **config: object):
-        return make_plan(self.config(**config), self.features, resume=resume, today=TODAY)
+        return make_plan(self.config(**config), self.features, self.runs, resume=resume, today=TODAY)
 
     def finish(self, first: int, last: int, **changed: object) -> None:
         """Note a run that trained on the files of these days as they are now."""

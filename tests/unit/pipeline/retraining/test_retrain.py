@@ -10,6 +10,7 @@ import pytest
 
 from components.interaction_ingest.config import WindowConfig
 from pipeline.config import PipelineConfig
+from pipeline.evaluations import EvaluationError
 from pipeline.retraining import retrain as module
 from pipeline.retraining.lock import is_running
 from pipeline.retraining.plan import Changes, Plan, Training
@@ -173,6 +174,17 @@ def test_warm_and_cold_are_compared_and_the_better_one_is_what_is_told(chain):
     assert (
         "cold less warm +0.0100 [+0.0010, +0.0200]: the row of warm starts has fallen behind" in event["body"]
     )
+
+
+def test_models_that_cannot_be_compared_are_released_all_the_same(chain, monkeypatch):
+    def fail(*_):
+        raise EvaluationError("they were made on different data")
+
+    chain.trainings, chain.releases = (WARM, COLD), ["/serving/releases/4", "/serving/releases/5"]
+    monkeypatch.setattr(module, "compare_evaluations", fail)
+    assert chain.retrain() == "released"
+    assert [event["kind"] for event in chain.events] == ["released"]
+    assert "are not compared: they were made on different data" in chain.said[-1]
 
 
 def test_a_refused_warm_model_beside_a_released_cold_one_is_a_release(chain):
