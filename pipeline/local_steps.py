@@ -16,7 +16,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +51,8 @@ class _Outcome:
     processes held that it started itself."""
     error: tuple[type[DssmError], str] | None = None
     """Class and message of what is to be raised; None where the step succeeded."""
+    is_reused: bool = False
+    """Whether nothing was executed, since an earlier run did the same."""
 
 
 @dataclass
@@ -92,8 +94,12 @@ class StepRunner(IrBasedRunner):
         if tensorflow_context.context()._initialized:
             # Its threads would be missing in a fork.
             for number, step in enumerate(steps, 1):
-                with _reporting(step, number, len(steps)):
-                    _raise_error(step, _try(self._launcher(pipeline, steps[step])))
+                _progress.info("[%d/%d] %s", number, len(steps), step)
+                start = time.monotonic()
+                outcome = _try(self._launcher(pipeline, steps[step]))
+                _raise_error(step, outcome)
+                end = _describe_end(outcome, time.monotonic() - start)
+                _progress.info("[%d/%d] %s %s", number, len(steps), step, end)
             return
         self._run_processes(pipeline, steps)
 
@@ -117,11 +123,8 @@ class StepRunner(IrBasedRunner):
                     if outcome.error is not None:
                         failed = failed or (step, outcome)
                         continue
-                    seconds, peak = time.monotonic() - ended.start, outcome.peak_bytes / 1e9
-                    _progress.info(
-                        "[%d/%d] %s took %.1f s, peak memory %.2f GB",
-                        *(numbers[step], len(steps), step, seconds, peak),
-                    )
+                    end = _describe_end(outcome, time.monotonic() - ended.start)
+                    _progress.info("[%d/%d] %s %s", numbers[step], len(steps), step, end)
                     for upstream in waiting.values():
                         upstream.discard(step)
         finally:
@@ -153,6 +156,7 @@ class _Launcher(launcher.Launcher):
         super().__init__(**arguments)
         self._lock_file = lock_file
         self._lock = -1
+        self.has_executed = False
 
     def launch(self) -> Any:
         # The kernel takes it back from a process that is killed.
@@ -164,6 +168,7 @@ class _Launcher(launcher.Launcher):
             os.close(self._lock)
 
     def _run_executor(self, execution_info: Any) -> Any:
+        self.has_executed = True
         fcntl.flock(self._lock, fcntl.LOCK_UN)
         try:
             return super()._run_executor(execution_info)
@@ -201,7 +206,8 @@ def _try(step_launcher: _Launcher) -> _Outcome:
         logging.getLogger(__name__).exception("A step failed")
         lines = str(unexpected).strip().splitlines() or [""]
         error = StepError, f"{type(unexpected).__name__}: {lines[-1]}"
-    return _Outcome(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, error)
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return _Outcome(peak_bytes, error, is_reused=error is None and not step_launcher.has_executed)
 
 
 def _wait_for_any(running: Mapping[str, _Running]) -> list[tuple[str, _Running]]:
@@ -230,9 +236,7 @@ def _raise_error(step: str, outcome: _Outcome) -> None:
         raise kind(f"{step} failed: {message}" if kind is StepError else f"{step}: {message}")
 
 
-@contextlib.contextmanager
-def _reporting(step: str, number: int, steps: int) -> Iterator[None]:
-    _progress.info("[%d/%d] %s", number, steps, step)
-    start = time.monotonic()
-    yield
-    _progress.info("[%d/%d] %s took %.1f s", number, steps, step, time.monotonic() - start)
+def _describe_end(outcome: _Outcome, seconds: float) -> str:
+    if outcome.is_reused:
+        return f"is reused: an earlier run did the same ({seconds:.1f} s)"
+    return f"took {seconds:.1f} s, peak memory {outcome.peak_bytes / 1e9:.2f} GB"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 # Without it TensorFlow imports Keras 3 and scikit-learn, which nothing here uses: half as long again.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+# The tests start some hundred processes that import TensorFlow or TFX, and each would compile all of it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 pytest_plugins = [
     "fixtures.processes",

@@ -147,8 +147,11 @@ def test_one_after_the_other_and_memory_is_given_back(steps: Steps, tmp_path: Pa
 def test_a_finished_step_is_reused(steps: Steps, tmp_path: Path) -> None:
     steps.run(2)
     before = read_records(tmp_path)
-    steps.run(2, D="other")
+    screen = steps.run(2, D="other")
     after = read_records(tmp_path)
+    reused = {line.split()[1] for line in screen if "is reused: an earlier run did the same" in line}
+    assert reused == {"A", "B", "C"}
+    assert screen[-1].startswith("[4/4] D took ")
     assert {name for name in after if after[name] != before[name]} == {"D"}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from schemas.errors import ReleaseError
 
 pytestmark = pytest.mark.unit
 
-PARTS = {part: f"/release/{part}" for part in ("user_tower", "item_tower", "index")}
+PARTS = {part: Path("/release", part) for part in ("user_tower", "item_tower", "index")}
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_the_program_is_asked_for_each_part_elsewhere_and_alone(samples, answer,
     assert files == []
     assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
 
-    check_parts({**PARTS, "retriever": "/release/retriever", "state": "/release/state"}, samples)
+    check_parts({**PARTS, **{part: Path("/release", part) for part in ("retriever", "state")}}, samples)
     assert json.loads(told.read_text())[0] == [*expected, "--retriever", "/release/retriever"]
 
 
