@@ -37,7 +37,7 @@ def _fresh_progress_logger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker of pytest-xdist run a whole file, and one all files that share the run of the pipeline."""
+    """Let one worker of pytest-xdist run a whole file, and all files that share the run of the pipeline."""
     for item in items:
         shares_run = "workspace" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("workspace" if shares_run else str(item.path)))
