@@ -9,8 +9,6 @@ import re
 from typing import Any, Final
 
 import yaml
-from google.protobuf import json_format
-from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
     KubeflowV2DagRunner,
@@ -70,7 +68,6 @@ def compile_pipeline(config: PipelineConfig, features: FeatureSpec) -> str:
         resources = _build_resources(settings)
         if resources:
             container["resources"] = resources
-    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     executors = {component["executorLabel"]: name for name, component in spec["components"].items()}
     documents = [spec, build_platform_document(config.kubeflow, executors)]
     text = yaml.dump_all(documents, Dumper=_PlainDumper, sort_keys=True, width=2**31, allow_unicode=True)
@@ -159,6 +156,12 @@ class _PlainDumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+# A text without quotes that begins like a number, such as a hash 12345e67, is one to some of the parsers.
+_PlainDumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+.]*[0-9].*", re.DOTALL), list("-+.0123456789")
+)
 
 
 def _images(config: PipelineConfig, pipeline: Pipeline) -> dict[str, str | None]:
