@@ -129,12 +129,14 @@ class SecretConfig:
 
     name: KubernetesName
     """The secret, in the namespace of the run."""
-    environment: Annotated[dict[str, NonEmpty], Field(min_length=1)]
+    environment: dict[str, NonEmpty]
     """Environment variable: key in the secret."""
 
     @field_validator("environment")
     @classmethod
     def _check_names(cls, value: dict[str, str]) -> dict[str, str]:
+        if not value:
+            raise ValueError("expected at least one variable and its key. Received: {}")
         _check_environment_names(value)
         return value
 
@@ -166,7 +168,7 @@ class TolerationConfig:
     def _check(self) -> "TolerationConfig":
         if self.operator == "Exists" and self.value:
             raise ValueError(
-                f"operator Exists takes no value. Received: {self.value!r}; write operator: Equal"
+                f"expected no value for operator Exists. Received: {self.value!r}; write operator: Equal"
             )
         if self.operator == "Equal" and not self.key:
             raise ValueError("expected a key for operator Equal. Received: nothing")
