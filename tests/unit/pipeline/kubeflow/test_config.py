@@ -95,7 +95,7 @@ def test_memory_is_the_steps_own_unless_the_configuration_says() -> None:
         ("kubeflow.secrets=[{name: a, environment: {A: ''}}]", r"environment\.A.*Received: ''"),
         (
             "kubeflow.secrets=[{name: a, environment: {}}]",
-            r"environment: expected at least one variable",
+            r"environment \(a\): expected at least one variable",
         ),
         (
             "kubeflow={environment: {A: x}, steps: {Trainer: {secrets: [{name: s, environment: {A: k}}]}}}",
