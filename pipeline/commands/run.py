@@ -60,6 +60,7 @@ def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cach
     from components.tower_pusher.logic import check_writable
     from pipeline.console import noise_to_file
     from pipeline.forks import call_in_fork
+    from pipeline.waiting import waiting
 
     # A client of an object store has threads, which the steps' forks would miss.
     call_in_fork(check_writable, settings.serving.directory)
@@ -68,8 +69,8 @@ def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cach
     log_file = Path(settings.run.directory) / "logs" / time.strftime("%Y%m%d-%H%M%S.log")
     click.echo(f"Pipeline {settings.run.name}; everything that its libraries say is in {log_file}")
     with noise_to_file(log_file) as screen:
-        click.echo("Loading TFX and TensorFlow", file=screen)
-        from pipeline.local import run_locally
+        with waiting("Importing TFX and TensorFlow", "about a minute the first time, ten seconds after that"):
+            from pipeline.local import run_locally
         from pipeline.report import render_run
 
         result = run_locally(settings, features, enable_cache=enable_cache)
