@@ -13,8 +13,10 @@ from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
 from pipeline.commands.embed import embed_command
 from pipeline.commands.export import export_command
+from pipeline.commands.fetch import fetch_command
 from pipeline.commands.lint import lint_command
 from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.plot import plot_command
 from pipeline.commands.prune import prune_command
 from pipeline.commands.refresh_index import refresh_index_command
 from pipeline.commands.releases import releases_command
@@ -63,12 +65,14 @@ main.add_command(compare_command)
 main.add_command(compile_command)
 main.add_command(export_command)
 main.add_command(embed_command)
+main.add_command(fetch_command)
 main.add_command(lint_command)
 main.add_command(submit_command)
 main.add_command(run_command)
 main.add_command(retrain_command)
 main.add_command(runs_command)
 main.add_command(status_command)
+main.add_command(plot_command)
 main.add_command(prune_command)
 main.add_command(refresh_index_command)
 main.add_command(releases_command)
@@ -76,19 +80,6 @@ main.add_command(schedule_command)
 main.add_command(serve_command)
 main.add_command(train_command)
 main.add_command(report_command)
-
-
-@main.command()
-@click.argument("dataset", type=click.Choice(["movielens-100k"]))
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="Folder of the tables.  [default: data/DATASET]"
-)
-@reports_errors
-def fetch(dataset: str, output: Path | None) -> None:
-    """Download a public data set and write its three tables."""
-    from pipeline.datasets.movielens import fetch_movielens_100k
-
-    fetch_movielens_100k(output or Path("data") / dataset)
 
 
 @main.command()
