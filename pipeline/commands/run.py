@@ -39,8 +39,22 @@ def run_command(config: str, overrides: tuple[str, ...], no_cache: bool) -> None
     features = settings.load_features()
     with hold_run_lock(settings.run.directory, settings.serving.directory):
         result = run_and_show(settings, features, enable_cache=not no_cache)
+    click.echo(_render_next_steps(result, config, overrides))
     if result.release is None:
         sys.exit(EXIT_NOT_BLESSED)
+
+
+def _render_next_steps(result: RunResult, config: str, overrides: tuple[str, ...]) -> str:
+    from pipeline.next_steps import find_a_user, render_next_steps
+    from schemas.contract import REPORT_PAGE_FILE
+
+    return render_next_steps(
+        config,
+        overrides,
+        page=Path(result.output_uris["RunReport", "page"]) / REPORT_PAGE_FILE,
+        user=find_a_user(Path(result.output_uris["RetrievalEvaluator", "report"])),
+        is_released=result.release is not None,
+    )
 
 
 def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cache: bool = True) -> RunResult:
