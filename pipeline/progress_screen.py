@@ -78,6 +78,7 @@ class ProgressScreen(logging.Handler):
         )
         self._steps: dict[str, _Step] = {}
         self._last_shown = clock()
+        self._is_gone = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record.
@@ -85,7 +86,10 @@ class ProgressScreen(logging.Handler):
         Args:
             record: A line, or one whose message is of `schemas.progress`.
         """
-        # What logging itself does: a screen that cannot be written to ends no run.
+        if self._is_gone:
+            return
+        # What logging itself does: a screen that cannot be written to ends no run. Told twice a second, it would
+        # fill the log file.
         try:
             match record.msg:
                 case StepProgress():
@@ -97,11 +101,12 @@ class ProgressScreen(logging.Handler):
                 case _:
                     self._print(record.getMessage())
         except Exception:
+            self._is_gone = True
             self.handleError(record)
 
     def close(self) -> None:
         """Leave the screen with nothing but lines."""
-        if self._draws:
+        if self._draws and not self._is_gone:
             self._rows.stop()
         super().close()
 

@@ -116,7 +116,9 @@ def test_a_narrow_terminal_cuts_rows_and_no_lines():
     assert f"{'y' * 80}\n" in screen.show(2, "y" * 80)
 
 
-def test_a_screen_that_is_closed_ends_no_run(terminal, capsys):
+def test_a_screen_that_is_gone_ends_no_run_and_is_told_once(terminal, capsys):
     terminal.stream.close()
-    terminal.handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "line", (), None))
-    assert "ValueError" in capsys.readouterr().err
+    for record in (StepProgress(step="A"), Tick(), "line"):
+        terminal.handler.handle(logging.LogRecord("x", logging.INFO, "", 0, record, (), None))
+    assert capsys.readouterr().err.count("Logging error") == 1
+    terminal.handler.close()
