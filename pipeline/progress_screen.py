@@ -88,8 +88,8 @@ class ProgressScreen(logging.Handler):
         """
         if self._is_gone:
             return
-        # What logging itself does: a screen that cannot be written to ends no run. Told twice a second, it would
-        # fill the log file.
+        # What logging itself does: a screen that cannot be written to ends no run. It is told once: twice a
+        # second, it would fill the log file.
         try:
             match record.msg:
                 case StepProgress():
