@@ -152,15 +152,15 @@ class ProgressScreen(logging.Handler):
 
     def _describe(self, name: str) -> str:
         """Say how long a step has run, how far it is, how fast, and how long it has still to go."""
-        step = self._steps[name]
-        parts = [describe_seconds(self._clock() - step.begun)]
+        step, now = self._steps[name], self._clock()
+        parts = [describe_seconds(now - step.begun)]
         if step.unit:
             of = f" of {step.total:,}" if step.total is not None else ""
             parts.append(f"{step.pace.done:,}{of} {step.unit}")
-        rate = step.pace.per_second
+        rate = step.pace.per_second(now)
         if rate is not None:
             parts.append(f"{rate:,.0f} a second")
-        left = step.pace.seconds_left(step.total) if step.total is not None else None
+        left = step.pace.seconds_left(now, step.total) if step.total is not None else None
         if left is not None:
             parts.append(f"{describe_seconds(left)} left")
         return ", ".join([*parts, step.note] if step.note else parts)
