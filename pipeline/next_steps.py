@@ -3,11 +3,15 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import pyarrow.parquet as pq
 
 from pipeline.commands.options import DEFAULT_CONFIG
 from schemas.contract import PER_USER_METRICS_FILE
+
+# Sections of the configuration that say what the commands read; how the model was trained is done.
+_SECTIONS: Final = ("run", "data", "serving", "ingest", "evaluation")
 
 
 def find_a_user(evaluation: Path) -> str:
@@ -39,7 +43,9 @@ def render_next_steps(
         Seven lines at most.
     """
     options = [] if config == DEFAULT_CONFIG else ["--config", config]
-    options += [part for override in overrides for part in ("--set", override)]
+    for override in overrides:
+        if override.partition(".")[0] in _SECTIONS:
+            options += ["--set", override]
     steps = []
     if is_released:
         steps += [

@@ -17,7 +17,7 @@ def write_png(plot: Plot, path: Path) -> None:
     # A second of imports that no other command should wait for.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     figure = Figure(figsize=(9.0, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -37,7 +37,7 @@ def write_png(plot: Plot, path: Path) -> None:
     if plot.has_days:
         axes.xaxis_date()
     if plot.has_markers:
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(plot.title, loc="left", fontsize=10)
     axes.set_xlabel(plot.x_label)
     axes.set_ylabel(plot.y_label)
