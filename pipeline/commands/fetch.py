@@ -1,6 +1,7 @@
 """`dssm fetch`: public data sets, each with a configuration of its own."""
 
 import pkgutil
+import shlex
 from pathlib import Path
 
 import click
@@ -25,5 +26,7 @@ def fetch_command(dataset: str, output: Path | None) -> None:
     default = Path("data") / dataset
     directory = output or default
     pkgutil.resolve_name(chosen.function)(directory)
-    elsewhere = "" if directory == default else f" --set data.directory={directory}"
-    click.echo(f"Next: dssm run --config {chosen.config}{elsewhere}")
+    command = ["dssm", "run", "--config", chosen.config]
+    if directory != default:
+        command += ["--set", f"data.directory={directory}"]
+    click.echo(f"Next: {shlex.join(command)}")
