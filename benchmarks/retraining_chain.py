@@ -105,7 +105,7 @@ class Chain:
                 self._command(["retrain"], []), stdout=file, stderr=file, start_new_session=True
             )
         try:
-            self._wait(process, screen, lambda: "Loading TFX" in screen.read_text())
+            self._wait(process, screen, lambda: "Importing TFX" in screen.read_text())
             second = self.call("retrain", expected=EXIT_BUSY)
             self._wait(process, screen, lambda: any(map(Path.is_file, checkpoints.rglob("*"))))
         finally:

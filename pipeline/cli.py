@@ -14,6 +14,7 @@ from pipeline.commands.embed import embed_command
 from pipeline.commands.export import export_command
 from pipeline.commands.fetch import fetch_command
 from pipeline.commands.lint import lint_command
+from pipeline.commands.plot import plot_command
 from pipeline.commands.prune import prune_command
 from pipeline.commands.recommend import recommend_command
 from pipeline.commands.refresh_index import refresh_index_command
@@ -64,12 +65,14 @@ main.add_command(compare_command)
 main.add_command(compile_command)
 main.add_command(export_command)
 main.add_command(embed_command)
+main.add_command(fetch_command)
 main.add_command(lint_command)
 main.add_command(submit_command)
 main.add_command(run_command)
 main.add_command(retrain_command)
 main.add_command(runs_command)
 main.add_command(status_command)
+main.add_command(plot_command)
 main.add_command(prune_command)
 main.add_command(refresh_index_command)
 main.add_command(releases_command)
@@ -77,6 +80,5 @@ main.add_command(schedule_command)
 main.add_command(serve_command)
 main.add_command(train_command)
 main.add_command(report_command)
-main.add_command(fetch_command)
 main.add_command(synth_command)
 main.add_command(recommend_command)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from schemas.contract import PROGRESS_LOGGER
+from schemas.contract import LIVE_LOGGER, PROGRESS_LOGGER
 from schemas.errors import ConfigError
 
 
@@ -17,7 +17,8 @@ def noise_to_file(log_file: Path, shows_progress: bool = True) -> Iterator[TextI
     """Send all output of this process to a file, except what is written to the yielded stream.
 
     The file descriptors themselves are redirected, since TensorFlow's C++ part and child processes
-    write to them directly. Progress lines (`PROGRESS_LOGGER`) go to the screen as well.
+    write to them directly. Progress lines (`PROGRESS_LOGGER`) go to the screen as well, and how far the steps
+    are (`schemas.progress`).
 
     Args:
         log_file: Where the output goes; its folder is made.
@@ -40,9 +41,12 @@ def noise_to_file(log_file: Path, shows_progress: bool = True) -> Iterator[TextI
     sys.stderr.flush()
     saved = [os.dup(descriptor) for descriptor in (1, 2)]
     screen = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="replace")
-    progress = logging.getLogger(PROGRESS_LOGGER)
-    handler = logging.StreamHandler(screen)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    # Its seconds of imports are not those of a command that only shows its help.
+    from pipeline.progress_screen import ProgressScreen
+
+    handler = ProgressScreen(screen)
+    progress, live = (logging.getLogger(name) for name in (PROGRESS_LOGGER, LIVE_LOGGER))
+    live.setLevel(logging.INFO)
     try:
         with log_file.open("ab", buffering=0) as log:
             os.dup2(log.fileno(), 1)
@@ -50,9 +54,12 @@ def noise_to_file(log_file: Path, shows_progress: bool = True) -> Iterator[TextI
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         if shows_progress:
             progress.addHandler(handler)
+            live.addHandler(handler)
         yield screen
     finally:
         progress.removeHandler(handler)
+        live.removeHandler(handler)
+        handler.close()
         sys.stdout.flush()
         sys.stderr.flush()
         for descriptor, original in zip((1, 2), saved, strict=True):

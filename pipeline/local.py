@@ -20,6 +20,7 @@ from pipeline.config import PipelineConfig
 from pipeline.forks import call_in_fork
 from pipeline.local_steps import StepRunner
 from pipeline.parameters import RunParameters
+from pipeline.waiting import waiting
 from schemas.contract import EVALUATION_REPORT_FILE, INGEST_REPORT_FILE
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec
@@ -62,16 +63,18 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
             "multi_worker. docs/multi_worker.md says how the workers of `dssm train` take its place."
         )
     run_id = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    with waiting("Reading the tables once", "their fingerprint says what an earlier run has done already"):
+        # A client of an object store has threads, which the steps' forks would miss.
+        input_fingerprint = call_in_fork(
+            _look_at_inputs, features, config.data.directory, config.ingest.window
+        )
     pipeline = build_pipeline(
         config,
         features,
         RunParameters.from_config(
             config,
             run_id=run_id,
-            # A client of an object store has threads, which the steps' forks would miss.
-            input_fingerprint=call_in_fork(
-                _look_at_inputs, features, config.data.directory, config.ingest.window
-            ),
+            input_fingerprint=input_fingerprint,
             code_fingerprint=fingerprint_code(),
             training_fingerprint=fingerprint_code(config.model.user_tower),
         ),

@@ -1,7 +1,8 @@
 """Runs the steps of a pipeline on this machine: each in a process of its own, independent ones side by side.
 
 A step's process is forked from this one, which has imported everything and started nothing, so it begins at
-once; its memory is given back when it ends, and how much that was is told.
+once; its memory is given back when it ends, and how much that was is told. What a step says while it runs
+comes through a pipe, so that one process alone draws on the screen.
 """
 
 import contextlib
@@ -12,11 +13,13 @@ import logging
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
 import resource
 import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,11 +32,15 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.tfx_runner import IrBasedRunner
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.beam_progress import watch_beam
 from pipeline.metadata_lock import METADATA_LOCK_FILE
+from pipeline.step_reports import ReportSender, pass_on
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import DssmError
+from schemas.progress import StepEnd, StepProgress, Tick, report_progress, showing_step
 
 _PR_SET_PDEATHSIG: Final = 1
+_SECONDS_BETWEEN_TICKS: Final = 0.5
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
 
@@ -62,6 +69,8 @@ class _Running:
     process: multiprocessing.process.BaseProcess
     receiver: multiprocessing.connection.Connection
     start: float
+    outcome: _Outcome | None = None
+    """What its process has sent last; None until then."""
 
 
 class StepRunner(IrBasedRunner):
@@ -96,7 +105,8 @@ class StepRunner(IrBasedRunner):
             for number, step in enumerate(steps, 1):
                 _progress.info("[%d/%d] %s", number, len(steps), step)
                 start = time.monotonic()
-                outcome = _try(self._launcher(pipeline, steps[step]))
+                with showing_step(f"[{number}/{len(steps)}] {step}"), _ticking():
+                    outcome = _try(self._launcher(pipeline, steps[step]))
                 _raise_error(step, outcome)
                 end = _describe_end(outcome, time.monotonic() - start)
                 _progress.info("[%d/%d] %s %s", number, len(steps), step, end)
@@ -106,7 +116,7 @@ class StepRunner(IrBasedRunner):
     def _run_processes(
         self, pipeline: pipeline_pb2.Pipeline, steps: Mapping[str, pipeline_pb2.PipelineNode]
     ) -> None:
-        numbers = {step: number for number, step in enumerate(steps, 1)}
+        labels = {step: f"[{number}/{len(steps)}] {step}" for number, step in enumerate(steps, 1)}
         waiting = {step: set(node.upstream_nodes) for step, node in steps.items()}
         running: dict[str, _Running] = {}
         failed: tuple[str, _Outcome] | None = None
@@ -115,20 +125,23 @@ class StepRunner(IrBasedRunner):
                 ready = [step for step, upstream in waiting.items() if not upstream] if failed is None else []
                 for step in ready[: self._side_by_side - len(running)]:
                     del waiting[step]
-                    _progress.info("[%d/%d] %s", numbers[step], len(steps), step)
+                    _progress.info("%s", labels[step])
+                    report_progress(StepProgress(step=labels[step]))
                     running[step] = _start(self._launcher(pipeline, steps[step]))
-                for step, ended in _wait_for_any(running):
+                for step, ended in _wait_for_any(running, labels):
                     del running[step]
+                    report_progress(StepEnd(labels[step]))
                     outcome = _read_outcome(ended)
                     if outcome.error is not None:
                         failed = failed or (step, outcome)
                         continue
                     end = _describe_end(outcome, time.monotonic() - ended.start)
-                    _progress.info("[%d/%d] %s %s", numbers[step], len(steps), step, end)
+                    _progress.info("%s %s", labels[step], end)
                     for upstream in waiting.values():
                         upstream.discard(step)
         finally:
-            for one in running.values():
+            for step, one in running.items():
+                report_progress(StepEnd(labels[step]))
                 one.process.kill()
                 one.process.join()
         if failed is not None:
@@ -193,7 +206,10 @@ def _launch_and_send(
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    sender.send(_try(step_launcher))
+    reports = ReportSender(sender)
+    reports.replace_handlers()
+    watch_beam()
+    reports.send_last(_try(step_launcher))
 
 
 def _try(step_launcher: _Launcher) -> _Outcome:
@@ -210,24 +226,61 @@ def _try(step_launcher: _Launcher) -> _Outcome:
     return _Outcome(peak_bytes, error, is_reused=error is None and not step_launcher.has_executed)
 
 
-def _wait_for_any(running: Mapping[str, _Running]) -> list[tuple[str, _Running]]:
-    multiprocessing.connection.wait(
-        [waited for one in running.values() for waited in (one.receiver, one.process.sentinel)]
-    )
-    return [(step, one) for step, one in running.items() if one.receiver.poll() or not one.process.is_alive()]
+def _wait_for_any(running: Mapping[str, _Running], labels: Mapping[str, str]) -> list[tuple[str, _Running]]:
+    """Pass on what the steps say until some have ended, and give these."""
+    while True:
+        multiprocessing.connection.wait(
+            [waited for one in running.values() for waited in (one.receiver, one.process.sentinel)],
+            timeout=_SECONDS_BETWEEN_TICKS,
+        )
+        # Asked before its pipe is emptied, so that nothing comes afterwards.
+        gone = {step for step, one in running.items() if not one.process.is_alive()}
+        for step, one in running.items():
+            _receive(one, labels[step])
+        report_progress(Tick())
+        ended = [(step, one) for step, one in running.items() if one.outcome is not None or step in gone]
+        if ended:
+            return ended
+
+
+def _receive(one: _Running, label: str) -> None:
+    # A process that was killed may have left half a message.
+    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
+        while one.outcome is None and one.receiver.poll():
+            message = one.receiver.recv()
+            if isinstance(message, _Outcome):
+                one.outcome = message
+            else:
+                pass_on(message, label)
 
 
 def _read_outcome(ended: _Running) -> _Outcome:
-    with contextlib.suppress(EOFError), ended.receiver:
-        if ended.receiver.poll():
-            outcome: _Outcome = ended.receiver.recv()
-            ended.process.join()
-            return outcome
+    ended.receiver.close()
     ended.process.join()
+    if ended.outcome is not None:
+        return ended.outcome
     code = ended.process.exitcode or 0
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
     hint = " The machine may have run out of memory." if code == -signal.SIGKILL else ""
     return _Outcome(0, (StepError, f"its process {how}.{hint}"))
+
+
+@contextlib.contextmanager
+def _ticking() -> Iterator[None]:
+    """Let the screen know that time passes while a step runs in this very process."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(_SECONDS_BETWEEN_TICKS):
+            report_progress(Tick())
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _raise_error(step: str, outcome: _Outcome) -> None:

@@ -117,3 +117,8 @@ REQUIRED_GPUS_VARIABLE: Final = "DSSM_REQUIRED_GPUS"
 
 # What a person watching a run should see; everything else goes to the log file.
 PROGRESS_LOGGER: Final = "dssm.progress"
+
+# How far a step is, for whoever draws it; schemas/progress.py says what its records are.
+LIVE_LOGGER: Final = "dssm.live"
+# The namespace of the Beam counters that are such figures, each named by what it counts.
+PROGRESS_COUNTERS: Final = "dssm.progress"

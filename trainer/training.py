@@ -17,6 +17,7 @@ from schemas import storage
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import StorageError, TrainingError
 from schemas.features import FeatureSpec
+from schemas.progress import StepProgress, report_progress
 from trainer.checkpoints import Checkpoints, Progress, training_key
 from trainer.config import TrainerConfig, TrainingConfig
 from trainer.data.batches import FEATURES, HISTORIES, ITEMS, USERS, WEIGHTS, Batch, BatchMaker, TrainingData
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from trainer.warm_start import WarmStart, WarmStartCounts
 
 _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
-_SECONDS_BETWEEN_LINES = 5.0
+# Besides, how far it is goes to whoever draws it.
+_SECONDS_BETWEEN_LINES = 30.0
 
 
 @dataclass(frozen=True)
@@ -324,6 +326,13 @@ def _run(
         for counter in (speed, speed_logged):
             counter.add((pause - progress.step) * global_batch, time.monotonic() - started)
         progress = replace(progress, step=pause)
+        how_far = StepProgress(
+            done=progress.step * global_batch,
+            unit="examples trained" if progress.phase != "refit" else "examples trained again",
+            total=phase.last_step * global_batch,
+            note=f"epoch {epoch + 1}/{epochs}",
+        )
+        report_progress(how_far)
         if broken_step:
             raise TrainingError(
                 f"The loss is not finite at step {broken_step} (epoch {epoch + 1}). Lower "
@@ -361,6 +370,7 @@ def _run(
             phase.monitor.warn(health, config.model.dim, epoch_ended=progress.step == epoch_end)
 
         if progress.step == epoch_end and phase.recall is not None and stopping is not None:
+            report_progress(replace(how_far, note=f"validation after epoch {epoch + 1}/{epochs}"))
             try:
                 recall = phase.recall(phase.towers)
             # An embedding that is not finite: validation sees those that the figures of health have not.

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from components.interaction_ingest.beam.interactions import IngestInteractions
 from components.interaction_ingest.beam.joins import Joins
+from components.interaction_ingest.beam.reading import ROWS_READ
 from components.interaction_ingest.beam.writing import ITEM_COUNTS_PATTERN, ITEMS_FILE, USERS_FILE
 from components.interaction_ingest.config import IngestConfig, WindowConfig
 from components.interaction_ingest.counts import IngestCounts, merge_counts
@@ -28,6 +29,7 @@ from components.interaction_ingest.report import build_report, check_counts
 from schemas.contract import CATALOGUE_FILE, DEAD_LETTERS_FILE, ENTITY_SPLIT, INGEST_REPORT_FILE, TRAIN_ROWS
 from schemas.features import FeatureSpec
 from schemas.folders import remove_folder
+from schemas.progress import StepProgress, report_progress
 
 _COUNTS_FILE = "counts.json"
 _TABLE_ROWS = 131_072
@@ -120,6 +122,7 @@ def _ingest_interactions(
     users, item_ids = inputs.users.table, inputs.items.table.select([spec.item_id.name])
     pq.write_table(users, work / USERS_FILE, row_group_size=_TABLE_ROWS)
     pq.write_table(item_ids, work / ITEMS_FILE, row_group_size=_TABLE_ROWS)
+    report_progress(StepProgress(unit=ROWS_READ, total=inputs.rows))
     joins = Joins(users=choose_join(config, users.nbytes), items=choose_join(config, item_ids.nbytes))
     with make_pipeline() as pipeline:
         _ = (

@@ -39,8 +39,22 @@ def run_command(config: str, overrides: tuple[str, ...], no_cache: bool) -> None
     features = settings.load_features()
     with hold_run_lock(settings.run.directory, settings.serving.directory):
         result = run_and_show(settings, features, enable_cache=not no_cache)
+    click.echo(_render_next_steps(result, config, overrides))
     if result.release is None:
         sys.exit(EXIT_NOT_BLESSED)
+
+
+def _render_next_steps(result: RunResult, config: str, overrides: tuple[str, ...]) -> str:
+    from pipeline.next_steps import find_a_user, render_next_steps
+    from schemas.contract import REPORT_PAGE_FILE
+
+    return render_next_steps(
+        config,
+        overrides,
+        page=Path(result.output_uris["RunReport", "page"]) / REPORT_PAGE_FILE,
+        user=find_a_user(Path(result.output_uris["RetrievalEvaluator", "report"])),
+        is_released=result.release is not None,
+    )
 
 
 def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cache: bool = True) -> RunResult:
@@ -60,6 +74,7 @@ def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cach
     from components.tower_pusher.logic import check_writable
     from pipeline.console import noise_to_file
     from pipeline.forks import call_in_fork
+    from pipeline.waiting import waiting
 
     # A client of an object store has threads, which the steps' forks would miss.
     call_in_fork(check_writable, settings.serving.directory)
@@ -68,8 +83,8 @@ def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cach
     log_file = Path(settings.run.directory) / "logs" / time.strftime("%Y%m%d-%H%M%S.log")
     click.echo(f"Pipeline {settings.run.name}; everything that its libraries say is in {log_file}")
     with noise_to_file(log_file) as screen:
-        click.echo("Loading TFX and TensorFlow", file=screen)
-        from pipeline.local import run_locally
+        with waiting("Importing TFX and TensorFlow", "about a minute the first time, ten seconds after that"):
+            from pipeline.local import run_locally
         from pipeline.report import render_run
 
         result = run_locally(settings, features, enable_cache=enable_cache)

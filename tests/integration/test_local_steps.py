@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ TIMEOUT_SECONDS = 300
 PROGRAM = """
 import json, logging, os, signal, sys, time
 from pathlib import Path
+import apache_beam as beam
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
@@ -28,10 +30,12 @@ from tfx.types.channel import Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from components.artifacts import Report
 from components.execution import PlainExecutor, get_path
+from pipeline import progress_screen
 from pipeline.local_steps import StepRunner
 from pipeline.retraining.lock import hold_run_lock
-from schemas.contract import PROGRESS_LOGGER
+from schemas.contract import LIVE_LOGGER, PROGRESS_LOGGER
 from schemas.errors import DataError, DssmError
+from schemas.progress import StepProgress, report_progress
 
 
 class StepExecutor(PlainExecutor):
@@ -47,6 +51,14 @@ class StepExecutor(PlainExecutor):
             os.kill(os.getpid(), signal.SIGKILL)
         if action == "hold":
             hold = bytearray(400_000_000)
+        if action == "count":
+            for done in (0, 3_000, 6_000):
+                report_progress(StepProgress(done, "rows read", 9_000))
+                time.sleep(0.3)
+            logging.getLogger(PROGRESS_LOGGER).warning("A line of the step.")
+        if action == "beam":
+            with beam.Pipeline(runner="FnApiRunner") as pipeline:
+                pipeline | beam.Create(range(30)) | beam.Map(lambda _: time.sleep(0.1))
         time.sleep({"sleep": 3.0, "wait": 600.0}.get(action, 0.0))
         get_path(outputs, "report").joinpath("report.json").write_text(name)
         record = {"start": start, "end": time.time(), "pid": os.getpid()}
@@ -71,12 +83,15 @@ class Step(base_component.BaseComponent):
 
 
 directory, side_by_side, actions = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
-if sys.argv[4:] == ["--use-tensorflow"]:
+if "--use-tensorflow" in sys.argv:
     import tensorflow as tf
     tf.constant(1.0) + 1.0
-progress = logging.getLogger(PROGRESS_LOGGER)
-progress.setLevel(logging.INFO)
-progress.addHandler(logging.StreamHandler(sys.stdout))
+# A quarter of a second instead of thirty.
+progress_screen.SECONDS_BETWEEN_LINES = 0.25 if "--impatient" in sys.argv else 30.0
+screen = progress_screen.ProgressScreen(sys.stdout)
+for name in (PROGRESS_LOGGER, LIVE_LOGGER):
+    logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger(name).addHandler(screen)
 a = Step("A"); b = Step("B", a); c = Step("C", a); d = Step("D", b, c)
 pipeline = Pipeline(
     pipeline_name="steps", pipeline_root=str(directory / "artifacts"),
@@ -142,6 +157,22 @@ def test_one_after_the_other_and_memory_is_given_back(steps: Steps, tmp_path: Pa
     assert times[first]["end"] <= times[second]["start"]
     peaks = {line.split()[1]: float(line.split()[-2]) for line in screen if "peak memory" in line}
     assert peaks["B"] > max(peaks["C"], peaks["D"]) + 0.3
+
+
+def test_no_step_is_silent(steps: Steps, tmp_path: Path) -> None:
+    screen = steps.run(2, "--impatient", B="beam", C="count")
+    # Rows as the step itself counts them; its own lines come through as well.
+    [*_, counted] = [line for line in screen if line.startswith("[3/4] C: ")]
+    assert re.search(r"[36],000 of 9,000 rows read, \d+,\d+ a second", counted)
+    assert "A line of the step." in screen
+    # What Beam counts while it runs, and not only when it has ended: 30 elements of a tenth of a second each.
+    seen = [int(found[1]) for line in screen if (found := re.match(r"\[2/4\] B: .* (\d+) elements", line))]
+    assert seen == sorted(seen)
+    assert len(set(seen)) >= 2
+    # No line comes later than it should by more than the two ticks of half a second.
+    begin, end = screen.index("[2/4] B"), next(i for i, line in enumerate(screen) if "B took" in line)
+    lines = [line for line in screen[begin:end] if line.startswith("[2/4] B: ")]
+    assert len(lines) >= (read_records(tmp_path)["B"]["end"] - read_records(tmp_path)["B"]["start"]) / 1.25
 
 
 def test_a_finished_step_is_reused(steps: Steps, tmp_path: Path) -> None:

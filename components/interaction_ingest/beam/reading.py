@@ -7,6 +7,7 @@ from typing import Any, Final
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
 from components.interaction_ingest.buckets import as_batch, partition_by_id
@@ -20,6 +21,7 @@ from components.interaction_ingest.sources.parts import Piece
 from components.interaction_ingest.sources.reading import list_columns, read_piece
 from components.interaction_ingest.spill import write_spill
 from components.interaction_ingest.window import Window
+from schemas.contract import PROGRESS_COUNTERS
 from schemas.errors import DataError, StorageError
 from schemas.features import FeatureSpec
 
@@ -29,6 +31,9 @@ NEWEST: Final = "newest"
 """Tag of the second of the newest positive of each file of rows."""
 REQUESTS: Final = "requests"
 """Tag of the (bucket of items, Spilled requests)."""
+
+ROWS_READ: Final = "rows read"
+"""The counter of what is read of the interactions."""
 
 _SPILL_ROWS = 524_288
 # A batch has about a kilobyte beside its rows.
@@ -54,6 +59,7 @@ class ReadAndClean(beam.DoFn):
         self._outputs = outputs
         self._window = window
         self._requests_items = requests_items
+        self._rows_read = Metrics.counter(PROGRESS_COUNTERS, ROWS_READ)
 
     def start_bundle(self) -> None:
         """Begin with nothing, also where a bundle before this one failed."""
@@ -94,6 +100,7 @@ class ReadAndClean(beam.DoFn):
             )
             with self._open_dead_letters(piece) as dead_letters:
                 for batch, rejected in read:
+                    self._rows_read.inc(batch.num_rows)
                     kept, counts = clean_batch(batch, piece.file_index, spec, self._config, self._window)
                     yield beam.pvalue.TaggedOutput(COUNTS, counts)
                     if len(rejected.letters):

@@ -8,6 +8,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from apache_beam.metrics import Metrics
 
 from components.interaction_ingest.beam.joins import Joins
 from components.interaction_ingest.buckets import as_batch, partition_by_id
@@ -21,7 +22,7 @@ from components.interaction_ingest.outputs import IngestOutputs, split_folder, s
 from components.interaction_ingest.spill import Spilled, read_spill
 from components.interaction_ingest.splits import SPLIT_CODES
 from components.interaction_ingest.user_sequences import UserSequences, build_sequences, sequences_table
-from schemas.contract import ENTITY_SPLIT, TRAIN_ROWS, VALIDATION_ROWS
+from schemas.contract import ENTITY_SPLIT, PROGRESS_COUNTERS, TRAIN_ROWS, VALIDATION_ROWS
 from schemas.features import FeatureSpec
 from schemas.sequences import FILE_NAME, write_sequences
 
@@ -39,6 +40,9 @@ USERS: Final = "users"
 ITEMS: Final = "items"
 """Tag of the item ids that a bucket has asked for, where they are not broadcast."""
 
+USERS_WRITTEN: Final = "users written"
+"""The counter of the users whose sequences are written."""
+
 
 class WriteBucket(beam.DoFn):
     """All positives of a bucket's users into sequences, and its users and contexts into examples."""
@@ -52,6 +56,7 @@ class WriteBucket(beam.DoFn):
         self._buckets = buckets
         self._outputs = outputs
         self._joins = joins
+        self._users_written = Metrics.counter(PROGRESS_COUNTERS, USERS_WRITTEN)
 
     def setup(self) -> None:
         """Load the tables that are broadcast once per worker."""
@@ -97,6 +102,7 @@ class WriteBucket(beam.DoFn):
             return
         yield count_figures(sequences, self._spec.timestamp)
         self._write(number, sequences, users)
+        self._users_written.inc(len(sequences.user_ids))
 
     def _write(self, number: int, sequences: UserSequences, users: pa.Table) -> None:
         outputs, spec = self._outputs, self._spec

