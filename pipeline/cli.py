@@ -13,6 +13,7 @@ from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
 from pipeline.commands.embed import embed_command
 from pipeline.commands.export import export_command
+from pipeline.commands.init import init_command
 from pipeline.commands.lint import lint_command
 from pipeline.commands.options import reports_errors, takes_config
 from pipeline.commands.prune import prune_command
@@ -58,6 +59,7 @@ def main() -> None:
     prepare_process()
 
 
+main.add_command(init_command)
 main.add_command(config_command)
 main.add_command(compare_command)
 main.add_command(compile_command)

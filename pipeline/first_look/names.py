@@ -5,45 +5,217 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 USER_WORDS: Final = frozenset(
-    "user users customer customers cust member members household households visitor client clients account "
-    "reviewer buyer shopper player listener reader viewer subscriber person people patient student uid "
-    "profile profiles borrower voter passenger guest follower".split()
+    [
+        "user",
+        "users",
+        "customer",
+        "customers",
+        "cust",
+        "member",
+        "members",
+        "household",
+        "households",
+        "visitor",
+        "client",
+        "clients",
+        "account",
+        "reviewer",
+        "buyer",
+        "shopper",
+        "player",
+        "listener",
+        "reader",
+        "viewer",
+        "subscriber",
+        "person",
+        "people",
+        "patient",
+        "student",
+        "uid",
+        "profile",
+        "profiles",
+        "borrower",
+        "voter",
+        "passenger",
+        "guest",
+        "follower",
+    ]
 )
 """Words of the name of a user's id or table."""
 ITEM_WORDS: Final = frozenset(
-    "item items product products movie movies film films sku article articles book books track tracks song "
-    "songs artist artists business restaurant restaurants game games asin isbn upc listing listings post "
-    "posts video videos course courses recipe recipes beer beers hotel hotels offer offers content news iid "
-    "pid good goods catalogue catalog stock anime show shows venue poi dish".split()
+    [
+        "item",
+        "items",
+        "product",
+        "products",
+        "movie",
+        "movies",
+        "film",
+        "films",
+        "sku",
+        "article",
+        "articles",
+        "book",
+        "books",
+        "track",
+        "tracks",
+        "song",
+        "songs",
+        "artist",
+        "artists",
+        "business",
+        "restaurant",
+        "restaurants",
+        "game",
+        "games",
+        "asin",
+        "isbn",
+        "upc",
+        "listing",
+        "listings",
+        "post",
+        "posts",
+        "video",
+        "videos",
+        "course",
+        "courses",
+        "recipe",
+        "recipes",
+        "beer",
+        "beers",
+        "hotel",
+        "hotels",
+        "offer",
+        "offers",
+        "content",
+        "news",
+        "iid",
+        "pid",
+        "good",
+        "goods",
+        "catalogue",
+        "catalog",
+        "stock",
+        "anime",
+        "show",
+        "shows",
+        "venue",
+        "poi",
+        "dish",
+    ]
 )
 """Words of the name of an item's id or table."""
 LOG_WORDS: Final = frozenset(
-    "log logs interaction interactions event events rating ratings transaction transactions click clicks "
-    "order orders purchase purchases view views review reviews history play plays session sessions "
-    "sales".split()
+    [
+        "log",
+        "logs",
+        "interaction",
+        "interactions",
+        "event",
+        "events",
+        "rating",
+        "ratings",
+        "transaction",
+        "transactions",
+        "click",
+        "clicks",
+        "order",
+        "orders",
+        "purchase",
+        "purchases",
+        "view",
+        "views",
+        "review",
+        "reviews",
+        "history",
+        "play",
+        "plays",
+        "session",
+        "sessions",
+        "sales",
+    ]
 )
 """Words of the name of a log."""
-ID_WORDS: Final = frozenset("id ids key code number no num uuid guid".split())
+ID_WORDS: Final = frozenset(["id", "ids", "key", "code", "number", "no", "num", "uuid", "guid"])
 """Words of the name of an id of any kind."""
 OTHER_ID_WORDS: Final = frozenset(
-    "order session basket transaction event row index store category brand review invoice line department "
-    "aisle cart campaign manufacturer visit page request".split()
+    [
+        "order",
+        "session",
+        "basket",
+        "transaction",
+        "event",
+        "row",
+        "index",
+        "store",
+        "category",
+        "brand",
+        "review",
+        "invoice",
+        "line",
+        "department",
+        "aisle",
+        "cart",
+        "campaign",
+        "manufacturer",
+        "visit",
+        "page",
+        "request",
+    ]
 )
 """Words of the name of an id that is neither a user's nor an item's."""
 TIME_WORDS: Final = frozenset(
-    "time timestamp date datetime at ts day created occurred when unixtime unix".split()
+    [
+        "time",
+        "timestamp",
+        "date",
+        "datetime",
+        "at",
+        "ts",
+        "day",
+        "created",
+        "occurred",
+        "when",
+        "unixtime",
+        "unix",
+    ]
 )
 """Words of the name of a time."""
-RATING_WORDS: Final = frozenset("rating ratings rate score stars star grade".split())
+RATING_WORDS: Final = frozenset(["rating", "ratings", "rate", "score", "stars", "star", "grade"])
 """Words of the name of a rating."""
-EVENT_WORDS: Final = frozenset("event action type behavior behaviour interaction activity verb".split())
+EVENT_WORDS: Final = frozenset(
+    ["event", "action", "type", "behavior", "behaviour", "interaction", "activity", "verb"]
+)
 """Words of the name of an event's type."""
 COUNTER_WORDS: Final = frozenset(
-    "count counts num number n total popularity popular views sales sold votes plays clicks purchases orders "
-    "rank ranking reviews ratings likes downloads hits".split()
+    [
+        "count",
+        "counts",
+        "num",
+        "number",
+        "n",
+        "total",
+        "popularity",
+        "popular",
+        "views",
+        "sales",
+        "sold",
+        "votes",
+        "plays",
+        "clicks",
+        "purchases",
+        "orders",
+        "rank",
+        "ranking",
+        "reviews",
+        "ratings",
+        "likes",
+        "downloads",
+        "hits",
+    ]
 )
 """Words of the name of a counter, which grows with the interactions."""
-AVERAGE_WORDS: Final = frozenset("avg average mean".split())
+AVERAGE_WORDS: Final = frozenset(["avg", "average", "mean"])
 """Words of the name of a mean, such as that of all ratings."""
 
 _GLUED: Final = tuple(

@@ -77,7 +77,9 @@ class ColumnProfile:
     @cached_property
     def numbers(self) -> npt.NDArray[np.float64]:
         """[distinct] the values as numbers."""
-        return np.asarray(self.values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
+        return np.asarray(
+            self.values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64
+        )
 
     @property
     def is_unique(self) -> bool:

@@ -30,12 +30,50 @@ SIDES: Final[tuple[Side, ...]] = ("user", "item")
 _SIDE_WORDS: Final = {"user": USER_WORDS, "item": ITEM_WORDS}
 
 EVENT_VALUES: Final = frozenset(
-    "view click cart addtocart add_to_cart purchase buy transaction order play impression like dislike skip "
-    "remove remove_from_cart return refund favorite wishlist share bookmark rate search detail save".split()
+    [
+        "view",
+        "click",
+        "cart",
+        "addtocart",
+        "add_to_cart",
+        "purchase",
+        "buy",
+        "transaction",
+        "order",
+        "play",
+        "impression",
+        "like",
+        "dislike",
+        "skip",
+        "remove",
+        "remove_from_cart",
+        "return",
+        "refund",
+        "favorite",
+        "wishlist",
+        "share",
+        "bookmark",
+        "rate",
+        "search",
+        "detail",
+        "save",
+    ]
 )
 """What event types are called."""
 NEGATIVE_EVENTS: Final = frozenset(
-    "impression dislike skip remove remove_from_cart return refund removefromcart hide unlike search".split()
+    [
+        "impression",
+        "dislike",
+        "skip",
+        "remove",
+        "remove_from_cart",
+        "return",
+        "refund",
+        "removefromcart",
+        "hide",
+        "unlike",
+        "search",
+    ]
 )
 """Event types that speak against an item, or say nothing of it."""
 
@@ -217,7 +255,9 @@ def _find_log(looks: Sequence[Look], wishes: Wishes) -> Look:
         return named
     free = [look for look in looks if look.table.path not in (wishes.users, wishes.items)]
     if not free:
-        raise DataError("Expected a log among the tables. Received: user and item tables alone. Name it, too.")
+        raise DataError(
+            "Expected a log among the tables. Received: user and item tables alone. Name it, too."
+        )
     return max(free, key=lambda look: _rate_log(look, [other for other in looks if other is not look]))
 
 
@@ -269,15 +309,11 @@ def _find_time(log: Look, wish: str | None) -> tuple[TimeColumn, str]:
     return time, evidence + (f"; also times: {', '.join(others)}" if others else "")
 
 
-def _find_entities(
-    log: Look, others: Sequence[Look], time: str, wishes: Wishes
-) -> tuple[Entity, Entity]:
+def _find_entities(log: Look, others: Sequence[Look], time: str, wishes: Wishes) -> tuple[Entity, Entity]:
     """Choose the columns of users and items, and their tables, together: no column can be both."""
     tables = {"user": _named_table(others, wishes.users), "item": _named_table(others, wishes.items)}
     named = {"user": wishes.user_column, "item": wishes.item_column}
-    options = {
-        side: _entity_options(log, others, time, side, tables[side], named[side]) for side in SIDES
-    }
+    options = {side: _entity_options(log, others, time, side, tables[side], named[side]) for side in SIDES}
     best: tuple[float, Entity, Entity] | None = None
     for (user_score, user), (item_score, item) in itertools.product(options["user"], options["item"]):
         if user.log_column == item.log_column:
@@ -383,9 +419,7 @@ def _find_rating(log: Look, taken: set[str]) -> str | None:
     return None
 
 
-def _log_evidence(
-    log: Look, others: Sequence[Look], users: Entity, items: Entity, time: TimeColumn
-) -> str:
+def _log_evidence(log: Look, others: Sequence[Look], users: Entity, items: Entity, time: TimeColumn) -> str:
     if not others:
         return "the only table"
     parts = [f"{log.table.rows:,} rows", f"times in {time.name}"]

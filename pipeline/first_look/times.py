@@ -53,7 +53,9 @@ def read_times(profile: ColumnProfile) -> TimeColumn | None:
         distinct = _to_seconds(to_time(profile.values.cast(pa.string())))
     else:
         values = profile.values
-        distinct = _to_seconds(to_microseconds(values.cast(pa.timestamp("us")) if profile.kind == "date" else values))
+        distinct = _to_seconds(
+            to_microseconds(values.cast(pa.timestamp("us")) if profile.kind == "date" else values)
+        )
     seconds = np.append(distinct, np.nan)[profile.codes]
     return TimeColumn(profile.name, unit, seconds)
 
@@ -89,7 +91,7 @@ def _unit_of(profile: ColumnProfile) -> Unit | None:
             return unit  # type: ignore[return-value]
     whole = numbers.astype(np.int64)
     months, days = whole // 100 % 100, whole % 100
-    is_day = (19_900_101 <= whole) & (whole <= 21_001_231) & (1 <= months) & (months <= 12) & (1 <= days)
+    is_day = (whole >= 19_900_101) & (whole <= 21_001_231) & (months >= 1) & (months <= 12) & (days >= 1)
     return "yyyymmdd" if (is_day & (days <= 31)).all() else None
 
 
@@ -102,4 +104,3 @@ def _days_of_numbers(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
 
 def _to_seconds(microseconds: pa.Array) -> npt.NDArray[np.float64]:
     return np.asarray(microseconds.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)) / 1e6
-
