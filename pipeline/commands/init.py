@@ -41,8 +41,8 @@ def init_command(
     """Look at one, two or three tables and write a schema file and a configuration that `dssm run` takes.
 
     FILES are the log of interactions and, where there are any, the users and the items: files, folders or
-    patterns, in any order. Each decision is shown with its evidence and with what overrules it; the same stands
-    beside each line that is written. Nothing is overwritten.
+    patterns, in any order. Each decision is shown with its evidence and with what overrules it; the evidence
+    stands beside each line that is written, too. Nothing is overwritten.
     """
     from pipeline.first_look.ask import ask_for_columns
     from pipeline.first_look.plan import name_project, plan_project

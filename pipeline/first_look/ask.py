@@ -10,7 +10,7 @@ from pipeline.first_look.roles import Wishes
 
 
 def ask_for_columns(plan: Plan, paths: Sequence[str], wishes: Wishes) -> Plan:
-    """Ask which columns of the log are users, items and times, with what was found as the answer to begin with.
+    """Ask which columns of the log are users, items and times; what was found is the default.
 
     Args:
         plan: What was found.
@@ -27,9 +27,7 @@ def ask_for_columns(plan: Plan, paths: Sequence[str], wishes: Wishes) -> Plan:
     }
     choices = click.Choice(list(plan.roles.log.columns))
     answers = {
-        name: click.prompt(
-            f"The log's column with the {name.removesuffix('_column')}", default=column, type=choices
-        )
+        name: click.prompt(f"Column of the {name.removesuffix('_column')}s", default=column, type=choices)
         for name, column in found.items()
         if getattr(wishes, name) is None
     }

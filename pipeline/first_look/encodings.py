@@ -15,9 +15,12 @@ LARGEST_VOCABULARY: Final = 1_000
 """Distinct values of a label up to which each has a row of its own."""
 LABEL_NUMBERS: Final = 20
 """Distinct whole numbers up to which they are labels."""
-CODE_WORDS: Final = frozenset(
-    ["id", "code", "zip", "postal", "postcode", "zipcode", "plz", "type", "class", "status", "region", "area"]
-)
+# fmt: off
+CODE_WORDS: Final = frozenset({
+    "id", "code", "zip", "postal", "postcode", "zipcode", "plz", "type", "class", "status",
+    "region", "area",
+})
+# fmt: on
 """Words of the name of a whole number that is a label."""
 UNKNOWN: Final = "unknown"
 """The default of a label."""
@@ -99,7 +102,8 @@ def _propose_codes(column: ColumnProfile, facts: str, has_default: bool) -> Prop
 
 
 def _label_encoding(column: ColumnProfile) -> tuple[dict[str, Any], str, int | None]:
-    if column.distinct <= LARGEST_VOCABULARY:
+    comes_again = column.distinct <= max(50, 0.5 * column.present) or column.kind == "texts"
+    if column.distinct <= LARGEST_VOCABULARY and comes_again:
         return {"kind": "vocabulary"}, "", column.distinct
     why = f": like an id, {column.distinct:,} values among {column.rows:,} rows"
     return {"kind": "hashed", "buckets": hash_buckets(column.distinct)}, why, None

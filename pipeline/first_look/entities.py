@@ -1,4 +1,4 @@
-"""Users and items with what is known of each: their table's rows or, without one, what the log says of them."""
+"""Users and items: the rows of their table or, without one, what the log says of each."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ def find_determined(log: Look, id_column: str, left_out: set[str]) -> list[str]:
             name in left_out
             or name == id_column
             or not column.distinct
-            or column.kind in ("texts", "numbers")
+            or column.kind in ("texts", "numbers", "other")
         ):
             continue
         both = (ids.codes >= 0) & (column.codes >= 0)

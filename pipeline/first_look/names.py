@@ -4,218 +4,81 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Final
 
-USER_WORDS: Final = frozenset(
-    [
-        "user",
-        "users",
-        "customer",
-        "customers",
-        "cust",
-        "member",
-        "members",
-        "household",
-        "households",
-        "visitor",
-        "client",
-        "clients",
-        "account",
-        "reviewer",
-        "buyer",
-        "shopper",
-        "player",
-        "listener",
-        "reader",
-        "viewer",
-        "subscriber",
-        "person",
-        "people",
-        "patient",
-        "student",
-        "uid",
-        "profile",
-        "profiles",
-        "borrower",
-        "voter",
-        "passenger",
-        "guest",
-        "follower",
-    ]
-)
+# fmt: off
+USER_WORDS: Final = frozenset({
+    "user", "users", "customer", "customers", "cust", "member", "members", "household",
+    "households", "visitor", "client", "clients", "account", "reviewer", "buyer", "shopper",
+    "player", "listener", "reader", "viewer", "subscriber", "person", "people", "patient",
+    "student", "uid", "profile", "profiles", "borrower", "voter", "passenger", "guest", "follower",
+})
+# fmt: on
 """Words of the name of a user's id or table."""
-ITEM_WORDS: Final = frozenset(
-    [
-        "item",
-        "items",
-        "product",
-        "products",
-        "movie",
-        "movies",
-        "film",
-        "films",
-        "sku",
-        "article",
-        "articles",
-        "book",
-        "books",
-        "track",
-        "tracks",
-        "song",
-        "songs",
-        "artist",
-        "artists",
-        "business",
-        "restaurant",
-        "restaurants",
-        "game",
-        "games",
-        "asin",
-        "isbn",
-        "upc",
-        "listing",
-        "listings",
-        "post",
-        "posts",
-        "video",
-        "videos",
-        "course",
-        "courses",
-        "recipe",
-        "recipes",
-        "beer",
-        "beers",
-        "hotel",
-        "hotels",
-        "offer",
-        "offers",
-        "content",
-        "news",
-        "iid",
-        "pid",
-        "good",
-        "goods",
-        "catalogue",
-        "catalog",
-        "stock",
-        "anime",
-        "show",
-        "shows",
-        "venue",
-        "poi",
-        "dish",
-    ]
-)
+# fmt: off
+ITEM_WORDS: Final = frozenset({
+    "item", "items", "product", "products", "movie", "movies", "film", "films", "sku", "article",
+    "articles", "book", "books", "track", "tracks", "song", "songs", "artist", "artists",
+    "business", "restaurant", "restaurants", "game", "games", "asin", "isbn", "upc", "listing",
+    "listings", "post", "posts", "video", "videos", "course", "courses", "recipe", "recipes",
+    "beer", "beers", "hotel", "hotels", "offer", "offers", "content", "news", "iid", "pid", "good",
+    "goods", "catalogue", "catalog", "stock", "anime", "show", "shows", "venue", "poi", "dish",
+})
+# fmt: on
 """Words of the name of an item's id or table."""
-LOG_WORDS: Final = frozenset(
-    [
-        "log",
-        "logs",
-        "interaction",
-        "interactions",
-        "event",
-        "events",
-        "rating",
-        "ratings",
-        "transaction",
-        "transactions",
-        "click",
-        "clicks",
-        "order",
-        "orders",
-        "purchase",
-        "purchases",
-        "view",
-        "views",
-        "review",
-        "reviews",
-        "history",
-        "play",
-        "plays",
-        "session",
-        "sessions",
-        "sales",
-    ]
-)
+# fmt: off
+LOG_WORDS: Final = frozenset({
+    "log", "logs", "interaction", "interactions", "event", "events", "rating", "ratings",
+    "transaction", "transactions", "click", "clicks", "order", "orders", "purchase", "purchases",
+    "view", "views", "review", "reviews", "history", "play", "plays", "session", "sessions",
+    "sales",
+})
+# fmt: on
 """Words of the name of a log."""
-ID_WORDS: Final = frozenset(["id", "ids", "key", "code", "number", "no", "num", "uuid", "guid"])
+# fmt: off
+ID_WORDS: Final = frozenset({
+    "id", "ids", "key", "code", "number", "no", "num", "uuid", "guid",
+})
+# fmt: on
 """Words of the name of an id of any kind."""
-OTHER_ID_WORDS: Final = frozenset(
-    [
-        "order",
-        "session",
-        "basket",
-        "transaction",
-        "event",
-        "row",
-        "index",
-        "store",
-        "category",
-        "brand",
-        "review",
-        "invoice",
-        "line",
-        "department",
-        "aisle",
-        "cart",
-        "campaign",
-        "manufacturer",
-        "visit",
-        "page",
-        "request",
-    ]
-)
+# fmt: off
+OTHER_ID_WORDS: Final = frozenset({
+    "order", "session", "basket", "transaction", "event", "row", "index", "store", "category",
+    "brand", "review", "invoice", "line", "department", "aisle", "cart", "campaign", "manufacturer",
+    "visit", "page", "request",
+})
+# fmt: on
 """Words of the name of an id that is neither a user's nor an item's."""
-TIME_WORDS: Final = frozenset(
-    [
-        "time",
-        "timestamp",
-        "date",
-        "datetime",
-        "at",
-        "ts",
-        "day",
-        "created",
-        "occurred",
-        "when",
-        "unixtime",
-        "unix",
-    ]
-)
+# fmt: off
+TIME_WORDS: Final = frozenset({
+    "time", "timestamp", "date", "datetime", "at", "ts", "day", "created", "occurred", "when",
+    "unixtime", "unix",
+})
+# fmt: on
 """Words of the name of a time."""
-RATING_WORDS: Final = frozenset(["rating", "ratings", "rate", "score", "stars", "star", "grade"])
+# fmt: off
+RATING_WORDS: Final = frozenset({
+    "rating", "ratings", "rate", "score", "stars", "star", "grade",
+})
+# fmt: on
 """Words of the name of a rating."""
-EVENT_WORDS: Final = frozenset(
-    ["event", "action", "type", "behavior", "behaviour", "interaction", "activity", "verb"]
-)
+# fmt: off
+EVENT_WORDS: Final = frozenset({
+    "event", "action", "type", "behavior", "behaviour", "interaction", "activity", "verb",
+})
+# fmt: on
 """Words of the name of an event's type."""
-COUNTER_WORDS: Final = frozenset(
-    [
-        "count",
-        "counts",
-        "num",
-        "number",
-        "n",
-        "total",
-        "popularity",
-        "popular",
-        "views",
-        "sales",
-        "sold",
-        "votes",
-        "plays",
-        "clicks",
-        "purchases",
-        "orders",
-        "rank",
-        "ranking",
-        "reviews",
-        "ratings",
-        "likes",
-        "downloads",
-        "hits",
-    ]
-)
+# fmt: off
+COUNTER_WORDS: Final = frozenset({
+    "count", "counts", "num", "number", "n", "total", "popularity", "popular", "views", "sales",
+    "sold", "votes", "plays", "clicks", "purchases", "orders", "rank", "ranking", "reviews",
+    "ratings", "likes", "downloads", "hits",
+})
+# fmt: on
 """Words of the name of a counter, which grows with the interactions."""
-AVERAGE_WORDS: Final = frozenset(["avg", "average", "mean"])
+# fmt: off
+AVERAGE_WORDS: Final = frozenset({
+    "avg", "average", "mean",
+})
+# fmt: on
 """Words of the name of a mean, such as that of all ratings."""
 
 _GLUED: Final = tuple(

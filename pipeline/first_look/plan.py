@@ -22,7 +22,7 @@ HISTORY: Final = "history"
 """Name of the history."""
 _HISTORY_FEATURES: Final = 3
 _LARGEST_USER_VOCABULARY: Final = 1_000_000
-_TITLE_WORDS: Final = ("title", "name", "label", "headline", "description")
+_NO_FEATURES: Final = ("time", "date", "other")
 
 
 @dataclass(frozen=True)
@@ -229,10 +229,9 @@ class _Planner:
             return "default", "; ".join(parts) + ": they are kept, with the defaults of the features"
         if not self._roles.log.table.is_whole:
             return "default", "only a sample of the log was looked at"
-        return (
-            "refuse",
-            "every user and item of the log is in its table; a new one without a row stops the run",
-        )
+        if any(rows.is_derived for rows in self._rows.values()):
+            return "default", "the tables that were made of the log do not grow with it"
+        return "refuse", "every user and item is in its table; a new one without a row stops the run"
 
     def _add_id(self, side: Side) -> None:
         rows = self._rows[side]
@@ -262,9 +261,7 @@ class _Planner:
         if reason is None and column.separator is not None:
             separator = self._separators.setdefault(side, column.separator)
             if separator != column.separator:
-                reason = (
-                    f"its lists are cut by {column.separator!r}, those of another column by {separator!r}"
-                )
+                reason = f"its lists are cut by {column.separator!r}, another column's by {separator!r}"
         proposal = None if reason is not None else propose_encoding(column, needs_default)
         if proposal is not None:
             name = self._name(column.name, side)
@@ -280,10 +277,9 @@ class _Planner:
         if is_shown:
             reason += "; shown with recommendations"
         line = None
-        forced = (
-            propose_encoding(column, needs_default) if find_unreadable(look.table, column) is None else None
-        )
-        if forced is not None and column.distinct:
+        can_be_read = find_unreadable(look.table, column) is None and column.kind not in _NO_FEATURES
+        forced = propose_encoding(column, needs_default) if can_be_read and column.distinct else None
+        if forced is not None:
             line = {"name": make_name(column.name, self._taken, side), "tower": side, **forced.entry}
         self._left_out.append(LeftOut(look.table.path, column.name, reason, line))
 
@@ -302,9 +298,7 @@ class _Planner:
             elif name == roles.weight:
                 reason = "a weight by its name; ingest.weight can read it"
             else:
-                reason = (
-                    "known only once there is an interaction; as a context it must be given with requests"
-                )
+                reason = "known only with an interaction; as a context it must be given with each request"
             self._left_out.append(LeftOut(roles.log.table.path, name, reason, self._context_line(column)))
 
     def _is_derived_of(self, name: str) -> bool:

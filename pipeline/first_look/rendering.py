@@ -1,6 +1,7 @@
 """The schema file and the configuration of a plan, with the evidence beside each line."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,9 +81,9 @@ def _common_folder(plan: Plan) -> str:
     """Name the folder of the tables; '.' where they have none in common, or lie in a store."""
     paths = {plan.roles.log.table.path}
     paths |= {plan.entity(side).source.path for side in SIDES if not plan.entity(side).is_derived}
-    if any("://" in path for path in paths) or len({os.path.isabs(path) for path in paths}) > 1:
+    if any("://" in path for path in paths) or len({Path(path).is_absolute() for path in paths}) > 1:
         return "."
-    folders = [os.path.dirname(path.split("*")[0].split("{")[0].rstrip("/")) for path in paths]
+    folders = [str(Path(re.split(r"[*?{]", path)[0]).parent) for path in paths]
     return os.path.commonpath(folders) or "."
 
 
@@ -176,7 +177,7 @@ def _render_history(plan: Plan) -> list[str]:
 
 
 def _render_left_out(plan: Plan, left: LeftOut) -> list[str]:
-    lines = _comment(f"{left.column} ({os.path.basename(left.table)}): {left.reason}")
+    lines = _comment(f"{left.column} ({Path(left.table).name}): {left.reason}")
     if left.line is not None:
         lines.append(f"  # - {flow(left.line)}")
     return lines

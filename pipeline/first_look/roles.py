@@ -29,52 +29,20 @@ Side = Literal["user", "item"]
 SIDES: Final[tuple[Side, ...]] = ("user", "item")
 _SIDE_WORDS: Final = {"user": USER_WORDS, "item": ITEM_WORDS}
 
-EVENT_VALUES: Final = frozenset(
-    [
-        "view",
-        "click",
-        "cart",
-        "addtocart",
-        "add_to_cart",
-        "purchase",
-        "buy",
-        "transaction",
-        "order",
-        "play",
-        "impression",
-        "like",
-        "dislike",
-        "skip",
-        "remove",
-        "remove_from_cart",
-        "return",
-        "refund",
-        "favorite",
-        "wishlist",
-        "share",
-        "bookmark",
-        "rate",
-        "search",
-        "detail",
-        "save",
-    ]
-)
+# fmt: off
+EVENT_VALUES: Final = frozenset({
+    "view", "click", "cart", "addtocart", "add_to_cart", "purchase", "buy", "transaction", "order",
+    "play", "impression", "like", "dislike", "skip", "remove", "remove_from_cart", "return",
+    "refund", "favorite", "wishlist", "share", "bookmark", "rate", "search", "detail", "save",
+})
+# fmt: on
 """What event types are called."""
-NEGATIVE_EVENTS: Final = frozenset(
-    [
-        "impression",
-        "dislike",
-        "skip",
-        "remove",
-        "remove_from_cart",
-        "return",
-        "refund",
-        "removefromcart",
-        "hide",
-        "unlike",
-        "search",
-    ]
-)
+# fmt: off
+NEGATIVE_EVENTS: Final = frozenset({
+    "impression", "dislike", "skip", "remove", "remove_from_cart", "return", "refund",
+    "removefromcart", "hide", "unlike", "search",
+})
+# fmt: on
 """Event types that speak against an item, or say nothing of it."""
 
 
@@ -262,7 +230,7 @@ def _find_log(looks: Sequence[Look], wishes: Wishes) -> Look:
 
 
 def _rate_log(look: Look, others: Sequence[Look]) -> float:
-    """Say how much speaks for a log: times, ids that come again and are those of the others, rows, its name."""
+    """Say how much speaks for a log: times, ids of the other tables that come again, rows, its name."""
     has_time = any(read_times(profile) is not None for profile in look.columns.values())
     joined = 0.0
     for other in others:

@@ -1,7 +1,6 @@
 """What `dssm init` says: each decision, its evidence, and how to overrule it."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def render_plan(plan: Plan, output: Path, derived_rows: Mapping[Side, int]) -> s
     if plan.left_out:
         lines.append(f"Left out; {output / SCHEMA_FILE} has a line for each that can be taken in")
         for left in plan.left_out:
-            lines.append(f"  {left.column} ({os.path.basename(left.table)}): {left.reason}")
+            lines.append(f"  {left.column} ({Path(left.table).name}): {left.reason}")
     lines.append(f"Settings; overruled in {output / CONFIG_FILE}, or by --set")
     lines.append(f"  ingest.positives: {flow(plan.positives)} ({plan.positives_evidence})")
     for setting in plan.settings:

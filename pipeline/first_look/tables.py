@@ -5,7 +5,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from components.interaction_ingest.sources.parts import Column, DataFile, FileLo
 from components.interaction_ingest.sources.registry import FORMATS
 from components.interaction_ingest.sources.streams import SourceStream
 from pipeline.first_look.dialect import detect_dialect
+from schemas import storage
 from schemas.errors import ConfigError, DataError
 from schemas.features import ItemTable
 
@@ -121,6 +122,11 @@ def read_columns(table: SampledTable, names: Sequence[str]) -> Iterator[pa.Table
 
 def _find(path: str) -> tuple[tuple[DataFile, ...], ItemTable]:
     """Find the files of a table, and how they are read."""
+    is_local_name = not storage.is_remote(path) and not any(mark in path for mark in "*?{")
+    if is_local_name and not Path(path).exists():
+        raise DataError(
+            f"No file or folder {path}. Expected a table, relative to {Path.cwd()}. Correct the path."
+        )
     try:
         files = find_files(ItemTable(file=path), os.curdir)
         format_name = files[0].format

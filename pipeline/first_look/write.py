@@ -22,8 +22,8 @@ def require_free(output: Path) -> None:
     present = [name for name in names if (output / name).exists()]
     if present:
         raise ConfigError(
-            f"{output} has {', '.join(present)} already, and nothing is overwritten. Name another folder with "
-            "--output, or remove them."
+            f"{output} has {', '.join(present)} already, and nothing is overwritten. Name another folder "
+            "with --output, or remove them."
         )
 
 
