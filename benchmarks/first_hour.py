@@ -2,14 +2,14 @@
 
     .venv/bin/python benchmarks/first_hour.py --json benchmarks/results/first_hour.json
 
-Five data sets of different shape, each written as a new user would have it: a shop's export of three CSV files
-with traps (first_hour_data.write_shop says which), a music service's plays and tracks in Parquet with others
-(write_plays), a log alone in JSON Lines (write_log_alone), MovieLens-100K and a grocery log. The last two are
-fetched by `dssm fetch`; where it knows no grocery log, or the network has none, that is said, and the data set
-counts as not run. `runs_without_an_edit` counts the data sets whose run ends in a release whose metric, the one that
-decides, is above that of every baseline in its report. `init_seconds` is the slowest of `dssm init` on a
-million interactions, the whole command, as Parquet and as CSV. With --quick the tables are tiny, so that a
-model need not be above the baselines for a run to count, and nothing is fetched.
+Five data sets of different shape, each written as a new user would have it: a shop's export of three CSV
+files with traps (first_hour_data.write_shop says which), a music service's plays and tracks in Parquet with
+others (write_plays), a log alone in JSON Lines (write_log_alone), MovieLens-100K and a grocery log. The last
+two are fetched by `dssm fetch`; where it knows no grocery log, or the network has none, that is said, and the
+data set counts as not run. `runs_without_an_edit` counts the data sets whose run ends in a release, with the
+metric that decides above that of every baseline in its report. `init_seconds` is the slowest of `dssm init`
+on a million interactions, the whole command, as Parquet and as CSV. With --quick there are the first three,
+tiny, so that a model need not be above the baselines for a run to count, and nothing is fetched.
 """
 
 import argparse
@@ -240,7 +240,7 @@ def main() -> None:
     for name, figure in figures.items():
         print(f"{name}: {figure.value:g} {figure.unit}" + ("" if figure.meets_bar else " misses its bar"))
     if arguments.json is not None:
-        versions = describe_versions(["dssm-pipeline", "tfx", "tensorflow", "pyarrow"])
+        versions = describe_versions(["tfx", "tensorflow", "pyarrow"])
         write_json(arguments.json, figures, versions, raw={"data_sets": describe(found), "init": seconds})
 
 

@@ -65,6 +65,11 @@ def plant_log(size: Size, folder: Path, seed: int) -> Log:
     return Log(**read, rng=np.random.default_rng(seed))
 
 
+def show_times(seconds: pa.ChunkedArray, form: str) -> pa.ChunkedArray:
+    """Write times as text."""
+    return pc.strftime(seconds.cast(pa.timestamp("s")), form)
+
+
 def write_shop(log: Log, folder: Path) -> list[Path]:
     """Write a shop's export: three CSV files with semicolons, gzip around two of them.
 
@@ -83,10 +88,9 @@ def write_shop(log: Log, folder: Path) -> list[Path]:
     rows, rng = log.interactions, log.rng
     count = len(rows)
     event = np.array(_EVENTS)[rng.choice(4, count, p=[0.6, 0.2, 0.15, 0.05])]
-    times = rows["timestamp"].cast(pa.timestamp("s"))
     events = pa.table(
         {
-            "Event Time": pc.strftime(times, "%Y-%m-%dT%H:%M:%SZ"),
+            "Event Time": show_times(rows["timestamp"], "%Y-%m-%dT%H:%M:%SZ"),
             "CustomerID": pc.if_else(pa.array(rng.random(count) < 0.03), None, rows["user_id"]),
             "Product-ID": rows["item_id"],
             "Event": pa.array(event),
@@ -182,6 +186,7 @@ def write_plays(log: Log, folder: Path) -> list[Path]:
     )
     number = len(log.items)
     numbers = pc.replace_substring(log.items["item_id"], "i", "").cast(pa.int64()).to_numpy()
+    audio = pa.array(rng.normal(0, 0.3, number * 8), pa.float32())
     tracks = pa.table(
         {
             "row": pa.array(np.arange(number)),
@@ -190,9 +195,7 @@ def write_plays(log: Log, folder: Path) -> list[Path]:
             "styles": log.items["genres"],
             "released": log.items["year"],
             "avg_rating": pa.array(rng.normal(4, 0.5, number)),
-            "audio": pa.FixedSizeListArray.from_arrays(
-                pa.array(rng.normal(0, 0.3, number * 8), pa.float32()), 8
-            ),
+            "audio": pa.FixedSizeListArray.from_arrays(audio, 8),
         }
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,7 +219,7 @@ def write_log_alone(log: Log, folder: Path) -> list[Path]:
         log.users.select(["user_id", "gender", "occupation"]), "user_id"
     )
     joined = joined.sort_by("timestamp")
-    times = pc.strftime(joined["timestamp"].cast(pa.timestamp("s")), "%Y-%m-%d %H:%M:%S")
+    times = show_times(joined["timestamp"], "%Y-%m-%d %H:%M:%S")
     names = {
         "visitor": joined["user_id"],
         "sku": joined["item_id"],

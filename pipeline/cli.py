@@ -8,6 +8,7 @@ from typing import TextIO
 
 import click
 
+from pipeline.commands.check import check_command
 from pipeline.commands.compare import compare_command
 from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
@@ -60,6 +61,7 @@ def main() -> None:
 
 
 main.add_command(init_command)
+main.add_command(check_command)
 main.add_command(config_command)
 main.add_command(compare_command)
 main.add_command(compile_command)

@@ -6,6 +6,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.first_look.profiles import ColumnProfile, profile_column
 from pipeline.first_look.roles import Entity, Join, Look, Roles, Side
@@ -13,6 +15,53 @@ from pipeline.first_look.tables import SampledTable
 
 # Distinct pairs of id and value for each id: a few ids may have changed their value.
 _DETERMINED: Final = 1.005
+
+
+@dataclass(frozen=True)
+class EntityUse:
+    """What the log's sample says of each user or item."""
+
+    side: Side
+    """Which of them."""
+    interactions: npt.NDArray[np.int64]
+    """[rows] the interactions with each."""
+    newest_seconds: npt.NDArray[np.float64]
+    """[rows] seconds since 1970 of the newest of them; NaN without one."""
+    newest_partner: npt.NDArray[np.int64]
+    """[rows] place of the other id of the newest of them among the log's values; -1 without one."""
+
+    @classmethod
+    def measure(
+        cls,
+        side: Side,
+        keys: pa.Array,
+        ids: pa.Array,
+        codes: npt.NDArray[np.integer],
+        partners: npt.NDArray[np.integer],
+        seconds: npt.NDArray[np.float64],
+    ) -> "EntityUse":
+        """Count the interactions of each row's id, and find the newest one's time and partner.
+
+        Args:
+            side: Which of them.
+            keys: [rows] string, the id of each row of the table.
+            ids: [ids] string, the log's distinct ids.
+            codes: [interactions] place of each id in `ids`, -1 where it is missing.
+            partners: [interactions] place of the other id among the log's.
+            seconds: [interactions] seconds since 1970, NaN where it is missing.
+
+        Returns:
+            The use.
+        """
+        rows = pc.index_in(ids, value_set=keys).fill_null(-1).to_numpy(zero_copy_only=False)
+        row = np.append(rows, -1)[codes]
+        usable = np.flatnonzero((row >= 0) & np.isfinite(seconds))
+        order = usable[np.argsort(seconds[usable], kind="stable")]
+        newest, partner = np.full(len(keys), np.nan), np.full(len(keys), -1, np.int64)
+        # Of several values for one place the last one stays, which is the newest.
+        newest[row[order]] = seconds[order]
+        partner[row[order]] = partners[order]
+        return cls(side, np.bincount(row[usable], minlength=len(keys)), newest, partner)
 
 
 @dataclass(frozen=True)
@@ -33,12 +82,8 @@ class EntityRows:
     """The table that it comes from: their own, or the log."""
     is_derived: bool
     """Whether their table has to be written: there is none, or it has ids twice."""
-    interactions: npt.NDArray[np.int64]
-    """[rows] the interactions of the log's sample with each."""
-    newest_seconds: npt.NDArray[np.float64]
-    """[rows] seconds since 1970 of the newest of them; NaN without one."""
-    newest_partner: npt.NDArray[np.int64]
-    """[rows] place of the other id of the newest of them among the log's values; -1 without one."""
+    use: EntityUse
+    """What the log says of each."""
 
 
 def collect_entities(roles: Roles, side: Side) -> EntityRows:
@@ -65,7 +110,10 @@ def collect_entities(roles: Roles, side: Side) -> EntityRows:
         if is_derived:
             look = _first_rows(look, key)
             key = look.columns[join.key]
-    interactions, newest_seconds, newest_partner = _describe_use(roles, side, key)
+    other = roles.log.columns[roles.entity("item" if side == "user" else "user").log_column]
+    use = EntityUse.measure(
+        side, _row_keys(key), log_column.texts, log_column.codes, other.codes, roles.time.seconds
+    )
     return EntityRows(
         entity,
         look,
@@ -74,9 +122,7 @@ def collect_entities(roles: Roles, side: Side) -> EntityRows:
         join,
         source,
         is_derived,
-        interactions,
-        newest_seconds,
-        newest_partner,
+        use,
     )
 
 
@@ -144,22 +190,5 @@ def _look(table: SampledTable, is_text: bool) -> Look:
     return Look(table, columns)
 
 
-def _describe_use(
-    roles: Roles, side: Side, key: ColumnProfile
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Count the interactions of each row's id, and find the newest one's time and partner."""
-    log = roles.log
-    ids = log.columns[roles.entity(side).log_column]
-    partners = log.columns[roles.entity("item" if side == "user" else "user").log_column].codes
-    places = {text: place for place, text in enumerate(key.texts.to_pylist())}
-    place_of = np.array([places.get(text, -1) for text in ids.texts.to_pylist()] + [-1], np.int64)
-    place = place_of[ids.codes]
-    usable = (place >= 0) & np.isfinite(roles.time.seconds)
-    interactions = np.bincount(place[usable], minlength=key.distinct)
-    order = np.flatnonzero(usable)[np.argsort(roles.time.seconds[usable], kind="stable")]
-    seconds, partner = np.full(key.distinct + 1, np.nan), np.full(key.distinct + 1, -1, np.int64)
-    # Of several values for one place the last one stays, which is the newest.
-    seconds[place[order]] = roles.time.seconds[order]
-    partner[place[order]] = partners[order]
-    row_places = np.where(key.codes >= 0, key.codes, key.distinct)
-    return np.append(interactions, 0)[row_places], seconds[row_places], partner[row_places]
+def _row_keys(key: ColumnProfile) -> pa.Array:
+    return key.texts.take(pa.array(key.codes, mask=key.codes < 0))

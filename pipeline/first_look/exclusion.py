@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.first_look.entities import EntityRows
+from pipeline.first_look.entities import EntityUse
 from pipeline.first_look.names import AVERAGE_WORDS, COUNTER_WORDS, RATING_WORDS, has_word
 from pipeline.first_look.profiles import ColumnProfile
 from pipeline.first_look.times import read_times
@@ -20,12 +20,12 @@ _DAY_SECONDS: Final = 86_400
 _ROWS_TO_JUDGE: Final = 20
 
 
-def find_reason(column: ColumnProfile, rows: EntityRows, partner_texts: list[str]) -> str | None:
+def find_reason(column: ColumnProfile, use: EntityUse, partner_texts: list[str]) -> str | None:
     """Find a reason to leave a column out.
 
     Args:
         column: A column of the users or items, beside their id.
-        rows: The users or items.
+        use: What the log says of the users or items.
         partner_texts: The log's distinct ids of the other side, in the order of their places.
 
     Returns:
@@ -41,13 +41,27 @@ def find_reason(column: ColumnProfile, rows: EntityRows, partner_texts: list[str
         return None
     if column.counts.max() >= 0.999 * column.present:
         return f"a constant: {column.values[int(column.counts.argmax())].as_py()!r} in all rows but few"
+    return find_leak(column, use, partner_texts) or _is_time(column) or _copies_id(column, use)
+
+
+def find_leak(column: ColumnProfile, use: EntityUse, partner_texts: list[str]) -> str | None:
+    """Find out how a column tells what is held out.
+
+    Args:
+        column: A column of the users or items with single values, beside their id.
+        use: What the log says of the users or items.
+        partner_texts: The log's distinct ids of the other side, in the order of their places.
+
+    Returns:
+        How; None where it does not seem to.
+    """
+    if not column.distinct:
+        return None
     return (
-        _is_late(column, rows)
-        or _is_counter(column, rows)
+        _is_late(column, use)
+        or _is_counter(column, use)
         or _is_mean_rating(column)
-        or _names_newest(column, rows, partner_texts)
-        or _is_time(column)
-        or _copies_id(column, rows)
+        or _names_newest(column, use, partner_texts)
     )
 
 
@@ -77,14 +91,14 @@ def _row_numbers(column: ColumnProfile) -> npt.NDArray[np.float64]:
     return np.append(column.numbers, np.nan)[column.codes]
 
 
-def _is_counter(column: ColumnProfile, rows: EntityRows) -> str | None:
+def _is_counter(column: ColumnProfile, use: EntityUse) -> str | None:
     if not column.is_number:
         return None
     numbers = _row_numbers(column)
     known = np.isfinite(numbers)
     if known.sum() < _ROWS_TO_JUDGE:
         return None
-    correlation = rank_correlation(numbers[known], rows.interactions[known].astype(np.float64))
+    correlation = rank_correlation(numbers[known], use.interactions[known].astype(np.float64))
     limit = NAMED_COUNTER_CORRELATION if has_word(column.name, COUNTER_WORDS) else COUNTER_CORRELATION
     if abs(correlation) < limit:
         return None
@@ -104,14 +118,14 @@ def _is_mean_rating(column: ColumnProfile) -> str | None:
     return None
 
 
-def _is_late(column: ColumnProfile, rows: EntityRows) -> str | None:
+def _is_late(column: ColumnProfile, use: EntityUse) -> str | None:
     times = read_times(column)
     if times is None:
         return None
     with np.errstate(invalid="ignore"):
-        is_newest = np.abs(times.seconds - rows.newest_seconds) < _DAY_SECONDS
-        since_other = np.nanmax(rows.newest_seconds) - rows.newest_seconds
-    used = np.isfinite(rows.newest_seconds) & np.isfinite(times.seconds)
+        is_newest = np.abs(times.seconds - use.newest_seconds) < _DAY_SECONDS
+        since_other = np.nanmax(use.newest_seconds) - use.newest_seconds
+    used = np.isfinite(use.newest_seconds) & np.isfinite(times.seconds)
     if used.sum() < _ROWS_TO_JUDGE or not (since_other[used] > _DAY_SECONDS).any():
         return None
     if is_newest[used].mean() < 0.5:
@@ -119,10 +133,10 @@ def _is_late(column: ColumnProfile, rows: EntityRows) -> str | None:
     return "it is the time of the newest interaction, which is held out"
 
 
-def _names_newest(column: ColumnProfile, rows: EntityRows, partner_texts: list[str]) -> str | None:
-    if column.kind not in ("int", "text") or rows.entity.side != "user":
+def _names_newest(column: ColumnProfile, use: EntityUse, partner_texts: list[str]) -> str | None:
+    if column.kind not in ("int", "text") or use.side != "user":
         return None
-    newest = [partner_texts[place] if place >= 0 else None for place in rows.newest_partner.tolist()]
+    newest = [partner_texts[place] if place >= 0 else None for place in use.newest_partner.tolist()]
     texts = [*column.texts.to_pylist(), None]
     values = [texts[code] for code in column.codes.tolist()]
     pairs = [(value, item) for value, item in zip(values, newest, strict=True) if value and item]
@@ -138,10 +152,10 @@ def _is_time(column: ColumnProfile) -> str | None:
     return None
 
 
-def _copies_id(column: ColumnProfile, rows: EntityRows) -> str | None:
+def _copies_id(column: ColumnProfile, use: EntityUse) -> str | None:
     if not column.is_unique or column.present < _ROWS_TO_JUDGE:
         return None
-    side = rows.entity.side
+    side = use.side
     if column.kind == "int":
         numbers = _row_numbers(column)
         known = np.isfinite(numbers)

@@ -257,7 +257,7 @@ class _Planner:
         look = rows.look
         other = self._rows["item" if side == "user" else "user"].entity.log_column
         partner_texts = self._roles.log.columns[other].texts.to_pylist()
-        reason = find_reason(column, rows, partner_texts) or find_unreadable(look.table, column)
+        reason = find_reason(column, rows.use, partner_texts) or find_unreadable(look.table, column)
         if reason is None and column.separator is not None:
             separator = self._separators.setdefault(side, column.separator)
             if separator != column.separator:

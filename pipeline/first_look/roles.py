@@ -16,6 +16,7 @@ from pipeline.first_look.names import (
     LOG_WORDS,
     OTHER_ID_WORDS,
     RATING_WORDS,
+    TIME_WORDS,
     USER_WORDS,
     has_word,
     split_name,
@@ -266,7 +267,7 @@ def _find_time(log: Look, wish: str | None) -> tuple[TimeColumn, str]:
             "holds times. Add one, or name it with --time-column."
         )
     _, time = max(found, key=lambda pair: pair[0])
-    others = [other.name for _, other in found if other is not time]
+    others = [other.name for _, other in found if other is not time and has_word(other.name, TIME_WORDS)]
     known = time.seconds[np.isfinite(time.seconds)]
     first, last = (np.datetime64(int(second), "s") for second in (known.min(), known.max()))
     unit = {

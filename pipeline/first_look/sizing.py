@@ -120,7 +120,7 @@ def _choose_repeats(log: LogFigures) -> list[Setting]:
 
 def _choose_user_limit(log: LogFigures) -> list[Setting]:
     rows = log.rows_of_users
-    if not len(rows) or rows[-1] < 2_000 or rows[-1] < 0.01 * rows.sum():
+    if not len(rows) or rows[-1] < 1_000 or rows[-1] < 0.01 * rows.sum():
         return []
     limit = int(max(500, np.ceil(np.quantile(rows, 0.999) / 100) * 100))
     if limit >= rows[-1]:
