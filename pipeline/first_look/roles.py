@@ -327,13 +327,15 @@ def _entity_options(
                 if not _is_key(key):
                     continue
                 join = find_join(profile, key)
-                if join.coverage < 0.5:
+                key_share = join.found_values / max(1, key.distinct)
+                # Many shops know little of most of their customers.
+                if max(join.coverage, key_share) < 0.5:
                     continue
                 shared_words = set(split_name(profile.name)) & set(split_name(key.name)) - ID_WORDS
                 score = (
                     alone
                     + 1.5 * join.coverage
-                    + 0.5 * min(1.0, join.found_values / max(1, key.distinct))
+                    + 0.5 * min(1.0, key_share)
                     + 0.5 * bool(shared_words or profile.name == key.name)
                     + 1.0 * has_word(look.table.stem, _SIDE_WORDS[side])
                     - 1.0 * has_word(look.table.stem, _SIDE_WORDS[_other(side)])
