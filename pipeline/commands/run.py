@@ -43,6 +43,12 @@ def run_command(config: str, overrides: tuple[str, ...], no_cache: bool) -> None
         sys.exit(EXIT_NOT_BLESSED)
 
 
+def _describe_data(settings: PipelineConfig, features: FeatureSpec) -> list[str]:
+    from pipeline.data_check.start import describe_start
+
+    return describe_start(settings, features)
+
+
 def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cache: bool = True) -> RunResult:
     """Run the pipeline on this machine, with its steps and its outcome on the screen and all else in a file.
 
@@ -65,6 +71,8 @@ def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cach
     call_in_fork(check_writable, settings.serving.directory)
 
     start = time.monotonic()
+    for line in call_in_fork(_describe_data, settings, features):
+        click.echo(line)
     log_file = Path(settings.run.directory) / "logs" / time.strftime("%Y%m%d-%H%M%S.log")
     click.echo(f"Pipeline {settings.run.name}; everything that its libraries say is in {log_file}")
     with noise_to_file(log_file) as screen:

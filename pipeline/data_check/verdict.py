@@ -45,7 +45,8 @@ def judge(figures: DataFigures, config: PipelineConfig) -> list[Finding]:
     """
     found: list[Finding] = []
     if figures.refusal:
-        found.append(Finding("error", "refused", figures.refusal))
+        # What a sample shows need not be true of the whole.
+        found.append(Finding("error" if figures.is_whole else "warning", "refused", figures.refusal))
     batch = config.training.per_replica_batch
     if figures.is_whole and 0 < figures.splits["train"] < batch:
         found.append(

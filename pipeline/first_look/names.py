@@ -75,6 +75,8 @@ COUNTER_WORDS: Final = frozenset({
 # fmt: on
 """Words of the name of a counter, which grows with the interactions."""
 # fmt: off
+TITLE_WORDS: Final = frozenset({"title", "name", "label", "headline"})
+"""Words of the name of what a person knows an item by."""
 AVERAGE_WORDS: Final = frozenset({
     "avg", "average", "mean",
 })

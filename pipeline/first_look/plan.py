@@ -9,7 +9,7 @@ from pipeline.first_look.encodings import propose_encoding
 from pipeline.first_look.entities import EntityRows, collect_entities
 from pipeline.first_look.exclusion import find_reason
 from pipeline.first_look.log_figures import LogFigures, measure_log
-from pipeline.first_look.names import make_name
+from pipeline.first_look.names import TITLE_WORDS, has_word, make_name
 from pipeline.first_look.profiles import ColumnProfile
 from pipeline.first_look.roles import NEGATIVE_EVENTS, SIDES, Look, Roles, Side, Wishes, find_roles
 from pipeline.first_look.sizing import Setting, choose_settings
@@ -269,6 +269,8 @@ class _Planner:
             self._features.append(
                 PlannedFeature(name, column.name, side, proposal.entry, proposal.evidence, proposal.labels)
             )
+            if side == "item" and has_word(column.name, TITLE_WORDS):
+                self._display.append((name, column.name))
             return
         is_shown = side == "item" and column.kind == "text"
         if is_shown:

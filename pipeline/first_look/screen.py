@@ -23,7 +23,8 @@ def render_plan(plan: Plan, output: Path, derived_rows: Mapping[Side, int]) -> s
     """
     roles = plan.roles
     lines = ["Tables"]
-    lines.append(f"  {roles.log.table.path}: the log ({roles.log_evidence}). Another one: --log FILE")
+    part = "" if roles.log.table.is_whole else ", of which a sample was looked at"
+    lines.append(f"  {roles.log.table.path}: the log ({roles.log_evidence}{part}). Another one: --log FILE")
     for side in SIDES:
         rows = plan.entity(side)
         if rows.entity.join is not None:

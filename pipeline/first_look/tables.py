@@ -1,7 +1,8 @@
 """Tables of any format that the ingest reads, as a sample of typed columns."""
 
-import dataclasses
 import io
+import itertools
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ SAMPLE_ROWS: Final = 1_000_000
 
 TEXT_ENDINGS: Final = (".tsv", ".txt", ".dat", ".data", ".tab")
 """Further endings of files that are read as CSV."""
+
+# So many pieces stand for the others between them.
+_MANY_PIECES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,10 @@ def sample_table(path: str, limit: int = SAMPLE_ROWS) -> SampledTable:
         raise DataError(f"{path} is empty: expected at least one row, found 0. Name another table.")
     batches: list[pa.Table] = []
     done, rejected = 0, 0
-    chosen = _spread(pieces, limit)
+    chosen, step = _spread(pieces, limit)
     for piece in chosen:
-        for batch, letters in _read_piece(piece, source, _name_columns(piece, looks, source)):
+        parts = _read_piece(piece, source, _name_columns(piece, looks, source))
+        for batch, letters in itertools.islice(parts, 0, None, step):
             if batch.num_rows:
                 batches.append(batch)
             done, rejected = done + batch.num_rows, rejected + letters
@@ -94,7 +99,7 @@ def sample_table(path: str, limit: int = SAMPLE_ROWS) -> SampledTable:
     if not done:
         raise DataError(f"{path}: expected rows of {source.format}. Received: none that can be read.")
     columns = pa.concat_tables(batches, promote_options="permissive").slice(0, limit)
-    is_whole = len(chosen) == len(pieces) and done < limit
+    is_whole = len(chosen) == len(pieces) and step == 1 and (done < limit or done == _count(pieces))
     rows = done if is_whole else max(done, sum(piece.rows for piece in pieces))
     return SampledTable(path, source, columns, rows, is_whole, rejected, tuple(pieces))
 
@@ -145,13 +150,19 @@ def _find(path: str) -> tuple[tuple[DataFile, ...], ItemTable]:
     return files, ItemTable(file=path, format=format_name, delimiter=dialect.delimiter)
 
 
-def _spread(pieces: Sequence[Piece], limit: int) -> list[Piece]:
-    """Choose pieces over the whole table, as many as make up the limit."""
-    rows = sum(piece.rows for piece in pieces)
-    if rows <= limit or not FORMATS[pieces[0].format].is_counted:
-        return list(pieces)
-    step = max(1, rows // limit)
-    return list(pieces[::step])
+def _spread(pieces: Sequence[Piece], limit: int) -> tuple[list[Piece], int]:
+    """Choose pieces over the whole table, and of them every how many batches, that make up the limit."""
+    rows = _count(pieces)
+    step = 1 if rows is None else math.ceil(rows / limit)
+    if len(pieces) >= _MANY_PIECES * step:
+        return list(pieces[::step]), 1
+    return list(pieces), step
+
+
+def _count(pieces: Sequence[Piece]) -> int | None:
+    """Count the rows of pieces; None where the format has no number."""
+    is_counted = FORMATS[pieces[0].format].is_counted
+    return sum(piece.rows for piece in pieces) if is_counted else None
 
 
 def _name_columns(piece: Piece, looks: Sequence[FileLook], source: ItemTable) -> list[str]:
@@ -209,16 +220,3 @@ def _plain_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_timestamp(column.type):
         return column.cast(pa.string())
     return column
-
-
-def replace_columns(table: SampledTable, columns: pa.Table) -> SampledTable:
-    """Give a table other columns.
-
-    Args:
-        table: The table.
-        columns: [sampled rows].
-
-    Returns:
-        The table with them.
-    """
-    return dataclasses.replace(table, columns=columns)
