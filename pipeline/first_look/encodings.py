@@ -14,7 +14,7 @@ from pipeline.first_look.roles import first_values
 LARGEST_VOCABULARY: Final = 1_000
 """Distinct values of a label up to which each has a row of its own."""
 LABEL_NUMBERS: Final = 20
-"""Distinct whole numbers up to which they are labels."""
+"""Distinct whole numbers up to which they are labels, and values up to which none is too rare."""
 # fmt: off
 CODE_WORDS: Final = frozenset({
     "id", "code", "zip", "postal", "postcode", "zipcode", "plz", "type", "class", "status",
@@ -102,7 +102,7 @@ def _propose_codes(column: ColumnProfile, facts: str, has_default: bool) -> Prop
 
 
 def _label_encoding(column: ColumnProfile) -> tuple[dict[str, Any], str, int | None]:
-    comes_again = column.distinct <= max(50, 0.5 * column.present) or column.kind == "texts"
+    comes_again = column.distinct <= max(LABEL_NUMBERS, 0.5 * column.present) or column.kind == "texts"
     if column.distinct <= LARGEST_VOCABULARY and comes_again:
         return {"kind": "vocabulary"}, "", column.distinct
     why = f": like an id, {column.distinct:,} values among {column.rows:,} rows"
@@ -122,7 +122,7 @@ def _propose_vector(column: ColumnProfile, has_default: bool) -> ProposedEncodin
 def _reads_as_text(column: ColumnProfile) -> bool:
     values = column.values.slice(0, 10_000).to_pylist()
     words = sum(len(value.split()) for value in values) / max(1, len(values))
-    return column.distinct > 0.5 * column.present and column.distinct > 50 and words >= 1.5
+    return column.distinct > 0.5 * column.present and column.distinct > LABEL_NUMBERS and words >= 1.5
 
 
 def _propose_text(column: ColumnProfile, facts: str, has_default: bool) -> ProposedEncoding | None:

@@ -12,6 +12,8 @@ from pipeline.first_look.roles import Roles
 DAY_SECONDS: Final = 86_400
 """A day in UTC."""
 
+_HOUR_SECONDS: Final = 3_600
+
 
 @dataclass(frozen=True)
 class LogFigures:
@@ -54,20 +56,16 @@ class LogFigures:
         return float(np.ptp(self.seconds)) / DAY_SECONDS if len(self.seconds) else 0.0
 
     @cached_property
-    def is_repeat(self) -> npt.NDArray[np.bool_]:
-        """[sampled rows] whether the user had the item before."""
-        pairs = self.users * (int(self.items.max(initial=0)) + 1) + self.items
-        repeated = np.ones(len(pairs), bool)
-        repeated[np.unique(pairs, return_index=True)[1]] = False
-        return repeated
-
-    @cached_property
     def newest_is_repeat(self) -> float:
-        """Share of the users with several rows whose newest one is with an item that they had."""
+        """Share of the users with several rows who had the newest one's item an hour or longer before."""
+        pairs = self.users * (int(self.items.max(initial=0)) + 1) + self.items
+        _, firsts, numbers = np.unique(pairs, return_index=True, return_inverse=True)
+        # A view, a cart and a purchase within minutes are no coming back.
+        came_back = self.seconds - self.seconds[firsts[numbers]] >= _HOUR_SECONDS
         is_last = np.append(self.users[1:] != self.users[:-1], True)
         has_several = np.append(False, self.users[1:] == self.users[:-1])
         newest = is_last & has_several
-        return float(self.is_repeat[newest].mean()) if newest.any() else 0.0
+        return float(came_back[newest].mean()) if newest.any() else 0.0
 
     @cached_property
     def duplicate_share(self) -> float:

@@ -176,7 +176,7 @@ def _choose_evaluation(log: LogFigures) -> list[Setting]:
             "evaluation",
             "candidates",
             candidates,
-            f"{repeats:.0%} of the users' newest rows are with an item that they had"
+            f"{repeats:.0%} of the users' newest rows are with an item that they had an hour or longer before"
             + ("; people come back to items here" if candidates == "all" else ""),
         )
     ]
