@@ -71,10 +71,10 @@ def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cach
     call_in_fork(check_writable, settings.serving.directory)
 
     start = time.monotonic()
-    for line in call_in_fork(_describe_data, settings, features):
-        click.echo(line)
     log_file = Path(settings.run.directory) / "logs" / time.strftime("%Y%m%d-%H%M%S.log")
     click.echo(f"Pipeline {settings.run.name}; everything that its libraries say is in {log_file}")
+    for line in call_in_fork(_describe_data, settings, features):
+        click.echo(line)
     with noise_to_file(log_file) as screen:
         click.echo("Loading TFX and TensorFlow", file=screen)
         from pipeline.local import run_locally

@@ -78,7 +78,7 @@ def rank_correlation(left: npt.NDArray[np.float64], right: npt.NDArray[np.float6
     ranks = [_average_ranks(values) for values in (left, right)]
     if min(np.ptp(values) for values in ranks) == 0:
         return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def _average_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -132,10 +132,11 @@ def make_name(name: str, taken: Iterable[str], prefix: str = "") -> str:
         prefix: What goes before it where it is taken.
 
     Returns:
-        Letters, digits and underscores, a letter first.
+        Small letters, digits and underscores, a letter first. TensorFlow makes capitals of an input small.
     """
-    plain = re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9_]", "_", name.strip())).strip("_")
-    if not re.match(r"[A-Za-z]", plain):
+    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name.strip())
+    plain = re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
+    if not re.match(r"[a-z]", plain):
         plain = f"column_{plain}".strip("_")
     taken = set(taken)
     candidates = [plain, f"{prefix}_{plain}", *(f"{plain}_{number}" for number in range(2, len(taken) + 3))]

@@ -168,7 +168,7 @@ def name_project(paths: Sequence[str]) -> str:
         A name of letters, digits and underscores.
     """
     folder = PurePosixPath(PurePosixPath(paths[0].split("*")[0]).parent).name
-    return make_name(folder or PurePosixPath(paths[0]).name.split(".")[0], ()).lower()
+    return make_name(folder or PurePosixPath(paths[0]).name.split(".")[0], ())
 
 
 class _Planner:

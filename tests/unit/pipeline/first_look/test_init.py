@@ -69,16 +69,16 @@ def test_three_tables_become_a_project(shop, init, tmp_path):
     config = load_config(str(tmp_path / "out" / "config.yaml"))
     spec = config.load_features()
     log, users, items = spec.tables.interactions, spec.tables.users, spec.tables.items
-    assert (log.file, log.delimiter, log.timestamp) == ("log.csv", ";", "When")
-    assert log.columns == {"Customer_ID": "Customer ID"}
-    assert (users.file, users.columns) == ("people.jsonl", {"Customer_ID": "id"})
+    assert (log.file, log.delimiter, log.timestamp) == ("log.csv", ";", "when")
+    assert log.columns == {"customer_id": "Customer ID", "sku": "SKU", "when": "When"}
+    assert (users.file, users.columns) == ("people.jsonl", {"customer_id": "id"})
     assert (items.file, items.columns, items.display) == (
         "goods.parquet",
-        {"item_category": "category"},
+        {"sku": "SKU", "item_category": "category"},
         ("url", "title"),
     )
     features = {feature.name: feature for feature in spec.features}
-    assert set(features) == {"Customer_ID", "SKU", "category", "item_category", "price"}
+    assert set(features) == {"customer_id", "sku", "category", "item_category", "price"}
     assert features["price"].encoding.kind == "z_score"
     # Customers without a row have the defaults.
     assert config.ingest.missing_metadata == "default"

@@ -22,7 +22,13 @@ def test_names_are_cut_into_words(name, words):
 
 @pytest.mark.parametrize(
     ("name", "made"),
-    [("Product-ID", "Product_ID"), ("2nd", "column_2nd"), ("année", "ann_e"), ("weight", "item_weight")],
+    [
+        ("Product-ID", "product_id"),
+        ("CustomerID", "customer_id"),
+        ("2nd", "column_2nd"),
+        ("année", "ann_e"),
+        ("weight", "item_weight"),
+    ],
 )
 def test_a_feature_gets_a_name_that_it_can_have(name, made):
     assert make_name(name, {"weight"}, "item") == made
