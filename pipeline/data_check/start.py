@@ -8,6 +8,7 @@ from pipeline.data_check.figures import measure_data
 from pipeline.data_check.reading import read_log
 from pipeline.data_check.report import render_main_lines
 from pipeline.data_check.verdict import judge
+from schemas.errors import DssmError
 from schemas.features import FeatureSpec
 
 START_ROWS: Final = 100_000
@@ -24,11 +25,16 @@ def describe_start(config: PipelineConfig, spec: FeatureSpec) -> list[str]:
         spec: The features.
 
     Returns:
-        The lines; where the user and item tables are large, one that says which command looks at them.
-
-    Raises:
-        DssmError: As `read_log` says, which the run would end with.
+        The lines; where the user and item tables are large, one that says which command looks at them; where
+        the data cannot be read, why: the step that reads them fails then, and is recorded with it.
     """
+    try:
+        return _describe(config, spec)
+    except DssmError as error:
+        return [f"Data: they cannot be read, it seems. {error}"]
+
+
+def _describe(config: PipelineConfig, spec: FeatureSpec) -> list[str]:
     tables = (spec.tables.users, spec.tables.items)
     directory = config.data.directory
     if sum(file.size_bytes for table in tables for file in find_files(table, directory)) > TABLE_BYTES:
