@@ -47,7 +47,7 @@ class ColumnProfile:
     type: pa.DataType | None = None
     """The type in the file; None of text formats."""
 
-    @property
+    @cached_property
     def missing(self) -> int:
         """Number of rows without a value."""
         return int((self.codes < 0).sum())

@@ -22,7 +22,7 @@ def test_the_main_lines_are_told(tmp_path):
         {"item_id": ["p", "q"]},
     )
     pq.write_table(pa.table(users), tmp_path / "users.parquet")
-    items |= {"title": ["P", "Q"], "year": [1999, 2000], "genres": [["War"], ["Drama"]]}
+    items = {"item_id": ["p", "q"], "title": ["P", "Q"], "year": [1999, 2000], "genres": [["War"], ["Drama"]]}
     pq.write_table(pa.table(items), tmp_path / "items.parquet")
     log = {"user_id": ["a", "a"], "item_id": ["p", "q"], "timestamp": [START, START + 5]}
     pq.write_table(pa.table(log), tmp_path / "interactions.parquet")
