@@ -36,9 +36,9 @@ def test_rank_correlation_worked_by_hand():
 
 
 def test_rank_correlation_gives_ties_their_mean_rank():
-    # Ranks 1.5 1.5 3 and 1 2 3: covariance 0.5 + 0 + ... = 1.5 of sqrt(1.5 * 2).
-    value = rank_correlation(np.array([1.0, 1, 2]), np.array([1.0, 2, 3]))
-    assert value == pytest.approx(1.5 / np.sqrt(1.5 * 2))
+    # Ranks 1.5 1.5 3 4 and 1 2 3 4: covariance 1.5 + 0.5 + 0.25 + 2.25, variances 4.5 and 5.
+    value = rank_correlation(np.array([1.0, 1, 2, 3]), np.array([1.0, 2, 3, 4]))
+    assert value == pytest.approx(4.5 / np.sqrt(4.5 * 5))
 
 
 def test_a_counter_is_told_whatever_its_name():
