@@ -22,6 +22,7 @@ SCHEMA_FILE: Final = "schema.yaml"
 """Name of the schema file."""
 CONFIG_FILE: Final = "config.yaml"
 """Name of the configuration."""
+_PLAIN: Final = re.compile(r"[\w/][\w./ -]*")
 _TABLES: Final[dict[Side, str]] = {"user": "users", "item": "items"}
 
 
@@ -71,10 +72,28 @@ def flow(value: Any) -> str:
     Returns:
         Its text.
     """
-    text = yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
+    text = yaml.dump(
+        value,
+        Dumper=_Dumper,
+        default_flow_style=True,
+        sort_keys=False,
+        allow_unicode=True,
+        width=float("inf"),
     )
-    return text.removesuffix("\n").removesuffix("\n...").removesuffix("...").rstrip("\n")
+    # A value that is no list and no mapping has an end of its document.
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that this project's reader of YAML would take for something else."""
+
+
+def _show_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if _PLAIN.fullmatch(text) and parse_yaml(text) == text else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _show_text)
 
 
 def _common_folder(plan: Plan) -> str:
