@@ -7,12 +7,14 @@ from typing import TextIO
 
 import click
 
+from pipeline.commands.check import check_command
 from pipeline.commands.compare import compare_command
 from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
 from pipeline.commands.embed import embed_command
 from pipeline.commands.export import export_command
 from pipeline.commands.fetch import fetch_command
+from pipeline.commands.init import init_command
 from pipeline.commands.lint import lint_command
 from pipeline.commands.plot import plot_command
 from pipeline.commands.prune import prune_command
@@ -60,6 +62,8 @@ def main() -> None:
     prepare_process()
 
 
+main.add_command(init_command)
+main.add_command(check_command)
 main.add_command(config_command)
 main.add_command(compare_command)
 main.add_command(compile_command)

@@ -57,6 +57,12 @@ def _render_next_steps(result: RunResult, config: str, overrides: tuple[str, ...
     )
 
 
+def _describe_data(settings: PipelineConfig, features: FeatureSpec) -> list[str]:
+    from pipeline.data_check.start import describe_start
+
+    return describe_start(settings, features)
+
+
 def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cache: bool = True) -> RunResult:
     """Run the pipeline on this machine, with its steps and its outcome on the screen and all else in a file.
 
@@ -82,6 +88,8 @@ def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cach
     start = time.monotonic()
     log_file = Path(settings.run.directory) / "logs" / time.strftime("%Y%m%d-%H%M%S.log")
     click.echo(f"Pipeline {settings.run.name}; everything that its libraries say is in {log_file}")
+    for line in call_in_fork(_describe_data, settings, features):
+        click.echo(line)
     with noise_to_file(log_file) as screen:
         with waiting("Importing TFX and TensorFlow", "about a minute the first time, ten seconds after that"):
             from pipeline.local import run_locally

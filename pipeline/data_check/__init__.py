@@ -1,0 +1,1 @@
+"""A verdict on the data before anything is trained."""

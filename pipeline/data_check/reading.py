@@ -1,0 +1,110 @@
+"""The interactions read by the rules of the ingest, without Beam, as a sample where there are many."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.counts import IngestCounts, empty_message, merge_counts
+from components.interaction_ingest.reading.cleaning import clean_batch
+from components.interaction_ingest.reading.inputs import Inputs, check_inputs
+from components.interaction_ingest.report import check_counts
+from components.interaction_ingest.sources.reading import list_columns, read_piece
+from components.interaction_ingest.user_sequences import UserSequences, build_sequences
+from schemas.errors import DataError
+from schemas.features import FeatureSpec
+
+SAMPLE_ROWS: Final = 2_000_000
+"""Interactions that are looked at."""
+
+
+@dataclass(frozen=True)
+class CheckedLog:
+    """What the ingest would make of the interactions."""
+
+    inputs: Inputs
+    """The tables; of the interactions all pieces."""
+    sequences: UserSequences
+    """The positives that are kept."""
+    counts: IngestCounts
+    """What was read and dropped."""
+    is_whole: bool
+    """Whether all interactions were read."""
+    refusal: str
+    """Why the run would stop; '' where it would not."""
+
+    @property
+    def rows(self) -> int:
+        """Interactions of the whole log, an estimate where the format has no number of rows."""
+        return self.counts.rows["read"] if self.is_whole else self.inputs.rows
+
+
+def read_log(
+    spec: FeatureSpec, config: IngestConfig, data_directory: str, limit: int = SAMPLE_ROWS
+) -> CheckedLog:
+    """Read the tables as the ingest does.
+
+    Args:
+        spec: The features.
+        config: The rules.
+        data_directory: The folder of the tables: a path or URI.
+        limit: Interactions that are read at most; of more, pieces of the files from all over them.
+
+    Returns:
+        What the ingest would make of them.
+
+    Raises:
+        ConfigError: As `check_inputs` says.
+        DataError: As `check_inputs` says, or no row can be used.
+        StorageError: The files' store cannot be reached or refuses.
+    """
+    inputs = check_inputs(spec, config, data_directory, config.window)
+    step = max(1, inputs.rows // limit)
+    pieces = inputs.row_groups[::step]
+    batches: list[pa.RecordBatch] = []
+    parts: list[IngestCounts] = [inputs.rejections.count()]
+    columns = list_columns(spec, config)
+    ids = [spec.user_id.name, spec.item_id.name]
+    read = 0
+    is_whole = len(pieces) == len(inputs.row_groups)
+    for piece in pieces:
+        for batch, rejections in read_piece(piece, spec.tables.interactions, "interactions", columns, ids):
+            kept, counts = clean_batch(batch, piece.file_index, spec, config, inputs.window)
+            batches.append(kept)
+            parts += [counts, rejections.count()]
+            read += batch.num_rows
+        # A file of a format without row groups is one piece, however large.
+        if read >= 2 * limit and piece is not pieces[-1]:
+            is_whole = False
+            break
+    if not batches:
+        raise DataError(empty_message(spec.tables.interactions.file))
+    newest = max(
+        (pc.max(batch.column(spec.timestamp)).as_py() for batch in batches if batch.num_rows), default=None
+    )
+    sequences, counts = build_sequences(
+        batches,
+        inputs.users.table.column(spec.user_id.name).combine_chunks(),
+        inputs.items.table.column(spec.item_id.name).combine_chunks(),
+        spec,
+        config,
+        newest,
+    )
+    total = merge_counts([*parts, counts])
+    refusal = _find_refusal(total, inputs, spec, config, is_whole)
+    return CheckedLog(inputs, sequences, total, is_whole, refusal)
+
+
+def _find_refusal(
+    counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config: IngestConfig, is_whole: bool
+) -> str:
+    # The rows of a sample do not add up to those of the files.
+    of_sample = inputs if is_whole else dataclasses.replace(inputs, is_counted=False)
+    try:
+        check_counts(counts, of_sample, spec, config)
+    except DataError as error:
+        return str(error)
+    return ""

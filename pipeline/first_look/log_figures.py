@@ -1,0 +1,120 @@
+"""What the log's sample says about its size, its users and items, and its times."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.first_look.roles import Roles
+
+DAY_SECONDS: Final = 86_400
+"""A day in UTC."""
+
+_HOUR_SECONDS: Final = 3_600
+
+
+@dataclass(frozen=True)
+class LogFigures:
+    """The usable rows of a log's sample, in the order of user and time."""
+
+    rows: int
+    """Rows of the whole log, estimated where the sample is a part."""
+    users: npt.NDArray[np.int64]
+    """[sampled rows] number of each row's user."""
+    items: npt.NDArray[np.int64]
+    """[sampled rows] number of each row's item."""
+    seconds: npt.NDArray[np.float64]
+    """[sampled rows] seconds since 1970."""
+    unusable_share: float
+    """Share of the rows without a user, an item or a time, or that cannot be read."""
+
+    @property
+    def user_count(self) -> int:
+        """Users of the sample."""
+        return len(self.rows_of_users)
+
+    @property
+    def item_count(self) -> int:
+        """Items of the sample."""
+        return len(self.rows_of_items)
+
+    @cached_property
+    def rows_of_users(self) -> npt.NDArray[np.int64]:
+        """[users] rows of each user, ascending."""
+        return np.sort(np.unique(self.users, return_counts=True)[1])
+
+    @cached_property
+    def rows_of_items(self) -> npt.NDArray[np.int64]:
+        """[items] rows of each item, ascending."""
+        return np.sort(np.unique(self.items, return_counts=True)[1])
+
+    @property
+    def days(self) -> float:
+        """Days from the first to the last interaction."""
+        return float(np.ptp(self.seconds)) / DAY_SECONDS if len(self.seconds) else 0.0
+
+    @cached_property
+    def newest_is_repeat(self) -> float:
+        """Share of the users with several rows who had the newest one's item an hour or longer before."""
+        pairs = self.users * (int(self.items.max(initial=0)) + 1) + self.items
+        _, firsts, numbers = np.unique(pairs, return_index=True, return_inverse=True)
+        # A view, a cart and a purchase within minutes are no coming back.
+        came_back = self.seconds - self.seconds[firsts[numbers]] >= _HOUR_SECONDS
+        is_last = np.append(self.users[1:] != self.users[:-1], True)
+        has_several = np.append(False, self.users[1:] == self.users[:-1])
+        newest = is_last & has_several
+        return float(came_back[newest].mean()) if newest.any() else 0.0
+
+    @cached_property
+    def duplicate_share(self) -> float:
+        """Share of the rows that say the same as another one: user, item and time."""
+        if not len(self.users):
+            return 0.0
+        order = np.lexsort((self.items, self.seconds, self.users))
+        same = np.ones(len(order) - 1, bool)
+        for values in (self.users, self.items, self.seconds):
+            same &= np.diff(values[order]) == 0
+        return float(same.sum() / len(order))
+
+    def look_back(self, days: int) -> tuple[float, int, float]:
+        """Say what holding the newest days out would hold out.
+
+        Args:
+            days: Number of days up to and including that of the newest row.
+
+        Returns:
+            Share of the rows; users with rows in them and before; and the share of these among all with rows
+            in them.
+        """
+        newest_day = np.floor(self.seconds.max() / DAY_SECONDS)
+        is_late = self.seconds >= (newest_day - days + 1) * DAY_SECONDS
+        late, early = np.unique(self.users[is_late]), np.unique(self.users[~is_late])
+        warm = len(np.intersect1d(late, early, assume_unique=True))
+        return float(is_late.mean()), warm, warm / max(1, len(late))
+
+
+def measure_log(roles: Roles) -> LogFigures:
+    """Measure the log's sample.
+
+    Args:
+        roles: What its columns are.
+
+    Returns:
+        The figures.
+    """
+    log = roles.log
+    users = log.columns[roles.users.log_column].codes
+    items = log.columns[roles.items.log_column].codes
+    seconds = roles.time.seconds
+    usable = (users >= 0) & (items >= 0) & np.isfinite(seconds)
+    order = np.lexsort((seconds[usable], users[usable]))
+    rejected = log.table.rejected
+    return LogFigures(
+        rows=log.table.rows,
+        users=users[usable][order].astype(np.int64),
+        items=items[usable][order].astype(np.int64),
+        seconds=seconds[usable][order],
+        unusable_share=1 - float(usable.sum()) / max(1, len(usable) + rejected),
+    )

@@ -1,0 +1,35 @@
+import importlib
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.unit
+
+# The benchmarks are no part of the installed package.
+BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
+
+
+@pytest.fixture
+def first_hour(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("first_hour")
+
+
+def ended(first_hour, value, baselines, is_released=True, problem=""):
+    return first_hour.FirstHour(1.0, 2.0, "recall_at_10", value, baselines, is_released, problem)
+
+
+def test_a_run_counts_where_the_release_is_above_every_baseline(first_hour):
+    found = {
+        "good": ended(first_hour, 0.3, {"chance": 0.1, "ALS": 0.2}),
+        "below one": ended(first_hour, 0.3, {"chance": 0.1, "ALS": 0.4}),
+        "not released": ended(first_hour, 0.3, {"chance": 0.1}, is_released=False),
+        "not run": first_hour.not_run("no network"),
+    }
+    assert first_hour.count_runs(found, quick=False) == 1
+    # Tiny tables only show that it works.
+    assert first_hour.count_runs(found, quick=True) == 3
+
+
+def test_a_data_set_that_was_not_run_says_why(first_hour):
+    assert "grocery was not run: no network" in first_hour.show({"grocery": first_hour.not_run("no network")})

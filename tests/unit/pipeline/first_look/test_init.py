@@ -1,0 +1,168 @@
+"""`dssm init` on tables with traps: what is written is what a run takes, and nothing is overwritten."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli import main
+from pipeline.config import load_config
+from schemas.features import load_feature_spec
+
+pytestmark = pytest.mark.unit
+
+USERS, ITEMS, ROWS = 60, 40, 1_200
+START = 1_700_000_000
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A log, users and items with other names than ours, in three formats."""
+    folder = tmp_path_factory.mktemp("shop")
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, USERS, ROWS), rng.integers(0, ITEMS, ROWS)
+    seconds = np.sort(rng.integers(START, START + 40 * 86_400, ROWS))
+    times = seconds.astype("datetime64[s]")
+    log = pa.table(
+        {
+            "When": pa.array([f"{time}Z" for time in times]),
+            "Customer ID": pa.array([None if n % 40 == 0 else f"c{u}" for n, u in enumerate(user)]),
+            "SKU": pa.array([f"p{i}" for i in item]),
+            "action": pa.array(np.array(["view", "purchase", "remove"])[rng.integers(0, 3, ROWS)]),
+            "channel": pa.array(np.array(["web", "shop"])[rng.integers(0, 2, ROWS)]),
+        }
+    )
+    pa.csv.write_csv(log, folder / "log.csv", pa.csv.WriteOptions(delimiter=";"))
+    # Two customers have no row.
+    users = [
+        {"id": f"c{u}", "category": ["new", "old"][u % 2], "country": "DE", "orders": int((user == u).sum())}
+        for u in range(USERS - 2)
+    ]
+    (folder / "people.jsonl").write_text("".join(json.dumps(row) + "\n" for row in users))
+    items = {
+        "SKU": [f"p{i}" for i in range(ITEMS)],
+        "category": [["toys", "books", "food"][i % 3] for i in range(ITEMS)],
+        "price": [None if i == 3 else float(i) / 2 for i in rng.permutation(ITEMS)],
+        "url": [f"http://shop/{i}" for i in range(ITEMS)],
+        "title": [f"Thing{i} of{i} kind{i}" for i in range(ITEMS)],
+    }
+    pq.write_table(pa.table(items), folder / "goods.parquet")
+    return folder
+
+
+@pytest.fixture
+def init(tmp_path):
+    def run(*arguments, exit_code=0):
+        result = CliRunner().invoke(main, ["init", *map(str, arguments), "--output", str(tmp_path / "out")])
+        assert result.exit_code == exit_code, result.output
+        return result.output
+
+    return run
+
+
+def test_three_tables_become_a_project(shop, init, tmp_path):
+    screen = init(shop / "people.jsonl", shop / "goods.parquet", shop / "log.csv")
+    config = load_config(str(tmp_path / "out" / "config.yaml"))
+    spec = config.load_features()
+    log, users, items = spec.tables.interactions, spec.tables.users, spec.tables.items
+    assert (log.file, log.delimiter, log.timestamp) == ("log.csv", ";", "when")
+    assert log.columns == {"customer_id": "Customer ID", "sku": "SKU", "when": "When"}
+    assert (users.file, users.columns) == ("people.jsonl", {"customer_id": "id"})
+    assert (items.file, items.columns, items.display) == (
+        "goods.parquet",
+        {"sku": "SKU", "item_category": "category"},
+        ("url", "title"),
+    )
+    features = {feature.name: feature for feature in spec.features}
+    assert set(features) == {"customer_id", "sku", "category", "item_category", "price"}
+    assert features["price"].encoding.kind == "z_score"
+    # Customers without a row have the defaults.
+    assert config.ingest.missing_metadata == "default"
+    assert features["category"].default == "unknown"
+    assert set(config.ingest.positives.one_of) == {"view", "purchase"}
+    # A fortieth of the rows has no customer: half as much again, in whole percent.
+    assert config.ingest.maximum_rejected_fraction == 0.04
+    for expected in (
+        "country (people.jsonl): a constant: 'DE'",
+        "orders (people.jsonl): it goes with the number of interactions",
+        "url (goods.parquet): another value for each item",
+        "channel (log.csv): known only with an interaction",
+        "96.7% of the log's 60 users are in it",
+        "Another one: --item-column NAME",
+    ):
+        assert expected in screen
+
+
+def test_the_evidence_stands_beside_the_lines(shop, init, tmp_path):
+    init(shop / "people.jsonl", shop / "goods.parquet", shop / "log.csv")
+    schema = (tmp_path / "out" / "schema.yaml").read_text()
+    assert "# numbers from 0 to 19.5, 39 distinct values, 2.5% missing, evenly spread" in schema
+    # What was left out can be taken in by its line.
+    with_channel = schema.replace("# - {name: channel", "- {name: channel")
+    (tmp_path / "more.yaml").write_text(with_channel)
+    assert "channel" in [feature.name for feature in load_feature_spec(str(tmp_path / "more.yaml")).features]
+
+
+def test_a_log_alone_says_what_is_known_of_users_and_items(init, tmp_path):
+    rng = np.random.default_rng(1)
+    user, item = rng.integers(0, USERS, ROWS), rng.integers(0, ITEMS, ROWS)
+    log = {
+        "visitor": user,
+        "song": item,
+        "played_at": np.sort(rng.integers(START, START + 40 * 86_400, ROWS)).astype("datetime64[s]"),
+        "style": np.array(["rock", "folk", "jazz"])[item % 3],
+        "age": 20 + user % 40,
+        "volume": rng.random(ROWS),
+    }
+    pq.write_table(pa.table(log), tmp_path / "plays.parquet")
+    screen = init(tmp_path / "plays.parquet")
+    assert f"items: {len(set(item.tolist()))} rows made of" in screen
+    config = load_config(str(tmp_path / "out" / "config.yaml"))
+    towers = {feature.name: feature.tower for feature in config.load_features().features}
+    assert towers == {"visitor": "user", "song": "item", "style": "item", "age": "user"}
+    items = pq.read_table(tmp_path / "out" / "tables" / "items.parquet").to_pydict()
+    assert dict(zip(items["song"], items["style"], strict=True)) == {
+        str(i): ["rock", "folk", "jazz"][i % 3] for i in set(item.tolist())
+    }
+
+
+def test_nothing_is_overwritten(shop, init, tmp_path):
+    files = (shop / "people.jsonl", shop / "goods.parquet", shop / "log.csv")
+    init(*files)
+    config = tmp_path / "out" / "config.yaml"
+    config.write_text("mine")
+    assert "config.yaml already, and nothing is overwritten" in init(*files, exit_code=1)
+    assert config.read_text() == "mine"
+
+
+def test_what_was_said_is_not_found_out(shop, init):
+    files = (shop / "people.jsonl", shop / "goods.parquet", shop / "log.csv")
+    document = json.loads(init(*files, "--item-column", "SKU", "--name", "mine", "--json"))
+    assert (document["name"], document["tables"]["items"]["log_column"]) == ("mine", "SKU")
+    assert document["tables"]["items"]["evidence"].startswith("as asked for")
+
+
+def test_a_column_that_is_not_there_is_told(shop, init):
+    files = (shop / "people.jsonl", shop / "goods.parquet", shop / "log.csv")
+    screen = init(*files, "--user-column", "buyer", exit_code=1)
+    assert "--user-column: expected a column of" in screen
+    assert "Received: 'buyer'" in screen
+
+
+def test_a_log_without_times_is_told(init, tmp_path):
+    pq.write_table(pa.table({"user": [1, 1, 2], "item": [3, 4, 3]}), tmp_path / "log.parquet")
+    assert "expected a column with the times" in init(tmp_path / "log.parquet", exit_code=1)
+
+
+def test_times_that_the_ingest_does_not_read_are_told(init, tmp_path):
+    rows = {"user": [1, 1, 2], "item": [3, 4, 3], "time": [START * 1_000, START * 1_000 + 5, START * 1_000]}
+    pq.write_table(pa.table(rows), tmp_path / "log.parquet")
+    assert "Found: milliseconds" in init(tmp_path / "log.parquet", exit_code=1)
+
+
+def test_a_file_that_is_not_there_is_told(init, tmp_path):
+    assert "No file or folder" in init(tmp_path / "log.parquet", exit_code=1)
