@@ -160,7 +160,8 @@ class PipelineConfig:
             )
         self._check_map_feature(spec)
         check_retriever(self.retriever, spec)
-        if any(source.columns for source in (spec.tables.interactions, spec.tables.users, spec.tables.items)):
+        tables = (spec.tables.interactions, spec.tables.users, spec.tables.items)
+        if any(table is not None and table.columns for table in tables):
             # Takes a second to import, which most commands do not need.
             from components.interaction_ingest.reading.inputs import check_mapped_names
 
@@ -169,7 +170,7 @@ class PipelineConfig:
 
     def _check_map_feature(self, spec: FeatureSpec) -> None:
         # The report is the last step of a run: too late to learn it.
-        shown = [*(feature.name for feature in spec.table_features("item")), *spec.tables.items.display]
+        shown = [*(feature.name for feature in spec.table_features("item")), *spec.tables.display]
         if self.report.map_feature is not None and self.report.map_feature not in shown:
             raise ConfigError(
                 f"report.map_feature: expected an item feature or a column of tables.items.display of "

@@ -183,12 +183,12 @@ def _describe_days(first: str, last: str) -> str:
 
 def _unknown_message(counts: IngestCounts, spec: FeatureSpec) -> str:
     parts = []
-    if counts.rows["unknown_users"]:
+    if counts.rows["unknown_users"] and spec.tables.users is not None:
         parts.append(
             f"{counts.rows['unknown_users']:,} users are not in {spec.tables.users.file}, such as "
             f"{show_ids(counts.unknown_users)}"
         )
-    if counts.unknown_items:
+    if counts.unknown_items and spec.tables.items is not None:
         shown = sorted(counts.unknown_items)[:EXAMPLE_IDS_SHOWN]
         parts.append(
             f"{len(counts.unknown_items):,} items are not in {spec.tables.items.file}, such as "

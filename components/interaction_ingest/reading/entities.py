@@ -43,6 +43,18 @@ class EntityTable:
     """Every column of the files, by its name there, read or not."""
 
 
+def without_table(id_feature: Feature) -> EntityTable:
+    """Stand in for a table that the schema file does not name: the ids are those of the interactions.
+
+    Args:
+        id_feature: The id, the table's only feature.
+
+    Returns:
+        A table without a row.
+    """
+    return EntityTable(pa.table({id_feature.name: pa.array([], pa.string())}), {}, {})
+
+
 def load_entity_table(
     source: UserTable | ItemTable,
     data_directory: str,

@@ -6,7 +6,7 @@ import difflib
 from components.interaction_ingest.config import IngestConfig, WindowConfig
 from components.interaction_ingest.dead_letters import Rejections
 from components.interaction_ingest.reading.cleaning import interaction_columns
-from components.interaction_ingest.reading.entities import EntityTable, load_entity_table
+from components.interaction_ingest.reading.entities import EntityTable, load_entity_table, without_table
 from components.interaction_ingest.reading.newest import find_newest_second
 from components.interaction_ingest.reading.table_files import (
     TableFiles,
@@ -33,9 +33,9 @@ class Inputs:
     window: Window
     """The days that are read."""
     users: EntityTable
-    """The user table."""
+    """The user table; without a row where there is none."""
     items: EntityTable
-    """The item table."""
+    """The item table, likewise."""
     is_counted: bool = True
     """Whether `rows` is no estimate."""
     files: tuple[DataFile, ...] = ()
@@ -75,9 +75,7 @@ def check_inputs(
         row_groups=looked.pieces,
         rows=looked.rows,
         window=interactions.window,
-        users=load_entity_table(
-            spec.tables.users, data_directory, "users", spec.user_id, spec.table_features("user"), config
-        ),
+        users=_load_users(spec, config, data_directory),
         items=_load_items(spec, config, data_directory),
         is_counted=looked.is_counted,
         files=looked.files,
@@ -122,9 +120,21 @@ def _require_defaults(spec: FeatureSpec, config: IngestConfig) -> None:
         )
 
 
-def _load_items(spec: FeatureSpec, config: IngestConfig, data_directory: str) -> EntityTable:
+def _load_users(spec: FeatureSpec, config: IngestConfig, data_directory: str) -> EntityTable:
+    source = spec.tables.users
+    if source is None:
+        return without_table(spec.user_id)
     return load_entity_table(
-        spec.tables.items, data_directory, "items", spec.item_id, spec.table_features("item"), config
+        source, data_directory, "users", spec.user_id, spec.table_features("user"), config
+    )
+
+
+def _load_items(spec: FeatureSpec, config: IngestConfig, data_directory: str) -> EntityTable:
+    source = spec.tables.items
+    if source is None:
+        return without_table(spec.item_id)
+    return load_entity_table(
+        source, data_directory, "items", spec.item_id, spec.table_features("item"), config
     )
 
 
@@ -143,9 +153,9 @@ def check_mapped_names(spec: FeatureSpec, config: IngestConfig) -> None:
     for table, source, names in (
         ("interactions", tables.interactions, interaction_columns(spec, config)),
         ("users", tables.users, [feature.name for feature in spec.table_features("user")]),
-        ("items", tables.items, [*items, *tables.items.display]),
+        ("items", tables.items, [*items, *tables.display]),
     ):
-        for name in source.columns:
+        for name in () if source is None else source.columns:
             if name not in names:
                 nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
                 raise ConfigError(
