@@ -51,8 +51,8 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
         )
     size_bytes = sum(file.size_bytes for file in inputs.files)
     refuse_too_many(source, counts, size_bytes, config.maximum_rejected_fraction)
-    if config.missing_metadata == "refuse" and dropped.get(MISSING_METADATA):
-        raise DataError(_unknown_message(counts, spec))
+    if config.missing_metadata == "refuse":
+        refuse_unknown(counts, inputs, spec, source)
     if not read:
         raise DataError(empty_message(source))
     if not kept:
@@ -71,6 +71,43 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
     if missing:
         raise DataError(missing_message(source, missing))
     _refuse_empty_split(counts, source, config)
+
+
+def refuse_unknown(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, source: str) -> None:
+    """Refuse interactions whose user or item has no metadata.
+
+    Args:
+        counts: What was counted, with such interactions dropped.
+        inputs: What `check_inputs` found.
+        spec: The features.
+        source: What messages call the interactions.
+
+    Raises:
+        DataError: There are such interactions.
+    """
+    if counts.dropped[MISSING_METADATA]:
+        raise DataError(
+            f"{source}: {_describe_unknown(counts, inputs, spec)} Add them to the tables, or set "
+            "ingest.missing_metadata to drop or default."
+        )
+
+
+def refuse_small_train_split(train_rows: int, minimum: int) -> None:
+    """Refuse a train split that does not fill a batch.
+
+    Args:
+        train_rows: Rows of the train split, or more than that.
+        minimum: Rows of a global batch.
+
+    Raises:
+        DataError: There are too few rows.
+    """
+    if train_rows < minimum:
+        raise DataError(
+            f"training.per_replica_batch: expected at most as many rows in a batch as the train split has. "
+            f"Received: {minimum:,} rows in a batch of all replicas, and no more than {train_rows:,} train "
+            "rows. Lower training.per_replica_batch, relax the rules under ingest, or give more data."
+        )
 
 
 def build_report(
@@ -181,24 +218,19 @@ def _describe_days(first: str, last: str) -> str:
     return f"{first or 'from the start'} to {last or 'the end'}"
 
 
-def _unknown_message(counts: IngestCounts, spec: FeatureSpec) -> str:
+def _describe_unknown(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec) -> str:
+    """Say which users and items of the interactions have no row in the tables, and why, in a sentence."""
     parts = []
     if counts.rows["unknown_users"] and spec.tables.users is not None:
-        parts.append(
-            f"{counts.rows['unknown_users']:,} users are not in {spec.tables.users.file}, such as "
-            f"{show_ids(counts.unknown_users)}"
-        )
+        number, examples = counts.rows["unknown_users"], counts.unknown_users
+        parts.append(f"{number:,} users are not in {spec.tables.users.file}, such as {show_ids(examples)}")
     if counts.unknown_items and spec.tables.items is not None:
-        shown = sorted(counts.unknown_items)[:EXAMPLE_IDS_SHOWN]
+        examples = tuple(sorted(counts.unknown_items)[:EXAMPLE_IDS_SHOWN])
         parts.append(
             f"{len(counts.unknown_items):,} items are not in {spec.tables.items.file}, such as "
-            f"{show_ids(shown)}"
+            f"{show_ids(examples)}"
         )
-    rows = counts.dropped[MISSING_METADATA]
-    return (
-        f"{spec.tables.interactions.file}: {rows:,} interactions have no metadata: {'; '.join(parts)}. "
-        "Add them to the tables, or set ingest.missing_metadata to drop or default."
-    )
+    return f"{counts.dropped[MISSING_METADATA]:,} interactions have no metadata: {'; '.join(parts)}."
 
 
 def _describe_rule(rule: PositiveRule) -> str:

@@ -102,7 +102,7 @@ def load_entity_table(
     if raw is None:
         raise DataError(empty_message(source.file))
     ids = raw.column(id_feature.name).combine_chunks()
-    _refuse_duplicates(file, id_feature.name, ids)
+    refuse_duplicates(file, id_feature.name, ids)
 
     loaded: dict[str, pa.Array] = {}
     filled: dict[str, int] = {}
@@ -136,7 +136,17 @@ def _decode_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch(decoded)
 
 
-def _refuse_duplicates(file: str, name: str, ids: pa.Array) -> None:
+def refuse_duplicates(file: str, name: str, ids: pa.Array) -> None:
+    """Refuse ids that stand in more than one row.
+
+    Args:
+        file: What messages call the table.
+        name: Name of the id.
+        ids: [rows] string.
+
+    Raises:
+        DataError: There are such ids.
+    """
     counts = pc.value_counts(ids)
     repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
     if len(repeated):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 
 from components.interaction_ingest.config import IngestConfig, WindowConfig
 from components.interaction_ingest.dead_letters import Rejections
@@ -15,11 +16,11 @@ from components.interaction_ingest.reading.table_files import (
     needs_numbers,
 )
 from components.interaction_ingest.sources.files import DailyLogs, choose_days, find_files
-from components.interaction_ingest.sources.parts import DataFile, Piece
+from components.interaction_ingest.sources.parts import Column, DataFile, Piece
 from components.interaction_ingest.sources.reading import list_columns
 from components.interaction_ingest.window import Window, find_latest_second, resolve_window
 from schemas.errors import ConfigError, DataError
-from schemas.features import FeatureSpec
+from schemas.features import FeatureSpec, InteractionTable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,8 +205,29 @@ def open_interactions(
     files, daily = find_files(log, data_directory), None
     if files[0].day is not None:
         files, daily = choose_days(files, asked, log.file)
-    looked = look_into_files(log, "interactions", files, columns, find_latest_second(config.latest_time))
+    looked = look_into_log(log, files, columns, config)
     if daily is not None:
         return InteractionFiles(looked, daily, daily.asked)
     resolved = resolve_window(asked, lambda: find_newest_second(looked, log, columns))
     return InteractionFiles(looked, daily, resolved)
+
+
+def look_into_log(
+    log: InteractionTable, files: Sequence[DataFile], columns: Sequence[Column], config: IngestConfig
+) -> TableFiles:
+    """Look into files of interactions.
+
+    Args:
+        log: How they are read.
+        files: The files.
+        columns: The columns that are needed.
+        config: The latest time that an interaction can have.
+
+    Returns:
+        Their pieces.
+
+    Raises:
+        DataError: No file can be used, or a column is in none.
+        StorageError: The store cannot be reached or refuses.
+    """
+    return look_into_files(log, "interactions", files, columns, find_latest_second(config.latest_time))
