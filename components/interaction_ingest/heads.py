@@ -1,6 +1,7 @@
 """What of the tables would stop the ingest, as far as their files, columns and first rows tell."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -23,7 +24,7 @@ from components.interaction_ingest.sources.reading import list_columns, list_ent
 from components.interaction_ingest.user_sequences import build_sequences
 from components.interaction_ingest.window import Window
 from schemas.errors import DssmError
-from schemas.features import Feature, FeatureSpec, ItemTable, TableSource, UserTable
+from schemas.features import Feature, FeatureSpec, InteractionTable, ItemTable, TableSource, UserTable
 
 HEAD_ROWS: Final = 10_000
 """How many rows of a table are looked at; whole batches of a reader, so there may be some more."""
@@ -81,7 +82,7 @@ class _Head:
         return file if self.is_whole else f"{file} (its first {rows:,} rows)"
 
 
-def find_problems(
+def find_table_problems(
     spec: FeatureSpec, config: IngestConfig, data_directory: str, minimum_train_rows: int = 1
 ) -> list[str]:
     """Find everything that would stop the ingest, as far as the heads of the tables tell.
@@ -114,11 +115,13 @@ def find_problems(
         looked, spec.tables.interactions, "interactions", list_columns(spec, config), ids, has_all_files
     )
     size = sum(file.size_bytes for file in looked.files)
-    problems.find(lambda: _refuse_rejected(head, looked, spec.tables.interactions.file, size, config))
-    if looked.is_counted and has_all_files:
+    is_good = problems.find(
+        lambda: _refuse_rejected(head, looked, spec.tables.interactions.file, size, config)
+    )
+    if looked.is_counted and has_all_files and not head.is_whole:
         problems.find(lambda: refuse_small_train_split(looked.rows, minimum_train_rows))
     window = _find_window(config.window, daily)
-    if window is not None and not problems.messages:
+    if window is not None and is_good:
         inputs = Inputs(
             looked.pieces,
             looked.rows,
@@ -190,9 +193,8 @@ def _find_log(
     files, daily = _find_files(log, data_directory, problems), None
     if files and files[0].day is not None:
         chosen: list[tuple[tuple[DataFile, ...], DailyLogs]] = []
-        if problems.find(
-            lambda: chosen.append(choose_days(files, config.window or WindowConfig(), log.file))
-        ):
+        window = config.window or WindowConfig()
+        if problems.find(lambda: chosen.append(choose_days(files, window, log.file))):
             [(files, daily)] = chosen
     columns = list_columns(spec, config)
     looked = _look(
@@ -202,7 +204,7 @@ def _find_log(
 
 
 def _find_files(
-    source: UserTable | ItemTable | TableSource, data_directory: str, problems: Problems
+    source: InteractionTable | UserTable | ItemTable, data_directory: str, problems: Problems
 ) -> tuple[DataFile, ...]:
     found: list[tuple[DataFile, ...]] = []
     problems.find(lambda: found.append(find_files(source, data_directory)))
@@ -226,7 +228,7 @@ def _look(
     if problems.find(lambda: looked.append(look(files, columns))):
         return looked[0]
     for column in columns:
-        problems.find(lambda wanted=column: look(files, [wanted]))
+        problems.find(functools.partial(look, files, [column]))
     return None
 
 
@@ -305,11 +307,10 @@ def _check_rows(
         _, counts = build_sequences(rows, ids[0], ids[1], spec, config, newest)
         counted.append(counts)
     total = merge_counts(counted)
-    if not (head.is_whole and all(known)):
-        if config.missing_metadata == "refuse":
-            problems.find(
-                lambda: refuse_unknown(total, inputs, spec, head.name(spec.tables.interactions.file))
-            )
-        return
-    problems.find(lambda: check_counts(total, inputs, spec, config))
-    problems.find(lambda: refuse_small_train_split(total.rows["train"], minimum_train_rows))
+    if head.is_whole and all(known):
+        problems.find(lambda: check_counts(total, inputs, spec, config))
+    elif config.missing_metadata == "refuse":
+        source = head.name(spec.tables.interactions.file)
+        problems.find(lambda: refuse_unknown(total, inputs, spec, source))
+    if head.is_whole:
+        problems.find(lambda: refuse_small_train_split(total.rows["train"], minimum_train_rows))
