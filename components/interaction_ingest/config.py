@@ -204,8 +204,9 @@ class IngestConfig:
     are counted by reason and written to the dead letters; with more of them the run stops."""
     missing_metadata: Literal["refuse", "drop", "default"] = "refuse"
     """What happens to an interaction whose user or item is not in the user or item table. `refuse`: the run
-    stops; `drop`: the row is left out; `default`: it is kept with the features' defaults. Counted in each
-    case."""
+    stops; `drop`: the row is left out; `default`: it is kept with the features' defaults; where the schema
+    file has none, one is chosen and told: of texts the empty one, or the first of `values`; of numbers 0, or
+    what minimum and maximum allow next to it. Counted in each case."""
     join: Literal["auto", "broadcast", "shuffle"] = "auto"
     """How users' features and item ids meet their interactions. `broadcast`: every worker holds all of them;
     `shuffle`: each bucket is sent what it needs; `auto`: by their size. The sequences are the same."""

@@ -1,6 +1,6 @@
 """The run's figures: what is refused, and what a person reads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from components.interaction_ingest.counts import (
     missing_message,
     show_ids,
 )
-from components.interaction_ingest.dead_letters import REJECTED, refuse_too_many
+from components.interaction_ingest.dead_letters import REJECTED, explain_rejected_ids, refuse_too_many
 from components.interaction_ingest.fingerprints import DayFingerprints
+from components.interaction_ingest.reading.entities import EntityTable
 from components.interaction_ingest.reading.inputs import Inputs
 from schemas.contract import DAY_FINGERPRINTS
 from schemas.errors import DataError
@@ -60,6 +61,9 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
         rule = config.positives
         hint = f" The rule is {_describe_rule(rule)}." if rule else ""
         remedy = "Change ingest.positives"
+        if dropped.get(MISSING_METADATA):
+            hint += f" {_describe_unknown(counts, inputs, spec)}"
+            remedy = "Add them to the tables, set ingest.missing_metadata to default, change ingest.positives"
         if OUTSIDE_WINDOW in dropped:
             hint += f" The window is {_describe_days(inputs.window.first_text, inputs.window.last_text)}."
             remedy += " or the window"
@@ -118,6 +122,7 @@ def build_report(
     day_fingerprints: DayFingerprints,
     sequence_figures: Mapping[str, Any],
     history_values_cut: Mapping[str, int],
+    metadata_defaults: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write down what was read, kept and dropped.
 
@@ -129,13 +134,15 @@ def build_report(
         day_fingerprints: What `fingerprint_days` gives.
         sequence_figures: What `describe_figures` gives.
         history_values_cut: What `count_cut_values` gives.
+        metadata_defaults: The features that users and items without metadata are given, and their values.
 
     Returns:
         The report; `users` have at least one row kept, `items` are those of the catalogue, timestamps
         are seconds since 1970, and the window's ends are days, '' where there is no limit. Of the rows
         dropped, those `rejected` are malformed and in the dead letters. `item_table_columns` are those of
         its files, read or not. `history_values_cut` are values of
-        the catalogue's items that stand in no history, since an item has no place for more.
+        the catalogue's items that stand in no history, since an item has no place for more. `users_of_log`
+        have a positive, kept or not, and `items_of_table` a row in the item table.
     """
     filled = {**inputs.users.filled, **inputs.items.filled}
     filled |= {name: count for name, count in counts.filled.items() if count}
@@ -152,8 +159,11 @@ def build_report(
         "users": counts.rows["users"],
         "items": catalogue_items,
         "users_with_one_positive": counts.rows["users_with_one_positive"],
+        "users_of_log": counts.rows["users_of_log"],
         "unknown_users": counts.rows["unknown_users"],
         "unknown_items": len(counts.unknown_items),
+        "items_of_table": len(inputs.items.table),
+        "metadata_defaults": dict(metadata_defaults),
         "filled_defaults": filled,
         "history_values_cut": dict(history_values_cut),
         "item_table_columns": sorted(inputs.items.names),
@@ -205,6 +215,7 @@ def summarize(report: Mapping[str, Any]) -> str:
     for table in ("user", "item"):
         for reason, count in report[f"{table}_table_dropped"].items():
             line += f"; {count:,} rows of the {table} table dropped: {reason}"
+    line += _summarize_unknown(report)
     if report["filled_defaults"]:
         fills = ", ".join(f"{name} {count:,}" for name, count in report["filled_defaults"].items())
         line += f"; defaults filled in: {fills}"
@@ -212,6 +223,22 @@ def summarize(report: Mapping[str, Any]) -> str:
         cuts = ", ".join(f"{name} {count:,}" for name, count in report["history_values_cut"].items())
         line += f"; values of items beyond history.values_per_item, in no history: {cuts}"
     return line
+
+
+def _summarize_unknown(report: Mapping[str, Any]) -> str:
+    """Say how many users and items have no row in the tables, and what they are given."""
+    unknown = [
+        f"{number:,} of {total:,} {what}"
+        for what, number, total in (
+            ("users", report["unknown_users"], report["users_of_log"]),
+            ("items", report["unknown_items"], report["items_of_table"] + report["unknown_items"]),
+        )
+        if number
+    ]
+    if not unknown:
+        return ""
+    given = ", ".join(f"{name} {value!r}" for name, value in report["metadata_defaults"].items())
+    return f"; {' and '.join(unknown)} without metadata" + (f", given {given}" if given else "")
 
 
 def _describe_days(first: str, last: str) -> str:
@@ -222,15 +249,38 @@ def _describe_unknown(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec) -
     """Say which users and items of the interactions have no row in the tables, and why, in a sentence."""
     parts = []
     if counts.rows["unknown_users"] and spec.tables.users is not None:
-        number, examples = counts.rows["unknown_users"], counts.unknown_users
-        parts.append(f"{number:,} users are not in {spec.tables.users.file}, such as {show_ids(examples)}")
-    if counts.unknown_items and spec.tables.items is not None:
-        examples = tuple(sorted(counts.unknown_items)[:EXAMPLE_IDS_SHOWN])
+        what = f"{counts.rows['unknown_users']:,} users"
         parts.append(
-            f"{len(counts.unknown_items):,} items are not in {spec.tables.items.file}, such as "
-            f"{show_ids(examples)}"
+            _describe_missing(
+                what, counts.unknown_users, inputs.users, spec.tables.users.file, spec.user_id.name
+            )
+        )
+    if counts.unknown_items and spec.tables.items is not None:
+        what = f"{len(counts.unknown_items):,} items"
+        parts.append(
+            _describe_missing(
+                what, sorted(counts.unknown_items), inputs.items, spec.tables.items.file, spec.item_id.name
+            )
         )
     return f"{counts.dropped[MISSING_METADATA]:,} interactions have no metadata: {'; '.join(parts)}."
+
+
+def _describe_missing(what: str, ids: Sequence[str], table: EntityTable, file: str, id_name: str) -> str:
+    """Say that ids have no row in a table, or one that was dropped, which is what went wrong first."""
+    rejected = explain_rejected_ids(table.rejections, id_name)
+    dropped = [one for one in ids if one in rejected]
+    shown = show_ids(ids[:EXAMPLE_IDS_SHOWN])
+    if dropped:
+        return (
+            f"{what} have no row in {file} that can be used, such as {shown}; rows of "
+            f"{show_ids(dropped[:EXAMPLE_IDS_SHOWN])} stand there, but were dropped as malformed: "
+            f"{rejected[dropped[0]]}"
+        )
+    text = f"{what} are not in {file}, such as {shown}"
+    if table.dropped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in table.dropped.items())
+        text += f" (of its rows, some were dropped as malformed, which may be theirs: {reasons})"
+    return text
 
 
 def _describe_rule(rule: PositiveRule) -> str:

@@ -85,7 +85,9 @@ def run_ingest(
     _write_items(items, outputs)
     figures = describe_figures(counts, of_items[TRAIN_ROWS])
     cut = count_cut_values(inputs.items.table, spec)
-    report = build_report(counts, inputs, len(catalogue), fingerprint, days, figures, cut)
+    report = build_report(
+        counts, inputs, len(catalogue), fingerprint, days, figures, cut, _metadata_defaults(spec, config)
+    )
     write_whole(outputs.catalogue / CATALOGUE_FILE, lambda path: pq.write_table(catalogue, path))
     if outputs.dead_letters is not None:
         # Always a file, since an orchestrator may drop an empty folder and then miss the output.
@@ -97,6 +99,14 @@ def run_ingest(
         _write_json(rejected, outputs.dead_letters / DEAD_LETTERS_FILE)
     _write_json(report, outputs.report / INGEST_REPORT_FILE)
     return report
+
+
+def _metadata_defaults(spec: FeatureSpec, config: IngestConfig) -> dict[str, Any]:
+    """Give what users and items without metadata are given; nothing where they are not kept."""
+    if config.missing_metadata != "default":
+        return {}
+    features = (*spec.table_features("user"), *spec.table_features("item"))
+    return {feature.name: feature.default for feature in features if feature.role is None}
 
 
 def _write_rejected_inputs(inputs: Inputs, outputs: IngestOutputs) -> None:

@@ -65,6 +65,11 @@ def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cach
 
     check_strategy(settings.training)
     refuse_problems(settings, features)
+    for name, default in settings.choose_defaults().items():
+        click.echo(
+            f"Note: {name} has no default in {settings.data.schema}; what has no metadata is given "
+            f"{default!r} (ingest.missing_metadata)"
+        )
     # A client of an object store has threads, which the steps' forks would miss.
     call_in_fork(check_writable, settings.serving.directory)
 
