@@ -26,6 +26,7 @@ from components.tower_pusher.component import TowerPusher
 from components.tower_trainer.component import TowerTrainer
 from pipeline.config import PipelineConfig
 from pipeline.parameters import RunParameters, list_settings
+from pipeline.preflight import minimum_train_rows
 from schemas.contract import ENTITY_SPLIT, TRAIN_ROWS, TRAIN_SPLIT, VALIDATION_SPLIT
 from schemas.feature_parts import gate_part, ingest_part, model_part
 from schemas.features import FeatureSpec, ItemTable, Tower
@@ -95,6 +96,7 @@ def build_pipeline(
         items=item_table,
         config=config.gate,
         evaluation_config=config.evaluation,
+        minimum_train_rows=minimum_train_rows(config.training),
         serving_directory=parameters.serving_directory,
         run_id=parameters.run_id,
     )

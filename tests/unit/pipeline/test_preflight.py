@@ -76,6 +76,15 @@ def test_a_run_ends_with_every_problem_before_anything_is_loaded(
     assert not (tmp_path / "runs" / "logs").exists()
 
 
+def test_what_has_no_default_is_given_one_where_metadata_may_be_missing(content: dict[str, Any]) -> None:
+    def prices(ingest: dict[str, Any]) -> tuple[object, dict[str, Any]]:
+        config = parse(PipelineConfig, content | {"ingest": ingest}, "test")
+        return config.load_features().features[2].default, config.choose_defaults()
+
+    assert prices({"missing_metadata": "drop"}) == (None, {})
+    assert prices({"missing_metadata": "default"}) == (0.0, {"price": 0.0})
+
+
 def test_whoever_compiles_is_told_of_tables_here(content: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "data" / "items.parquet").unlink()
     for directory, number in ((tmp_path / "data", 1), (tmp_path / "nowhere", 0), ("s3://shop/data", 0)):
