@@ -297,7 +297,11 @@ def _refuse_empty_split(counts: IngestCounts, source: str, config: IngestConfig)
     empty = [name for name in names if not counts.rows[name]]
     if not empty:
         return
-    raise DataError(f"{source}: the {empty[0]} split is empty. {_describe_split(counts, config, empty[0])}")
+    message = f"{source}: the {empty[0]} split is empty. {_describe_split(counts, config, empty[0])}"
+    dropped = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(counts.dropped.items()) if count)
+    if dropped:
+        message += f" Of {counts.rows['read']:,} interactions, these were dropped before: {dropped}."
+    raise DataError(message)
 
 
 def _describe_split(counts: IngestCounts, config: IngestConfig, empty: str) -> str:

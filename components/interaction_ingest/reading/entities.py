@@ -99,6 +99,12 @@ def load_entity_table(
     kept = 0 if raw is None else len(raw)
     counts = merge_counts([*(part.count() for part in rejections), IngestCounts.of_read(kept)])
     refuse_too_many(source.file, counts, looked.size_bytes, config.maximum_rejected_fraction)
+    if raw is None and counts.dropped:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(counts.dropped.items()))
+        raise DataError(
+            f"{source.file}: expected at least one row that can be used. Received: {counts.rows['read']:,} "
+            f"malformed ones ({reasons}), such as {next(iter(counts.examples.values()))}. Correct the data."
+        )
     if raw is None:
         raise DataError(empty_message(source.file))
     ids = raw.column(id_feature.name).combine_chunks()

@@ -190,6 +190,11 @@ SKIP_TWO = IngestConfig(split=LatestPerUserSplit(kind="latest_per_user", skip_la
         ),
         (counts(train=0, held_out=7), CUT_OFF, "the train split is empty"),
         (
+            counts(train=0, held_out=7),
+            CUT_OFF,
+            "choose a time in between. Of 10 interactions, these were dropped before: null_id: 3.",
+        ),
+        (
             counts(),
             CUT_OFF_AND_VALIDATION,
             "the validation split is empty. The 7 positives are from 1970-01-01T00:00:05 to "
