@@ -109,14 +109,14 @@ def find_table_problems(
     log = _find_log(spec, config, data_directory, problems)
     if log is None:
         return problems.messages
-    looked, daily, has_all_files = log
+    files, looked, daily = log
+    has_all_files = len(looked.files) == len(files)
     ids = [spec.user_id.name, spec.item_id.name]
     head = _read_head(
         looked, spec.tables.interactions, "interactions", list_columns(spec, config), ids, has_all_files
     )
-    size = sum(file.size_bytes for file in looked.files)
     is_good = problems.find(
-        lambda: _refuse_rejected(head, looked, spec.tables.interactions.file, size, config)
+        lambda: _refuse_rejected(head, looked, files, spec.tables.interactions.file, config)
     )
     if looked.is_counted and has_all_files and not head.is_whole:
         problems.find(lambda: refuse_small_train_split(looked.rows, minimum_train_rows))
@@ -159,8 +159,7 @@ def _look_at_entities(
         return None
     has_all_files = len(looked.files) == len(files)
     head = _read_head(looked, source, name, columns, [id_feature.name], has_all_files)
-    size = sum(file.size_bytes for file in looked.files)
-    is_good = problems.find(lambda: _refuse_rejected(head, looked, source.file, size, config))
+    is_good = problems.find(lambda: _refuse_rejected(head, looked, files, source.file, config))
     if not head.kept:
         return None
     rows = pa.Table.from_batches([batch for _, batch in head.batches])
@@ -187,8 +186,8 @@ def _look_at_entities(
 
 def _find_log(
     spec: FeatureSpec, config: IngestConfig, data_directory: str, problems: Problems
-) -> tuple[TableFiles, DailyLogs | None, bool] | None:
-    """Find the interactions of the window, and look into them; tells whether that is into all of them."""
+) -> tuple[Sequence[DataFile], TableFiles, DailyLogs | None] | None:
+    """Find the files of the window's interactions, and look into them."""
     log = spec.tables.interactions
     files, daily = _find_files(log, data_directory, problems), None
     if files and files[0].day is not None:
@@ -200,7 +199,7 @@ def _find_log(
     looked = _look(
         files, columns, lambda chosen, wanted: look_into_log(log, chosen, wanted, config), problems
     )
-    return None if looked is None else (looked, daily, len(looked.files) == len(files))
+    return None if looked is None else (files, looked, daily)
 
 
 def _find_files(
@@ -258,13 +257,15 @@ def _read_head(
 
 
 def _refuse_rejected(
-    head: _Head, looked: TableFiles, file: str, size_bytes: int, config: IngestConfig
+    head: _Head, looked: TableFiles, files: Sequence[DataFile], file: str, config: IngestConfig
 ) -> None:
     """Refuse a head with more malformed rows than the whole table may have."""
+    size_bytes = sum(one.size_bytes for one in files)
     counts = merge_counts([head.rejected, IngestCounts.of_read(head.kept)])
     if not head.is_whole:
-        more = max(0, looked.rows - counts.rows["read"])
-        counts = merge_counts([counts, IngestCounts.of_read(more)])
+        # As if the files that were not looked into were like those that were.
+        rows = looked.rows * size_bytes // max(1, looked.size_bytes)
+        counts = merge_counts([counts, IngestCounts.of_read(max(0, rows - counts.rows["read"]))])
     refuse_too_many(head.name(file), counts, size_bytes, config.maximum_rejected_fraction)
 
 

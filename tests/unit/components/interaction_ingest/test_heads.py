@@ -17,7 +17,7 @@ from components.interaction_ingest.config import (
     WindowConfig,
 )
 from components.interaction_ingest.heads import find_table_problems
-from schemas.features import FeatureSpec
+from schemas.features import FeatureSpec, UserTable
 from schemas.strict_config import parse
 
 pytestmark = pytest.mark.unit
@@ -113,6 +113,23 @@ def test_of_a_large_table_only_what_stops_the_run_for_certain(
     [found] = find(people={"uid": ["a", "x"]})
     assert found.startswith("log.parquet (its first 2 rows): 1 interactions have no metadata: 1 users")
     assert find(IngestConfig(missing_metadata="drop"), people={"uid": ["a", "x"]}) == []
+
+
+def test_a_bad_file_of_many_counts_among_all_of_them(spec: FeatureSpec, find: Find, tmp_path: Path) -> None:
+    assert find() == []
+    (tmp_path / "people.parquet").unlink()
+    (tmp_path / "people").mkdir()
+    for number in range(4):
+        # Two rows of eight are malformed, both of the first file.
+        ids = ["", None] if number == 0 else [f"{number} a", f"{number} b"]
+        pq.write_table(pa.table({"uid": ids, "age": [1, 1]}), tmp_path / "people" / f"{number}.parquet")
+    tables = dataclasses.replace(spec.tables, users=UserTable(file="people", format="parquet"))
+    spec = dataclasses.replace(spec, tables=tables)
+    drop = IngestConfig(missing_metadata="drop", maximum_rejected_fraction=0.3)
+    assert find_table_problems(spec, drop, str(tmp_path)) == []
+    refused = dataclasses.replace(drop, maximum_rejected_fraction=0.2)
+    [found] = find_table_problems(spec, refused, str(tmp_path))
+    assert "people (its first 2 rows): 2 of " in found
 
 
 def test_a_missing_day_and_a_missing_column_are_told_together(spec: FeatureSpec, tmp_path: Path) -> None:
