@@ -1,7 +1,7 @@
 """The table that is embedded: its files, and the columns of them that are read."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Literal
 
 from components.interaction_ingest.dead_letters import Rejections
@@ -15,7 +15,7 @@ from schemas.features import Feature, FeatureSpec, Format, ItemTable, UserTable
 
 TableName = Literal["users", "items"]
 
-_ANY_TABLE: Final = {"users": UserTable(), "items": ItemTable()}
+_ANY_TABLE: Final[Mapping[TableName, UserTable | ItemTable]] = {"users": UserTable(), "items": ItemTable()}
 _HISTORY_SECONDS: Final = "{history}_seconds"
 # Their rows name their own columns, so that a column can be in some rows and not in those at the start.
 _FORMATS_WITHOUT_COLUMNS: Final = frozenset[Format]({"jsonl", "tfrecord"})
