@@ -120,18 +120,20 @@ def find_table_problems(
     )
     if looked.is_counted and has_all_files and not head.is_whole:
         problems.find(lambda: refuse_small_train_split(looked.rows, minimum_train_rows))
-    window = _find_window(config.window, daily)
+    # Of daily logs with too many missing days it is not known which are read.
+    are_days_known = daily is not None or files[0].day is None
+    window = _find_window(config.window, daily) if are_days_known else None
     if window is not None and is_good:
         inputs = Inputs(
-            looked.pieces,
-            looked.rows,
-            window,
-            users or without_table(spec.user_id),
-            items or without_table(spec.item_id),
-            looked.is_counted,
-            looked.files,
-            daily,
-            looked.rejections,
+            row_groups=looked.pieces,
+            rows=looked.rows,
+            window=window,
+            users=users or without_table(spec.user_id),
+            items=items or without_table(spec.item_id),
+            is_counted=looked.is_counted,
+            files=looked.files,
+            daily=daily,
+            rejections=looked.rejections,
         )
         known = (users is not None, items is not None)
         _check_rows(spec, config, inputs, head, known, minimum_train_rows, problems)
