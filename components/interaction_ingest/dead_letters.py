@@ -205,7 +205,7 @@ def reject_rows(
     return keep, letters
 
 
-def explain_rejected_ids(rejections: Iterable[Rejections], id_name: str) -> dict[str, str]:
+def explain_rejected_ids(rejections: Iterable[Rejections], id_name: str) -> tuple[dict[str, str], int]:
     """Find the ids of rejected rows, as far as these could be taken apart.
 
     Args:
@@ -213,20 +213,27 @@ def explain_rejected_ids(rejections: Iterable[Rejections], id_name: str) -> dict
         id_name: Name of the id.
 
     Returns:
-        Why the row of each id was rejected, and where it is.
+        Why the row of each id was rejected, and where it is; and the number of rows that tell no id.
     """
     found: dict[str, str] = {}
+    without_id = 0
     for rejection in rejections:
         for letter in rejection.letters.to_pylist():
-            try:
-                row = json.loads(letter["text"])
-            except ValueError:
-                # A line that could not be taken apart, or a row that was too long to be kept whole.
-                continue
-            value = row.get(id_name) if isinstance(row, dict) else None
-            if value is not None:
+            value = _read_value(letter["text"], id_name)
+            if value is None:
+                without_id += letter["rows"]
+            else:
                 found.setdefault(str(value), f"{letter['reason']} ({_show_letter(letter)})")
-    return found
+    return found, without_id
+
+
+def _read_value(text: str, name: str) -> Any:
+    """Read a value of a row; None of a line that was not taken apart, or a row too long to be kept whole."""
+    try:
+        row = json.loads(text)
+    except ValueError:
+        return None
+    return row.get(name) if isinstance(row, dict) else None
 
 
 def _show_letter(letter: Mapping[str, Any]) -> str:

@@ -267,7 +267,7 @@ def _describe_unknown(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec) -
 
 def _describe_missing(what: str, ids: Sequence[str], table: EntityTable, file: str, id_name: str) -> str:
     """Say that ids have no row in a table, or one that was dropped, which is what went wrong first."""
-    rejected = explain_rejected_ids(table.rejections, id_name)
+    rejected, without_id = explain_rejected_ids(table.rejections, id_name)
     dropped = [one for one in ids if one in rejected]
     shown = show_ids(ids[:EXAMPLE_IDS_SHOWN])
     if dropped:
@@ -277,9 +277,8 @@ def _describe_missing(what: str, ids: Sequence[str], table: EntityTable, file: s
             f"{rejected[dropped[0]]}"
         )
     text = f"{what} are not in {file}, such as {shown}"
-    if table.dropped:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in table.dropped.items())
-        text += f" (of its rows, some were dropped as malformed, which may be theirs: {reasons})"
+    if without_id:
+        text += f" ({without_id:,} of its rows were dropped as malformed, and may be theirs)"
     return text
 
 

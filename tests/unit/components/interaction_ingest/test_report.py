@@ -253,8 +253,7 @@ def test_unknown_ids_are_refused_with_counts_and_examples(spec):
     found = counts(dropped=0, unknown_users=("no one",), unknown_items=frozenset(f"i{n}" for n in range(7)))
     found.dropped["missing_metadata"] = 3
     message = (
-        "log.parquet: 3 interactions have no metadata: 1 users are not in people.parquet, such as 'no one' "
-        "(of its rows, some were dropped as malformed, which may be theirs: 2 line_break_in_id); "
+        "log.parquet: 3 interactions have no metadata: 1 users are not in people.parquet, such as 'no one'; "
         "7 items are not in things.parquet, such as 'i0', 'i1', 'i2', 'i3', 'i4'. Add them to the tables, "
         "or set ingest.missing_metadata to drop or default."
     )
@@ -282,6 +281,10 @@ def test_items_whose_rows_were_dropped_are_said_to_be_so(spec):
     )
     with pytest.raises(DataError, match=re.escape(message)):
         check_counts(found, dataclasses.replace(good, items=items), spec, IngestConfig())
+    # A row that could not be taken apart may be that of any of them.
+    cut = EntityTable(good.items.table, {}, {}, rejections=(make_rejections("items", letters[1:]),))
+    with pytest.raises(DataError, match=r"such as '7', '9' \(1 of its rows were dropped as malformed"):
+        check_counts(found, dataclasses.replace(good, items=cut), spec, IngestConfig())
     # Where nothing at all is left, that is why.
     nothing = IngestCounts(
         rows=Counter(read=10), dropped=Counter(missing_metadata=10), unknown_items=frozenset(["7"])
