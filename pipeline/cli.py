@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import TextIO
 
 import click
@@ -13,9 +12,10 @@ from pipeline.commands.compile import compile_command
 from pipeline.commands.config import config_command
 from pipeline.commands.embed import embed_command
 from pipeline.commands.export import export_command
+from pipeline.commands.fetch import fetch_command
 from pipeline.commands.lint import lint_command
-from pipeline.commands.options import reports_errors, takes_config
 from pipeline.commands.prune import prune_command
+from pipeline.commands.recommend import recommend_command
 from pipeline.commands.refresh_index import refresh_index_command
 from pipeline.commands.releases import releases_command
 from pipeline.commands.report import report_command
@@ -26,6 +26,7 @@ from pipeline.commands.schedule import schedule_command
 from pipeline.commands.serve import serve_command
 from pipeline.commands.status import status_command
 from pipeline.commands.submit import submit_command
+from pipeline.commands.synth import synth_command
 from pipeline.commands.train import train_command
 from schemas.contract import PROGRESS_LOGGER
 
@@ -76,61 +77,6 @@ main.add_command(schedule_command)
 main.add_command(serve_command)
 main.add_command(train_command)
 main.add_command(report_command)
-
-
-@main.command()
-@click.argument("dataset", type=click.Choice(["movielens-100k"]))
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="Folder of the tables.  [default: data/DATASET]"
-)
-@reports_errors
-def fetch(dataset: str, output: Path | None) -> None:
-    """Download a public data set and write its three tables."""
-    from pipeline.datasets.movielens import fetch_movielens_100k
-
-    fetch_movielens_100k(output or Path("data") / dataset)
-
-
-@main.command()
-@click.option("--users", type=click.IntRange(min=1), default=1_000, show_default=True)
-@click.option("--items", type=click.IntRange(min=1), default=500, show_default=True)
-@click.option("--interactions", type=click.IntRange(min=1), default=50_000, show_default=True)
-@click.option("--days", type=click.IntRange(min=1), default=30, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), default=Path("data/synthetic"), show_default=True)
-@reports_errors
-def synth(users: int, items: int, interactions: int, days: int, seed: int, output: Path) -> None:
-    """Write the same three tables from a planted latent model."""
-    from pipeline.datasets.synthetic import write_synthetic
-
-    write_synthetic(output, users=users, items=items, interactions=interactions, days=days, seed=seed)
-    click.echo(f"Wrote {interactions:,} interactions of {users:,} users with {items:,} items to {output}")
-
-
-@main.command()
-@takes_config
-@click.option("--user", help="A user of the user table.")
-@click.option(
-    "--feature", "features", multiple=True, metavar="NAME=VALUE", help="A feature of a user never seen."
-)
-@click.option(
-    "--history", multiple=True, metavar="ITEM_ID", help="An item that the user liked; oldest first."
-)
-@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Number of items.")
-@reports_errors
-def recommend(
-    config: str,
-    overrides: tuple[str, ...],
-    user: str | None,
-    features: tuple[str, ...],
-    history: tuple[str, ...],
-    k: int,
-) -> None:
-    """Recommend items with the current release."""
-    from pipeline.config import load_config
-    from pipeline.console import noise_to_file
-    from pipeline.recommend.offline import recommend_items
-
-    settings = load_config(config, overrides)
-    with noise_to_file(Path(settings.run.directory) / "logs" / "recommend.log") as screen:
-        click.echo(recommend_items(settings, user=user, features=features, history=history, k=k), file=screen)
+main.add_command(fetch_command)
+main.add_command(synth_command)
+main.add_command(recommend_command)

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -105,6 +105,30 @@ class Cron:
         return self.month.full and (any(days) if self.either_day else all(days))
 
     @property
+    def moments(self) -> tuple[object, ...]:
+        """What says when it fires: equal for two expressions that fire at the same moments."""
+        times = (self.second.values, self.minute.values, self.hour.values)
+        if self.every_day:
+            return times
+        days = (self.day_of_month.values, self.month.values, self.day_of_week.values)
+        return (*times, *days, self.either_day)
+
+    def fires_on(self, day: date) -> bool:
+        """Tell whether it fires on a day.
+
+        Args:
+            day: The day, in the expression's time zone.
+
+        Returns:
+            Whether it does.
+        """
+        matches = (
+            day.day in self.day_of_month.values,
+            day.isoweekday() % _DAYS_OF_WEEK in self.day_of_week.values,
+        )
+        return day.month in self.month.values and (any(matches) if self.either_day else all(matches))
+
+    @property
     def _fields(self) -> tuple[CronField, ...]:
         return (self.second, self.minute, self.hour, self.day_of_month, self.month, self.day_of_week)
 
@@ -197,8 +221,11 @@ def translate_zone(cron: Cron, zone: tzinfo, target: tzinfo, now: datetime) -> C
         The expression in the other zone; None where no single expression fires at the same moments,
         such as a daily one where only one of the zones has summer time.
     """
-    translations = {_shift(cron, minutes) for minutes in _find_shifts(zone, target, now)}
-    return translations.pop() if len(translations) == 1 else None
+    translations = [_shift(cron, minutes) for minutes in sorted(_find_shifts(cron, zone, target, now))]
+    found = {None if translated is None else translated.moments for translated in translations}
+    if len(found) != 1 or translations[0] is None:
+        return None
+    return cron if translations[0].moments == cron.moments else translations[0]
 
 
 def translate_offset(cron: Cron, zone: tzinfo, target: tzinfo, now: datetime) -> Cron | None:
@@ -240,6 +267,7 @@ def _parse_field(text: str, bounds: _Bounds, whole: str) -> CronField:
     return CronField(written, frozenset(values), star=stars[0], full=full)
 
 
+# croniter takes 5-5 for every minute, and L, R and ranges past the end, which no scheduler of ours does.
 def _parse_element(element: str, bounds: _Bounds, refuse: Callable[[str], CronError]) -> set[int]:
     match = re.fullmatch(r"(\*|\?|([0-9a-z]+)(?:-([0-9a-z]+))?)(?:/([0-9]+))?", element, re.IGNORECASE)
     if match is None:
@@ -280,9 +308,17 @@ def _check_it_fires(cron: Cron, text: str) -> None:
         ) from None
 
 
-def _find_shifts(zone: tzinfo, target: tzinfo, now: datetime) -> set[int]:
-    moments = (now + timedelta(days=day) for day in range(_COMPARED_DAYS))
-    return {_difference_minutes(zone, target, moment) for moment in moments}
+def _find_shifts(cron: Cron, zone: tzinfo, target: tzinfo, now: datetime) -> set[int]:
+    # Between the first and the last hour of a day no zone changes twice.
+    hours = {min(cron.hour.values), max(cron.hour.values)}
+    today = now.astimezone(zone).date()
+    days = (today + timedelta(days=day) for day in range(_COMPARED_DAYS))
+    return {
+        _difference_minutes(zone, target, datetime.combine(day, time(hour), zone))
+        for day in days
+        if cron.fires_on(day)
+        for hour in hours
+    }
 
 
 def _difference_minutes(zone: tzinfo, target: tzinfo, moment: datetime) -> int:

@@ -67,8 +67,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
 def parse_yaml(text: str) -> Any:
     """Read YAML, refusing what would be lost or changed without a word.
 
-    A key that stands twice in one mapping is an error. `1e-3` is a number and a date stays text, as in
-    YAML 1.2 and unlike in PyYAML's default.
+    A key that stands twice in one mapping is an error. Values are those of YAML 1.2's core schema, unlike
+    PyYAML's: `1e-3` is a number, 010 is 10, and dates, 1:30, 1_000, yes, no, on and off are text.
 
     Args:
         text: A YAML document.
@@ -79,9 +79,27 @@ def parse_yaml(text: str) -> Any:
     Raises:
         ConfigError: The text is not YAML, or repeats a key.
     """
+    documents = parse_yaml_documents(text)
+    if len(documents) > 1:
+        raise ConfigError(f"not valid YAML: expected a single document. Received: {len(documents)}")
+    return documents[0] if documents else None
+
+
+def parse_yaml_documents(text: str) -> list[Any]:
+    """Read all documents of a YAML file, each as `parse_yaml` does.
+
+    Args:
+        text: YAML documents.
+
+    Returns:
+        Plain data, one value a document.
+
+    Raises:
+        ConfigError: The text is not YAML, or repeats a key.
+    """
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+        return list(yaml.load_all(text, Loader=_Loader))
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"not valid YAML: {error}") from error
 
 
@@ -101,7 +119,7 @@ def show_value(value: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without repeated keys; the resolvers below replace PyYAML's for numbers and dates."""
+    """YAML without repeated keys; the resolvers below replace PyYAML's."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
@@ -120,20 +138,32 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-_FLOAT_TAG: Final = "tag:yaml.org,2002:float"
-_TIMESTAMP_TAG: Final = "tag:yaml.org,2002:timestamp"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_FLOAT_TAG, _TIMESTAMP_TAG)]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    _FLOAT_TAG,
-    re.compile(
-        r"^[-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d+([eE][-+]?\d+)?"
-        r"|\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    try:
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+    except ValueError:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"{text[:80]!r} is no whole number", node.start_mark
+        ) from None
+
+
+# https://yaml.org/spec/1.2.2/#103-core-schema, and << of YAML 1.1: tag, texts, first characters.
+_CORE_SCHEMA: Final = (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+0123456789."),
     ),
-    list("-+0123456789."),
+    ("merge", r"<<", ["<"]),
 )
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _texts, _first in _CORE_SCHEMA:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_texts})\Z"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
 def _suggest_files(path: Path) -> str:

@@ -28,7 +28,7 @@ from trainer.vocabularies import EncodedSize
 _PROGRESS = logging.getLogger(PROGRESS_LOGGER)
 
 # Part of every training's key: raise it when a checkpoint of before no longer means the same.
-_FORMAT_VERSION: Final = 3
+_FORMAT_VERSION: Final = 4
 # Written last; it lists the other files with their hashes.
 _MARKER: Final = "complete.json"
 _VARIABLES: Final = "variables"

@@ -1,7 +1,6 @@
 """The folders that the ingest writes to."""
 
 import dataclasses
-import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Final
 
 from components.interaction_ingest.config import IngestConfig
 from schemas.contract import ENTITY_SPLIT, EVAL_SPLIT, TRAIN_SPLIT, VALIDATION_SPLIT
+from schemas.folders import remove_folder
 
 WORK_FOLDER: Final = "ingest-work"
 """Folder beside the sequences for unfinished files; removed at the end."""
@@ -46,7 +46,7 @@ class IngestOutputs:
         """
         for folder in (self.sequences, self.users, self.items, self.contexts, self.dead_letters):
             if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
         self.work.mkdir()
         split_folder(self.users, ENTITY_SPLIT).mkdir()

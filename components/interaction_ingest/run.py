@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from components.interaction_ingest.reading.inputs import Inputs, check_inputs
 from components.interaction_ingest.report import build_report, check_counts
 from schemas.contract import CATALOGUE_FILE, DEAD_LETTERS_FILE, ENTITY_SPLIT, INGEST_REPORT_FILE, TRAIN_ROWS
 from schemas.features import FeatureSpec
+from schemas.folders import remove_folder
 
 _COUNTS_FILE = "counts.json"
 _TABLE_ROWS = 131_072
@@ -78,7 +78,7 @@ def run_ingest(
             )
         of_items = add_counts(item_counts, catalogue.column(spec.item_id.name).combine_chunks())
     finally:
-        shutil.rmtree(outputs.work, ignore_errors=True)
+        remove_folder(outputs.work, ignore_errors=True)
     items = catalogue
     for name, rows in of_items.items():
         items = items.append_column(name, pa.array(rows))

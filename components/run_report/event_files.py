@@ -1,20 +1,18 @@
 """Scalars out of TensorBoard's event files, without TensorFlow."""
 
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from components.tfrecords import walk_records
 from schemas.errors import DataError
 
-_MASK_DELTA: Final = 0xA282EAD8
 _FLOAT: Final = 1
 
 _Type = descriptor_pb2.FieldDescriptorProto
@@ -76,23 +74,11 @@ def read_scalars(folder: Path) -> dict[str, ScalarSeries]:
 
 
 def _read_records(file: Path) -> Iterator[bytes]:
-    content = file.read_bytes()
-    at = 0
     # A training that was killed can leave half a record, which is no record.
-    while at + 12 <= len(content):
-        (length,) = struct.unpack_from("<Q", content, at)
-        (checksum,) = struct.unpack_from("<I", content, at + 8)
-        if checksum != _masked_crc(content[at : at + 8]):
-            raise DataError(f"Expected TFRecords in {file}. Received: a broken record at byte {at:,}.")
-        if at + 16 + length > len(content):
-            return
-        yield content[at + 12 : at + 12 + length]
-        at += 16 + length
-
-
-def _masked_crc(content: bytes) -> int:
-    crc = google_crc32c.value(content)
-    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
+    for number, record in enumerate(walk_records(file.read_bytes()), start=1):
+        if record.content is None or not record.is_good:
+            raise DataError(f"Expected TFRecords in {file}. Received: record {number} is damaged.")
+        yield record.content
 
 
 def _to_scalar(value: Any) -> float | None:

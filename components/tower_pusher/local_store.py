@@ -23,6 +23,7 @@ from typing import Final
 from components.tower_pusher.compose import Part
 from schemas.contract import MANIFEST_FILE, PROGRESS_LOGGER, RELEASES
 from schemas.errors import ReleaseError
+from schemas.folders import remove_folder
 from schemas.release import ALL_PARTS, hold_lock, list_versions, remove_parts
 from schemas.release.retention import CLAIM_FILE
 
@@ -70,7 +71,7 @@ class Claim:
         """
         temporary = _temporary(self._serving, name, self.version)
         # Nobody else owns the version; only a hand that removed a claim can have left this.
-        _remove_folder(temporary)
+        remove_folder(temporary)
         for path, file in part.items():
             target = temporary / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +150,7 @@ def _own_version(serving: Path) -> Iterator[Claim]:
                 # After the claim, so that a version number is never used twice: a server may have seen it.
                 _remove_leftovers(serving, version)
             except BaseException:
-                _remove_folder(releases / str(version))
+                remove_folder(releases / str(version))
                 raise
         try:
             yield Claim(serving, version)
@@ -181,11 +182,6 @@ def _remove_leftovers(serving: Path, own_version: int) -> None:
             else:
                 remove_parts(serving, version)
                 _progress.info("Removed what a push of release %d had left unfinished", version)
-
-
-def _remove_folder(folder: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
 
 
 def _temporary(serving: Path, part: str, version: int) -> Path:

@@ -1,4 +1,4 @@
-"""`dssm lint`: checks a compiled pipeline."""
+"""`dssm lint`: checks a file of `dssm compile`."""
 
 from pathlib import Path
 
@@ -11,7 +11,10 @@ from pipeline.commands.options import reports_errors
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @reports_errors
 def lint_command(file: Path) -> None:
-    """Check a compiled pipeline for what Kubeflow Pipelines refuses late or gets wrong silently.
+    """Check a file of `dssm compile` for what Kubeflow Pipelines refuses late or gets wrong silently.
+
+    It is for files of this project, as they were written or changed since; in one of another origin it may
+    pass by mistakes that no such file can hold.
 
     Exit status: 0 where nothing was found, 1 with findings.
     """

@@ -1,7 +1,6 @@
 """The whole of `dssm embed`: a table and a release in, a folder of Parquet files out."""
 
 import functools
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from schemas import storage
 from schemas.contract import INDEX, ITEM_TOWER, USER_TOWER, USERS
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec, Format
+from schemas.folders import remove_folder
 from schemas.release import Release, read_current_release, read_release
 
 # Readers of Parquet folders leave out names that start so.
@@ -192,7 +192,7 @@ def finish_whole(output: Path) -> Iterator[Path]:
                 "written; name another folder."
             ) from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        remove_folder(unfinished, ignore_errors=True)
 
 
 def embed_files(

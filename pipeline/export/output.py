@@ -1,7 +1,6 @@
 """The folder that an export is written to, which is seen whole or not at all."""
 
 import contextlib
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import Final
 
 from schemas import storage
 from schemas.errors import ConfigError, StorageError
+from schemas.folders import remove_folder
 
 MANIFEST_FILE: Final = "manifest.json"
 """What an export is. In an object store it is written last: without it the export is not finished."""
@@ -53,7 +53,7 @@ def _write_beside(output: str, target: Path) -> Iterator[Path]:
         # Puts it in the place of an empty folder, and fails where that has been filled meanwhile.
         unfinished.rename(target)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        remove_folder(unfinished, ignore_errors=True)
 
 
 def _refuse(output: str, names: list[str]) -> None:

@@ -8,9 +8,6 @@ per task, resources, environment, and the platform document.
 import re
 from typing import Any, Final
 
-import yaml
-from google.protobuf import json_format
-from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
     KubeflowV2DagRunner,
@@ -23,6 +20,7 @@ from pipeline.config import PipelineConfig
 from pipeline.kubeflow.config import StepSettings
 from pipeline.kubeflow.platform import build_platform_document
 from pipeline.kubeflow.preparation import TRAINER, prepare_config
+from pipeline.kubeflow.yaml_text import write_documents
 from pipeline.parameters import RunParameters, configured_values
 from schemas.contract import REQUIRED_GPUS_VARIABLE
 from schemas.errors import ConfigError
@@ -70,10 +68,8 @@ def compile_pipeline(config: PipelineConfig, features: FeatureSpec) -> str:
         resources = _build_resources(settings)
         if resources:
             container["resources"] = resources
-    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     executors = {component["executorLabel"]: name for name, component in spec["components"].items()}
-    documents = [spec, build_platform_document(config.kubeflow, executors)]
-    text = yaml.dump_all(documents, Dumper=_PlainDumper, sort_keys=True, width=2**31, allow_unicode=True)
+    text = write_documents([spec, build_platform_document(config.kubeflow, executors)])
     refuse_credentials(text)
     return text
 
@@ -152,13 +148,6 @@ def refuse_credentials(text: str) -> None:
             f"A URI with a user name or a password, on {end.group() if end else ''!r}, would be readable in "
             f"the compiled file. Leave them out of the URI and name a Kubernetes secret in kubeflow.secrets."
         )
-
-
-class _PlainDumper(yaml.SafeDumper):
-    """YAML without anchors: equal parts are written out."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
 
 def _images(config: PipelineConfig, pipeline: Pipeline) -> dict[str, str | None]:

@@ -2,10 +2,11 @@
 
 import dataclasses
 import difflib
+import posixpath
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from pipeline.kubeflow.credentials import names_credential
@@ -39,6 +40,7 @@ MEMORY_GB: Final = {
 }  # fmt: skip
 """Memory of each pod in 10^9 bytes, where the configuration does not say; docs/kubeflow.md: measured."""
 
+_OWN_VARIABLES: Final = ("KFP_POD_NAME", "KFP_POD_UID", "KFP_RETRY_INDEX")
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -62,9 +64,39 @@ PipelineName = Annotated[
         "lower case, digits and -, 128 characters at most, no - at either end",
     ),
 ]
-AbsolutePath = Annotated[str, _matches(r"/[^:]+", "an absolute path such as /mnt/data")]
+# KFP names the pod's volume after the claim, and a volume's name has no dots.
+ClaimName = Annotated[
+    str,
+    _matches(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "lower case, digits and -, 63 characters at most"),
+]
+# KFP mounts its launcher and the places of the artifacts at these four.
+MountPath = Annotated[
+    str,
+    _matches(
+        r"/(?!/*(kfp-launcher|gcs|s3|minio)/*$)[^:]+",
+        "an absolute path such as /mnt/data, and none of /kfp-launcher, /gcs, /s3 and /minio",
+    ),
+]
+ResourceName = Annotated[
+    str,
+    _matches(
+        r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?",
+        "the name of a Kubernetes resource such as nvidia.com/gpu",
+    ),
+]
+LabelValue = Annotated[
+    str,
+    _matches(
+        r"([a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?)?",
+        "the value of a Kubernetes label: letters, digits, -, _ and ., 63 at most",
+    ),
+]
 NonEmpty = Annotated[str, _matches(r"\S+", "a name without spaces")]
 PositiveInt = Annotated[int, Field(ge=1)]
+# Kubernetes keeps it as an integer of 32 bits.
+TimeoutSeconds = Annotated[int, Field(ge=1, le=2**31 - 1)]
+# Beyond these it would be written with an exponent, which Kubernetes does not read beside a unit.
+MemoryGb = Annotated[float, Field(ge=0.001, lt=1e6)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -73,7 +105,7 @@ class GpuConfig:
 
     count: PositiveInt
     """Accelerators per pod. For the Trainer also the replicas: `training.replicas`."""
-    resource: str = "nvidia.com/gpu"
+    resource: ResourceName = "nvidia.com/gpu"
     """The Kubernetes resource name."""
     vertex_type: str = "NVIDIA_TESLA_T4"
     """Vertex AI's name of the accelerator; read by `--format vertex` only."""
@@ -87,7 +119,7 @@ class RetryConfig:
     """Further attempts; 0 for none."""
     backoff_seconds: PositiveInt = 30
     """Seconds before the first further attempt."""
-    backoff_factor: PositiveInt = 2
+    backoff_factor: Annotated[int, Field(ge=1, lt=1_000_000)] = 2
     """What each further wait is multiplied by; Argo knows whole numbers only."""
 
 
@@ -97,12 +129,14 @@ class SecretConfig:
 
     name: KubernetesName
     """The secret, in the namespace of the run."""
-    environment: dict[str, str]
+    environment: dict[str, NonEmpty]
     """Environment variable: key in the secret."""
 
     @field_validator("environment")
     @classmethod
     def _check_names(cls, value: dict[str, str]) -> dict[str, str]:
+        if not value:
+            raise ValueError("expected at least one variable and its key. Received: {}")
         _check_environment_names(value)
         return value
 
@@ -111,9 +145,9 @@ class SecretConfig:
 class VolumeConfig:
     """A mounted persistent volume claim."""
 
-    claim: KubernetesName
+    claim: ClaimName
     """The claim, in the namespace of the run."""
-    mount_path: AbsolutePath
+    mount_path: MountPath
     """Where the pods see it; an absolute path."""
 
 
@@ -130,6 +164,16 @@ class TolerationConfig:
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """The taint's effect; null: each."""
 
+    @model_validator(mode="after")
+    def _check(self) -> "TolerationConfig":
+        if self.operator == "Exists" and self.value:
+            raise ValueError(
+                f"expected no value for operator Exists. Received: {self.value!r}; write operator: Equal"
+            )
+        if self.operator == "Equal" and not self.key:
+            raise ValueError("expected a key for operator Equal. Received: nothing")
+        return self
+
 
 Environment = dict[str, str]
 
@@ -142,11 +186,11 @@ class StepConfig:
     """In place of kubeflow.image, such as one with CUDA."""
     cpu: Annotated[float, Field(gt=0.0)] | None = None
     """In place of kubeflow.cpu."""
-    memory_gb: Annotated[float, Field(gt=0.0)] | None = None
+    memory_gb: MemoryGb | None = None
     """In place of kubeflow.memory_gb."""
     gpu: GpuConfig | None = None
     """Accelerators; null: none."""
-    timeout_seconds: PositiveInt | None = None
+    timeout_seconds: TimeoutSeconds | None = None
     """In place of kubeflow.timeout_seconds."""
     retries: RetryConfig | None = None
     """In place of kubeflow.retries."""
@@ -158,7 +202,7 @@ class StepConfig:
     """In addition to kubeflow.secrets."""
     volumes: tuple[VolumeConfig, ...] = ()
     """In addition to kubeflow.volumes."""
-    node_selector: dict[str, str] = Field(default_factory=dict)
+    node_selector: dict[str, LabelValue] = Field(default_factory=dict)
     """In addition to kubeflow.node_selector, whose labels it may replace."""
     tolerations: tuple[TolerationConfig, ...] = ()
     """In addition to kubeflow.tolerations."""
@@ -193,10 +237,10 @@ class KubeflowConfig:
     """Secrets of the registry."""
     cpu: Annotated[float, Field(gt=0.0)] | None = 2.0
     """Limit, and so the request, of CPU cores per pod. Null: none."""
-    memory_gb: Annotated[float, Field(gt=0.0)] | Literal["by_step"] | None = "by_step"
+    memory_gb: MemoryGb | Literal["by_step"] | None = "by_step"
     """Limit, and so the request, of memory per pod, in 10^9 bytes. `by_step`: each step's own default, in
     docs/kubeflow.md with the data that it is meant for. Null: none."""
-    timeout_seconds: PositiveInt | None = 7200
+    timeout_seconds: TimeoutSeconds | None = 7200
     """Seconds after which a pod is ended. Null: never."""
     retries: RetryConfig = Field(default_factory=RetryConfig)
     """What happens after a pod has failed."""
@@ -209,7 +253,7 @@ class KubeflowConfig:
     """Kubernetes secrets that become environment variables."""
     volumes: tuple[VolumeConfig, ...] = ()
     """Persistent volume claims."""
-    node_selector: dict[str, str] = Field(default_factory=dict)
+    node_selector: dict[str, LabelValue] = Field(default_factory=dict)
     """Labels that a node must have."""
     tolerations: tuple[TolerationConfig, ...] = ()
     """Taints of nodes that the pods put up with."""
@@ -242,6 +286,24 @@ class KubeflowConfig:
                 "that the data have changed. Received: true; leave the key out"
             )
         return value
+
+    @model_validator(mode="after")
+    def _check_combined(self) -> "KubeflowConfig":
+        for name in STEPS:
+            settings = self.step(name)
+            of_secrets = [variable for secret in settings.secrets for variable in secret.environment]
+            mounts = [posixpath.normpath(volume.mount_path) for volume in settings.volumes]
+            for what, values in (
+                ("environment variable", [*settings.environment, *of_secrets]),
+                ("mount path", mounts),
+            ):
+                twice = next((value for value in values if values.count(value) > 1), None)
+                if twice is not None:
+                    raise ValueError(
+                        f"expected each {what} of a step once, in what all steps and it alone are given."
+                        f" Received: {twice!r} twice for {name}"
+                    )
+        return self
 
     def step(self, name: str) -> "StepSettings":
         """Combine what all steps get with what one step gets.
@@ -341,5 +403,7 @@ def _check_environment_names(environment: Environment) -> None:
     for name in environment:
         if not _ENVIRONMENT_NAME.fullmatch(name):
             raise ValueError(f"expected names of environment variables. Received: {name!r}")
+        if name in _OWN_VARIABLES:
+            raise ValueError(f"{name} is set by Kubeflow Pipelines for its launcher; take another name")
         if name == RUN_ID_VARIABLE:
             raise ValueError(f"{name} is the run's own id, which Kubernetes fills in; leave it out")

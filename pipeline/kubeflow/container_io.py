@@ -8,7 +8,6 @@ their metadata from one JSON file (the executor output).
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from schemas.errors import DssmError
+from schemas.folders import remove_folder
 
 CONTAINER_ROOT_VARIABLE: Final = "DSSM_CONTAINER_ROOT"
 """Environment variable with the folder that the mount points and the output file are under; / where unset."""
@@ -95,17 +95,27 @@ def to_local_path(uri: str, root: Path) -> Path:
         The path, such as /s3/bucket/key.
 
     Raises:
-        ContainerError: The scheme is another one.
+        ContainerError: The scheme is another one, or no folder of its own is named.
     """
     scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return Path(uri)
-    if scheme == "file":
-        return Path(unquote(urlsplit(uri).path))
+    if not separator or scheme == "file":
+        path = Path(unquote(urlsplit(uri).path) if separator else uri)
+        if not path.is_absolute():
+            raise ContainerError(
+                f"Artifact URI {uri!r}: expected a URI, or an absolute path. Received: neither. The launcher "
+                "sends one with each artifact; set a pipeline root."
+            )
+        return path
     if scheme not in _MOUNT_POINTS:
         raise ContainerError(
             f"Artifact URI {uri!r}: expected gs://, s3:// or minio://, which Kubeflow Pipelines mounts. "
             f"Received: {scheme}://. Set another pipeline root."
+        )
+    bucket, _, key = rest.partition("/")
+    if not bucket or not key.strip("/") or ".." in rest.split("/"):
+        raise ContainerError(
+            f"Artifact URI {uri!r}: expected a bucket and a key in it, without '..'. Received: another "
+            "place. Set another pipeline root."
         )
     return root / _MOUNT_POINTS[scheme] / rest
 
@@ -169,7 +179,7 @@ def prepare_outputs(invocation: Invocation) -> None:
     for artifacts in invocation.outputs.values():
         for artifact in artifacts:
             if artifact.path.is_dir():
-                shutil.rmtree(artifact.path)
+                remove_folder(artifact.path)
             else:
                 artifact.path.unlink(missing_ok=True)
             artifact.path.parent.mkdir(parents=True, exist_ok=True)

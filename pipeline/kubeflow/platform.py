@@ -39,15 +39,18 @@ def build_platform_document(config: KubeflowConfig, executors: Mapping[str, str]
             }
         }
     }
-    check_platform_document(document)
+    read_platform_document(document)
     return document
 
 
-def check_platform_document(document: Mapping[str, Any]) -> None:
-    """Check a platform document against the messages of kfp and kfp-kubernetes.
+def read_platform_document(document: Mapping[str, Any]) -> dict[str, KubernetesExecutorConfig]:
+    """Read a platform document into the messages of kfp and kfp-kubernetes.
 
     Args:
         document: The document.
+
+    Returns:
+        The settings of each executor label.
 
     Raises:
         ConfigError: A key or a value is not in the messages, which the server would drop or refuse late.
@@ -55,12 +58,15 @@ def check_platform_document(document: Mapping[str, Any]) -> None:
     where = "platforms"
     try:
         json_format.ParseDict(document, pipeline_spec_pb2.PlatformSpec())
+        configs = {}
         for label, executor in document["platforms"]["kubernetes"]["deploymentSpec"]["executors"].items():
             where = f"platforms.kubernetes.deploymentSpec.executors.{label}"
-            json_format.ParseDict(executor, KubernetesExecutorConfig())
-    except json_format.ParseError as error:
+            configs[label] = json_format.ParseDict(executor, KubernetesExecutorConfig())
+        return configs
+    except (json_format.ParseError, AttributeError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{where}: expected what kfp-kubernetes' message knows. Received something else: {error}"
+            f"{where}: expected what kfp-kubernetes' message knows. Received something else:"
+            f" {str(error).splitlines()[0]}"
         ) from error
 
 

@@ -11,6 +11,10 @@ from schemas.errors import ConfigError
 Target = Literal["kubeflow", "vertex"]
 
 TRAINER: Final = "Trainer"
+
+REMOTE_URI: Final = re.compile(r"(gs|s3|minio)://[^/?]+.*")
+"""Where KFP can keep artifacts: an object store, with a bucket."""
+
 _KUBERNETES_ALONE: Final = ("secrets", "volumes", "node_selector", "tolerations")
 
 

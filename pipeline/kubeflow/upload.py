@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from pipeline.kubeflow.client import Kubeflow, KubeflowError
-from pipeline.kubeflow.lint.importers import REMOTE_URI
-from pipeline.kubeflow.preparation import is_relative
+from pipeline.kubeflow.preparation import REMOTE_URI, is_relative
 from pipeline.parameters import LOCATIONS, OPTIONAL_LOCATIONS
 from schemas.contract import PROGRESS_LOGGER
+from schemas.errors import ConfigError
+from schemas.yaml_files import parse_yaml_documents
 
 _CONFLICT: Final = 409
 
@@ -67,9 +66,9 @@ def read_compiled(text: str, source: str) -> CompiledPipeline:
         KubeflowError: It is not a compiled pipeline.
     """
     try:
-        document = next(iter(yaml.safe_load_all(text)), None)
-    except yaml.YAMLError as error:
-        raise KubeflowError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+        document = next(iter(parse_yaml_documents(text)), None)
+    except ConfigError as error:
+        raise KubeflowError(f"{source}: {' '.join(str(error).split())}") from None
     try:
         name = document["pipelineInfo"]["name"]  # type: ignore[index]
         parameters = document["root"].get("inputDefinitions", {}).get("parameters", {})  # type: ignore[index]

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import logging
-import shutil
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from schemas.contract import (
     USERS,
 )
 from schemas.errors import ReleaseError, StorageError
+from schemas.folders import remove_folder
 from schemas.release.current import follow_current
 from schemas.release.find import ReleasedState, check_part, find_release, find_state, read_manifest
 from schemas.release.lease import Lease, take_lease
@@ -200,10 +200,10 @@ def _copy_release(
             for place in (*(manifest.parts[part].path for part in missing), f"{RELEASES}/{release.version}"):
                 storage.copy_tree(storage.join(serving, place), unfinished / place)
                 _move(unfinished / place, home / place)
-            shutil.rmtree(unfinished, ignore_errors=True)
+            remove_folder(unfinished, ignore_errors=True)
         for folder in cache.iterdir():
             if folder != home and not folder.name.startswith(_UNFINISHED_PREFIX):
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(folder, ignore_errors=True)
     except OSError as error:
         raise StorageError(f"Cannot copy release {release.version} from {serving}: {error}") from error
     for part in missing:
@@ -215,7 +215,7 @@ def _copy_release(
 
 def _move(folder: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(target, ignore_errors=True)
+    remove_folder(target, ignore_errors=True)
     # Another process may have put its copy there in this moment.
     with contextlib.suppress(OSError):
         folder.rename(target)

@@ -12,7 +12,6 @@ import contextlib
 import datetime
 import fcntl
 import itertools
-import shutil
 import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Final
 from schemas import storage
 from schemas.contract import CURRENT_FILE, MANIFEST_FILE, RELEASES
 from schemas.errors import ReleaseError, StorageError
+from schemas.folders import remove_folder
 from schemas.release.current import find_current_version
 from schemas.release.find import list_published, read_manifest
 from schemas.release.locking import hold_lock
@@ -136,13 +136,13 @@ def remove_parts(serving: Path, version: int) -> None:
     for part in reversed(ALL_PARTS):
         final = serving / part / str(version)
         temporary = serving / part / f"{_TEMPORARY_PREFIX}{version}"
-        _remove_folder(temporary)
+        remove_folder(temporary)
         # Renamed first: a server that looks at the folder must not see a part of a part.
         with contextlib.suppress(FileNotFoundError):
             final.rename(temporary)
-        _remove_folder(temporary)
+        remove_folder(temporary)
     # Last, since it is what a later push finds the rest by.
-    _remove_folder(serving / RELEASES / str(version))
+    remove_folder(serving / RELEASES / str(version))
 
 
 def remove_remote_parts(serving: str, version: int) -> None:
@@ -253,8 +253,3 @@ def _remove_remote(serving: str, version: int) -> None:
     storage.write_bytes(storage.join(folder, f"{CLAIM_FILE}-{uuid.uuid4().hex}"), b"")
     storage.delete_file(storage.join(folder, MANIFEST_FILE))
     remove_remote_parts(serving, version)
-
-
-def _remove_folder(folder: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)

@@ -479,7 +479,7 @@ def test_what_is_not_a_pipeline_is_refused(api: Api, spec: Path) -> None:
     spec.write_text("[1, 2]", encoding="utf-8")
     assert "expected a compiled pipeline" in error_of(submit(api, spec))
     spec.write_text("a: [", encoding="utf-8")
-    assert "not YAML" in error_of(submit(api, spec))
+    assert "not valid YAML" in error_of(submit(api, spec))
     assert "cannot read" in error_of(submit(api, spec.with_name("none.yaml")))
     assert "already" in error_of(submit(api, spec, "--set", "training.epochs=1"))
 

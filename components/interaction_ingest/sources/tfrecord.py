@@ -1,7 +1,6 @@
 """Rows of TFRecord files of tf.Example."""
 
 import dataclasses
-import struct
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -26,11 +25,10 @@ from components.interaction_ingest.sources.parts import (
     to_text_column,
 )
 from components.interaction_ingest.sources.streams import SourceStream
+from components.tfrecords import walk_records
 from schemas.features import TableSource
 
 _RECORDS_PER_BATCH = 8_192
-_LARGEST_RECORD_BYTES = 1 << 30
-_MASK_DELTA = 0xA282EAD8
 
 
 def look(file: DataFile, index: int, source: TableSource) -> FileLook:
@@ -48,7 +46,11 @@ def look(file: DataFile, index: int, source: TableSource) -> FileLook:
         StorageError: The store cannot be reached or refuses.
     """
     with SourceStream(file.path, whole_lines=False) as stream:
-        records = [record for record, good in _split_records(next(stream.chunks(), b"")) if good]
+        records = [
+            record.content
+            for record in walk_records(next(stream.chunks(), b""))
+            if record.content is not None and record.is_good
+        ]
         tables = [table for _, table in _decode_examples(records) if table is not None]
         names = set().union(*(table.schema.names for table in tables))
         return look_of_start(stream, file, index, names, len(records))
@@ -122,13 +124,13 @@ def _group_records(stream: SourceStream) -> Iterator[_Framed]:
         records: list[bytes] = []
         is_good: list[bool] = []
         end = 0
-        for record, good, position in _walk_records(content):
-            if record is None:
+        for record in walk_records(content):
+            if record.content is None:
                 yield _Framed(records, is_good, "the length of a record is damaged", len(content) - end)
                 return
-            records.append(record)
-            is_good.append(good)
-            end = position
+            records.append(record.content)
+            is_good.append(record.is_good)
+            end = record.end
             if len(records) == _RECORDS_PER_BATCH:
                 yield _Framed(records, is_good)
                 records, is_good = [], []
@@ -139,32 +141,6 @@ def _group_records(stream: SourceStream) -> Iterator[_Framed]:
         yield _Framed([], [], stream.failure)
     elif left:
         yield _Framed([], [], "the file ends in the middle of a record", is_cut_off=True)
-
-
-def _split_records(content: bytes) -> list[tuple[bytes, bool]]:
-    return [(record, good) for record, good, _ in _walk_records(content) if record is not None]
-
-
-def _walk_records(content: bytes) -> Iterator[tuple[bytes | None, bool, int]]:
-    """Give whole records, whether each is undamaged, and where it ends; None where the framing is lost."""
-    import google_crc32c
-
-    def is_checked(data: bytes, masked: int) -> bool:
-        value = google_crc32c.value(data)
-        return (((value >> 15) | (value << 17)) + _MASK_DELTA) & 0xFFFFFFFF == masked
-
-    position = 0
-    while position + 12 <= len(content):
-        length, checksum = struct.unpack_from("<QI", content, position)
-        if length > _LARGEST_RECORD_BYTES or not is_checked(content[position : position + 8], checksum):
-            yield None, False, position
-            return
-        end = position + 12 + length + 4
-        if end > len(content):
-            return
-        record = content[position + 12 : end - 4]
-        yield record, is_checked(record, *struct.unpack_from("<I", content, end - 4)), end
-        position = end
 
 
 def _decode_examples(records: Sequence[bytes]) -> Iterator[tuple[int, pa.RecordBatch | None]]:

@@ -1,58 +1,39 @@
 """Checks that what Kubeflow Pipelines passes to a process as one argument fits into one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pipeline.kubeflow.lint.document import Linter, list_texts
-from pipeline.kubeflow.lint.finding import join
+from pipeline.kubeflow.lint.document import CompiledFile
+from pipeline.kubeflow.lint.finding import Finding, join
+from pipeline.kubeflow.lint.texts import list_texts
 
 # What Linux takes as one argument: 32 pages, less the zero at its end.
-LONGEST_ARGUMENT: Final = 131_071
+LONGEST_ARGUMENT_BYTES: Final = 131_071
 # Go's JSON writes each of these as six characters.
 _ESCAPED: Final = "<>&"
 
 
-class SizeLinter(Linter):
-    """Measures the arguments of the driver and the launcher."""
+def check_sizes(compiled: CompiledFile) -> Iterator[Finding]:
+    """Measure the arguments of the driver and the launcher.
 
-    def check(
-        self, pipeline: Mapping[str, Any], executors: Mapping[str, Any], settings: Mapping[str, Any]
-    ) -> None:
-        """Check every part of the documents that is one argument.
+    Args:
+        compiled: The file.
 
-        Args:
-            pipeline: The pipeline document, as plain data.
-            executors: Its executors.
-            settings: The settings of each executor label.
-        """
-        root = pipeline.get("root", {})
-        self._check_component("root", root)
-        for name, component in sorted(pipeline.get("components", {}).items()):
-            self._check_component(join("components", name), component)
-        for label, executor in sorted(executors.items()):
-            for kind, part in sorted(executor.items()):
-                self._check_part(f"{join('deploymentSpec.executors', label)}.{kind}", part)
-        for label, part in sorted(settings.items()):
-            self._check_part(join("platforms.kubernetes.deploymentSpec.executors", label), part)
-
-    def _check_component(self, path: str, component: Mapping[str, Any]) -> None:
-        self._check_part(path, component)
-        for task_id, task in sorted(component.get("dag", {}).get("tasks", {}).items()):
-            self._check_part(join(f"{path}.dag.tasks", task_id), task)
-
-    def _check_part(self, path: str, part: Any) -> None:
+    Yields:
+        Each part that is too large.
+    """
+    for path, part in _list_arguments(compiled):
         size = measure(part)
-        if size <= LONGEST_ARGUMENT:
-            return
+        if size <= LONGEST_ARGUMENT_BYTES:
+            continue
         sizes = [(place, measure(text)) for place, text in list_texts(part, path)]
         largest = sorted(sizes, key=lambda text: (-text[1], text[0]))[:3]
-        listed = ", ".join(f"{place} ({length})" for place, length in largest)
-        self.add(
+        yield Finding(
             path,
             f"{size} bytes as JSON, which KFP passes to a process as one argument, and Linux takes"
-            f" {LONGEST_ARGUMENT}; the run fails ('argument list too long'). Its largest texts:"
-            f" {listed or 'none'}",
+            f" {LONGEST_ARGUMENT_BYTES}; the run fails ('argument list too long'). Its largest texts:"
+            f" {', '.join(f'{place} ({length})' for place, length in largest)}",
             "Put the largest texts into files in the image or the object store, and pass their paths",
         )
 
@@ -61,3 +42,19 @@ def measure(part: Any) -> int:
     """Tell how many bytes the server's JSON of a part has, or a few more."""
     text = json.dumps(part, separators=(",", ":"), ensure_ascii=False)
     return len(text.encode()) + 5 * sum(text.count(character) for character in _ESCAPED)
+
+
+def _list_arguments(compiled: CompiledFile) -> Iterator[tuple[str, Any]]:
+    root: Mapping[str, Any] = compiled.pipeline["root"]
+    yield "root", root
+    for task_id, task in sorted(root["dag"]["tasks"].items()):
+        yield join("root.dag.tasks", task_id), task
+    for name, component in sorted(compiled.pipeline["components"].items()):
+        yield join("components", name), component
+    for label, executor in sorted(compiled.pipeline["deploymentSpec"]["executors"].items()):
+        for kind, part in sorted(executor.items()):
+            yield join("deploymentSpec.executors", label, kind), part
+    if compiled.platform:
+        settings = compiled.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        for label, part in sorted(settings.items()):
+            yield join("platforms.kubernetes.deploymentSpec.executors", label), part

@@ -1,23 +1,19 @@
-"""Checks a compiled pipeline for what Kubeflow Pipelines refuses late or gets wrong without a word.
+"""Checks a file of `dssm compile` for what Kubeflow Pipelines refuses late or gets wrong without a word.
 
 The server checks little when a pipeline is uploaded: most mistakes stop a run when it is created or
-when a pod starts, and some are dropped silently. The rules below are taken from the source of the API
-server, the compiler, the driver and the launcher of KFP 2.14 to 2.17, and of Argo Workflows, which
-runs what they make.
+when a pod starts, and some are dropped silently. What is looked for is what a file of this project can hold
+after its configuration was checked; a file of another origin may hold more. The rules are taken from the
+source of the API server, the compiler, the driver and the launcher of KFP 2.14 to 2.17, and of Argo
+Workflows, which runs what they make.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-from pipeline.kubeflow.lint.document import IN_DEPLOYMENT, IN_PIPELINE, Linter, tell_apart
+from pipeline.kubeflow.lint.document import read_file
 from pipeline.kubeflow.lint.finding import Finding
-from pipeline.kubeflow.lint.messages import Messages
-from pipeline.kubeflow.lint.pipeline import PipelineLinter
-from pipeline.kubeflow.lint.platform import Platform, PlatformLinter
-from pipeline.kubeflow.lint.sizes import SizeLinter
-from pipeline.kubeflow.lint.texts import TextLinter
-from pipeline.kubeflow.lint.workspace import WorkspaceLinter
-from pipeline.kubeflow.lint.yaml_documents import DEEPEST_LEVEL, read_documents
+from pipeline.kubeflow.lint.names import check_names
+from pipeline.kubeflow.lint.sizes import check_sizes
+from pipeline.kubeflow.lint.texts import check_texts
 from schemas.errors import ConfigError
 
 
@@ -29,15 +25,14 @@ def lint_spec(text: str) -> list[Finding]:
             with the settings for Kubernetes.
 
     Returns:
-        The findings, the same ones in the same order for the same text; none for a pipeline that
-        KFP 2.14 to 2.17 runs as it is written.
+        The findings, the same ones in the same order for the same text; where the file cannot be read into
+        KFP's messages, that alone.
     """
-    findings: list[Finding] = []
-    documents = read_documents(text, findings)
-    pipeline, platform = tell_apart(documents, findings)
-    if pipeline is not None:
-        _DocumentLinter(findings).check(pipeline, platform)
-    return list(dict.fromkeys(findings))
+    try:
+        compiled = read_file(text)
+    except ConfigError as error:
+        return [Finding("(file)", str(error), "Write it again with dssm compile")]
+    return [*check_names(compiled), *check_texts(compiled), *check_sizes(compiled)]
 
 
 def render_findings(findings: Sequence[Finding]) -> str:
@@ -68,44 +63,3 @@ def check_spec(text: str) -> None:
     findings = lint_spec(text)
     if findings:
         raise ConfigError(render_findings(findings))
-
-
-class _DocumentLinter(Linter):
-    """Reads the documents into messages, and has every part of them checked."""
-
-    def check(self, pipeline: dict[str, Any], platform: dict[str, Any] | None) -> None:
-        # Importing kfp takes more than a second, and no other command needs it.
-        from google.protobuf import json_format
-        from kfp.pipeline_spec import pipeline_spec_pb2
-
-        # A level of plain data is up to three of the messages'.
-        levels = 3 * DEEPEST_LEVEL
-        cleaned = self.clean(pipeline_spec_pb2.PipelineSpec.DESCRIPTOR, pipeline, "", IN_PIPELINE)
-        spec = json_format.ParseDict(cleaned, pipeline_spec_pb2.PipelineSpec(), max_recursion_depth=levels)
-        executors = self._clean_deployment(cleaned.get("deploymentSpec", {}))
-        deployment = json_format.ParseDict(
-            executors, pipeline_spec_pb2.PipelineDeploymentConfig(), max_recursion_depth=levels
-        )
-        read = Platform({}, {}, {})
-        if platform is not None:
-            read = PlatformLinter(self._findings, deployment).check(platform)
-        PipelineLinter(self._findings, Messages(spec, deployment, read.configs)).check()
-        SizeLinter(self._findings).check(cleaned, executors.get("executors", {}), read.settings)
-        WorkspaceLinter(self._findings).check(cleaned, read.kubernetes)
-        self._check_texts(cleaned | {"deploymentSpec": executors}, read)
-
-    def _clean_deployment(self, written: dict[str, Any]) -> dict[str, Any]:
-        from kfp.pipeline_spec import pipeline_spec_pb2
-
-        # The server allows this one.
-        deployment = {key: value for key, value in written.items() if key != "@type"}
-        descriptor = pipeline_spec_pb2.PipelineDeploymentConfig.DESCRIPTOR
-        return self.clean(descriptor, deployment, "deploymentSpec", IN_DEPLOYMENT)
-
-    def _check_texts(self, pipeline: dict[str, Any], platform: Platform) -> None:
-        texts = TextLinter(self._findings)
-        texts.check(pipeline)
-        others = {key: value for key, value in platform.kubernetes.items() if key != "deploymentSpec"}
-        texts.check(
-            {"platforms": {"kubernetes": others | {"deploymentSpec": {"executors": dict(platform.settings)}}}}
-        )

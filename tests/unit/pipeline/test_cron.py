@@ -27,6 +27,7 @@ def fire(text: str, after: datetime = NOW, count: int = 3) -> list[str]:
         ("0 3 * * 7", ["11-29 03:00:00", "12-06 03:00:00", "12-13 03:00:00"]),
         ("0 3 * * 6-7", ["11-28 03:00:00", "11-29 03:00:00", "12-05 03:00:00"]),
         ("0 3 * jan mon", ["01-04 03:00:00", "01-11 03:00:00", "01-18 03:00:00"]),
+        ("5-5 3 * * *", ["11-23 03:05:00", "11-24 03:05:00", "11-25 03:05:00"]),
         ("50/5 17 * * *", ["11-22 17:50:00", "11-22 17:55:00", "11-23 17:50:00"]),
         ("@daily", ["11-23 00:00:00", "11-24 00:00:00", "11-25 00:00:00"]),
         ("@weekly", ["11-29 00:00:00", "12-06 00:00:00", "12-13 00:00:00"]),
@@ -110,6 +111,12 @@ def test_what_is_wrong_is_named(text: str, named: str, received: str) -> None:
         # Whole hours of difference change nothing about every hour, nor summer time.
         ("10 * * * *", "Europe/Berlin", "0 10 * * * *"),
         ("0 3 * * *", "UTC", "0 0 3 * * *"),
+        ("*/15 * * * *", "Europe/London", "0 */15 * * * *"),
+        ("*/15 * * * *", "Asia/Kolkata", "0 */15 * * * *"),
+        ("0-59/20 */1 * * SUN-SAT", "Europe/Berlin", "0 0-59/20 */1 * * 0-6"),
+        # Only winter time, or only summer time, at the moments that fire.
+        ("0 3 * 1 *", "Europe/London", "0 0 3 * 1 *"),
+        ("30 12 * jun,jul *", "Europe/Berlin", "0 30 10 * 6,7 *"),
     ],
 )
 def test_another_zone(text: str, zone: str, expected: str) -> None:
@@ -128,6 +135,10 @@ def test_another_zone(text: str, zone: str, expected: str) -> None:
         # The first of a month in Tokyo is the last of some other number in UTC.
         ("0 3 1 * *", "Asia/Tokyo"),
         ("0 3 * 2 *", "Asia/Tokyo"),
+        # Both, in March.
+        ("0 12 * 3 *", "Europe/London"),
+        # Every other hour is another one in summer time.
+        ("0 */2 * * *", "Europe/London"),
         # One of the two falls on another day.
         ("0 3,12 * * 1", "Asia/Tokyo"),
         # 03:15 and 03:45 are 21:45 and 22:15: not hours times minutes.

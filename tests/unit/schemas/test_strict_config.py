@@ -164,7 +164,12 @@ def test_every_value_arrives() -> None:
             "engine: expected a mapping with some of the keys cylinders, turbo, fuel, ratios. "
             "Received: nothing; leave the key out for its default, or write what belongs below it",
         ),
-        ("colour: no", "colour: expected text. Received: False; put it in quotes to make it text"),
+        ("colour: true", "colour: expected text. Received: True; put it in quotes to make it text"),
+        *(
+            (f"engine: {{turbo: {word}}}", f"engine.turbo: expected true or false. Received: {word!r}")
+            for word in ("yes", "no", "on", "off", "Yes", "y")
+        ),
+        ("engine: {cylinders: 1_0}", "engine.cylinders: expected a whole number. Received: '1_0'"),
         (
             "parts: [{name: a, size: [1]}]",
             "parts.0.size (a): expected a whole number or a number or text. Received: [1]",
@@ -202,15 +207,30 @@ def test_a_long_value_is_cut() -> None:
         ("-2E+4", -20000.0),
         (".5", 0.5),
         ("1.", 1.0),
-        ("1_000.5", 1000.5),
+        ("1_000.5", "1_000.5"),
         ("-.inf", -float("inf")),
         ("12", 12),
+        # Octal and sexagesimal in YAML 1.1.
+        ("010", 10),
+        ("-08", -8),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("1:30", "1:30"),
+        ("1:30.5", "1:30.5"),
+        ("0b11", "0b11"),
+        ("+12e03", 12000.0),
         ("1e", "1e"),
         ("e3", "e3"),
         ("1.2.3", "1.2.3"),
         ("2026-11-01", "2026-11-01"),
         ("2026-11-01T10:00:00Z", "2026-11-01T10:00:00Z"),
-        ("yes", True),
+        ("yes", "yes"),
+        ("off", "off"),
+        ("=", "="),
+        ("True", True),
+        ("FALSE", False),
+        ("Null", None),
+        ("~", None),
         ("", None),
         ("{1: a, no: b}", {"1": "a", "no": "b"}),
         ("{a: &x {b: 1, c: 2}, d: {<<: *x, c: 3}}", {"a": {"b": 1, "c": 2}, "d": {"b": 1, "c": 3}}),
@@ -229,7 +249,17 @@ def test_a_repeated_key_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a: [1", "a: b: c", "\tx: 1", "{[1, 2]: 3}", "a: !!python/object:os.system {}"]
+    "text",
+    [
+        "a: [1",
+        "a: b: c",
+        "\tx: 1",
+        "{[1, 2]: 3}",
+        "a: !!python/object:os.system {}",
+        "a: !!int 1:30",
+        "a: 1\n---\nb: 2",
+        "[" * 3000,
+    ],
 )
 def test_what_is_no_plain_yaml_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="not valid YAML"):

@@ -315,6 +315,20 @@ def test_slots_of_a_version_without_counts_start_anew(tmp_path, yesterday, caplo
     assert "the optimiser starts anew, since the release's kept other slots" in caplog.text
 
 
+def test_gru_of_a_version_with_a_layer_of_its_own_is_initialised(caplog):
+    # Its update gate was what the layer's is from 1, and its weights lay two levels higher.
+    caplog.set_level(logging.INFO, logger="dssm.progress")
+    model = ModelConfig(dim=3, user_layers=(5,), item_layers=(), history_encoders=("gru",))
+    state = Training(YESTERDAY, model=model).state()
+    older = {path.replace("/_gru/cell/", "/"): weight for path, weight in state.dense.items()}
+    assert len(older.keys() - state.dense.keys()) == 3
+    today = Training(YESTERDAY, model=model, seed=2)
+    counts = today.start_from(dataclasses.replace(state, dense=older))
+    assert set(counts.dense_new) == state.dense.keys() - older.keys()
+    assert "user_tower/_hidden/0/kernel" in counts.dense_kept
+    assert f"initialised: {', '.join(counts.dense_new)}" in caplog.text
+
+
 def test_the_log_has_the_counts(yesterday, caplog):
     caplog.set_level(logging.INFO, logger="dssm.progress")
     Training(make_rows(tokens("ann"), tokens("gin"))).start_from(yesterday.state())

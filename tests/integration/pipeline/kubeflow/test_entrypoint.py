@@ -197,6 +197,15 @@ def test_uri_is_found_at_its_mount_point(uri, path):
     assert to_local_path(uri, Path("/container")) == Path(path)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    ["", "relative/path", ".", "s3://", "s3://bucket", "s3://bucket/", "s3://bucket/../other", "file://"],
+)
+def test_uri_that_names_no_folder_of_its_own_is_refused(uri):
+    with pytest.raises(ContainerError, match=rf"Artifact URI '{uri}': expected"):
+        to_local_path(uri, Path("/container"))
+
+
 def test_scheme_that_nobody_mounts_is_refused():
     with pytest.raises(ContainerError, match=r"expected gs://, s3:// or minio://.*Received: hdfs://"):
         to_local_path("hdfs://host/a", ROOT)

@@ -1,7 +1,7 @@
 import struct
 
-import google_crc32c
 import pytest
+from fixtures.tfrecords import frame
 
 from components.run_report.event_files import read_scalars
 from schemas.errors import DataError
@@ -35,22 +35,13 @@ def event(step: int, tag: str, value: float, kind: str = "content") -> bytes:
     return b"\x09" + struct.pack("<d", 1.5) + b"\x10" + varint(step) + nested(5, nested(1, value_message))
 
 
-def record(content: bytes) -> bytes:
-    def masked(part: bytes) -> bytes:
-        crc = google_crc32c.value(part)
-        return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-    length = struct.pack("<Q", len(content))
-    return length + masked(length) + content + masked(content)
-
-
 def test_every_way_of_writing_a_scalar(tmp_path) -> None:
     records = [
-        record(b"\x09" + struct.pack("<d", 1.0) + nested(3, b"brain.Event:2")),
-        record(event(300, "loss", 4.5)),
-        record(event(600, "loss", 4.25, "float_val")),
-        record(event(600, "recall", 0.5, "simple")),
-        record(event(600, "note", 0.0, "text")),
+        frame(b"\x09" + struct.pack("<d", 1.0) + nested(3, b"brain.Event:2")),
+        frame(event(300, "loss", 4.5)),
+        frame(event(600, "loss", 4.25, "float_val")),
+        frame(event(600, "recall", 0.5, "simple")),
+        frame(event(600, "note", 0.0, "text")),
     ]
     (tmp_path / "events.out.tfevents.1.host.v2").write_bytes(b"".join(records))
     scalars = read_scalars(tmp_path)
@@ -59,9 +50,9 @@ def test_every_way_of_writing_a_scalar(tmp_path) -> None:
 
 
 def test_a_resumed_training_overwrites_its_steps_and_half_a_record_is_none(tmp_path) -> None:
-    first = b"".join(record(event(step, "loss", value)) for step, value in ((10, 3.0), (20, 2.0)))
-    (tmp_path / "events.out.tfevents.1.host.v2").write_bytes(first + record(event(30, "loss", 1.0))[:-6])
-    (tmp_path / "events.out.tfevents.2.host.v2").write_bytes(record(event(20, "loss", 2.5)))
+    first = b"".join(frame(event(step, "loss", value)) for step, value in ((10, 3.0), (20, 2.0)))
+    (tmp_path / "events.out.tfevents.1.host.v2").write_bytes(first + frame(event(30, "loss", 1.0))[:-6])
+    (tmp_path / "events.out.tfevents.2.host.v2").write_bytes(frame(event(20, "loss", 2.5)))
     loss = read_scalars(tmp_path)["loss"]
     assert (loss.steps, loss.values) == ([10, 20], [3.0, 2.5])
 
@@ -70,7 +61,9 @@ def test_no_folder_is_no_logs(tmp_path) -> None:
     assert read_scalars(tmp_path / "refit") == {}
 
 
-@pytest.mark.parametrize("content", [b"no records, but longer than a head", record(b"\xff\xff\xff")])
+@pytest.mark.parametrize(
+    "content", [b"no records, but longer than a head", frame(b"\xff\xff\xff"), frame(b"\x10\x01")[:-1] + b"?"]
+)
 def test_another_file_is_refused(tmp_path, content: bytes) -> None:
     (tmp_path / "events.out.tfevents.1").write_bytes(content)
     with pytest.raises(DataError, match=r"Expected T\w+.* in .*tfevents\.1"):

@@ -90,6 +90,37 @@ def test_memory_is_the_steps_own_unless_the_configuration_says() -> None:
         ),
         ("kubeflow.volumes=[{claim: a, mount_path: data}]", r"mount_path: expected an absolute path.*'data'"),
         ("kubeflow.environment={9A: x}", r"names of environment variables\. Received: '9A'"),
+        ("kubeflow.environment={KFP_POD_NAME: x}", r"KFP_POD_NAME is set by Kubeflow Pipelines"),
+        ("kubeflow.secrets=[{name: a, environment: {KFP_POD_UID: b}}]", r"KFP_POD_UID is set by"),
+        ("kubeflow.secrets=[{name: a, environment: {A: ''}}]", r"environment\.A.*Received: ''"),
+        (
+            "kubeflow.secrets=[{name: a, environment: {}}]",
+            r"environment \(a\): expected at least one variable",
+        ),
+        (
+            "kubeflow={environment: {A: x}, steps: {Trainer: {secrets: [{name: s, environment: {A: k}}]}}}",
+            r"expected each environment variable of a step once.*'A' twice for Trainer",
+        ),
+        (
+            "kubeflow={volumes: [{claim: a, mount_path: /d}],"
+            " steps: {Transform: {volumes: [{claim: b, mount_path: /d/}]}}}",
+            r"expected each mount path of a step once.*'/d' twice for UserTransform",
+        ),
+        ("kubeflow.volumes=[{claim: a.b, mount_path: /d}]", r"claim: expected lower case.*'a\.b'"),
+        ("kubeflow.volumes=[{claim: a, mount_path: /s3}]", r"none of /kfp-launcher, .*Received: '/s3'"),
+        ("kubeflow.volumes=[{claim: a, mount_path: /kfp-launcher/}]", r"Received: '/kfp-launcher/'"),
+        ("kubeflow.volumes=[{claim: a, mount_path: '/a:b'}]", r"absolute path.*Received: '/a:b'"),
+        (
+            "kubeflow.steps.Trainer.gpu={count: 1, resource: gpu}",
+            r"resource: expected .*nvidia.*'gpu'",
+        ),
+        ("kubeflow.node_selector={pool: a b}", r"node_selector\.pool: expected the value .*'a b'"),
+        ("kubeflow.tolerations=[{key: a, value: b}]", r"expected no value for operator Exists.*'b'"),
+        ("kubeflow.tolerations=[{key: '', operator: Equal}]", r"expected a key for operator Equal"),
+        ("kubeflow.timeout_seconds=2147483648", r"timeout_seconds: expected at most 2\.14748e\+09"),
+        ("kubeflow.retries.backoff_factor=1000000", r"backoff_factor: expected less than 1e\+06"),
+        ("kubeflow.memory_gb=0.0001", r"memory_gb: .*Received: 0\.0001"),
+        ("kubeflow.steps.Trainer.memory_gb=1000000", r"memory_gb: expected less than 1e\+06"),
         ("kubeflow.environment={DSSM_RUN_ID: x}", r"DSSM_RUN_ID .*leave it out"),
         ("kubeflow.image_pull_policy=Sometimes", r"'Always' or 'IfNotPresent' or 'Never'"),
     ],
@@ -109,6 +140,16 @@ def test_credentials_do_not_belong_in_the_environment(name: str, tmp_path) -> No
     with pytest.raises(ConfigError, match=rf"{name} looks like a credential.*kubeflow\.secrets") as error:
         load_config(str(file))
     assert "hunter2" not in str(error.value)
+
+
+def test_what_kubernetes_takes_is_taken() -> None:
+    config = load(
+        "kubeflow.volumes=[{claim: a-1, mount_path: /s3/data}, {claim: a-1, mount_path: /gcs2}]",
+        "kubeflow.node_selector={pool: '', zone: eu-1.a_B}",
+        "kubeflow.tolerations=[{key: ''}, {key: a, operator: Equal, value: b}, {key: a, operator: Equal}]",
+        "kubeflow.steps.Trainer.gpu={count: 1, resource: amd.com/gpu}",
+    )
+    assert len(config.volumes) == 2
 
 
 def test_the_path_of_a_credentials_file_may_stand_there() -> None:

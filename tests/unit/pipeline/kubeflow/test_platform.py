@@ -7,7 +7,7 @@ from pipeline.kubeflow.config import (
     TolerationConfig,
     VolumeConfig,
 )
-from pipeline.kubeflow.platform import build_platform_document, check_platform_document
+from pipeline.kubeflow.platform import build_platform_document, read_platform_document
 from schemas.errors import ConfigError
 
 pytestmark = pytest.mark.unit
@@ -102,10 +102,10 @@ def test_what_is_not_asked_for_is_left_out() -> None:
 def test_what_kfp_kubernetes_does_not_know_is_refused(executor: dict) -> None:
     document = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"X": executor}}}}}
     with pytest.raises(ConfigError, match=r"platforms\.kubernetes\.deploymentSpec\.executors\.X: expected"):
-        check_platform_document(document)
+        read_platform_document(document)
 
 
 def test_an_unknown_key_beside_the_executors_is_refused() -> None:
     document = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {}}, "deployment": {}}}}
     with pytest.raises(ConfigError, match=r"^platforms: expected"):
-        check_platform_document(document)
+        read_platform_document(document)

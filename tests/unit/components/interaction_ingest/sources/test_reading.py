@@ -2,14 +2,13 @@ import gzip
 import hashlib
 import io
 import json
-import struct
 import zlib
 
 import fastavro
-import google_crc32c
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fixtures.tfrecords import frame
 
 from components.interaction_ingest.config import IngestConfig, PositiveRule
 from components.interaction_ingest.reading.cleaning import ROW_COLUMN
@@ -90,17 +89,6 @@ def to_csv(rows):
 
 def to_jsonl(rows):
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
-
-
-def mask(data):
-    # The mask of the TFRecord format, https://www.tensorflow.org/tutorials/load_data/tfrecord.
-    value = google_crc32c.value(data)
-    return struct.pack("<I", (((value >> 15) | (value << 17)) + 0xA282EAD8) % 2**32)
-
-
-def frame(record):
-    length = struct.pack("<Q", len(record))
-    return length + mask(length) + record + mask(record)
 
 
 def to_examples(rows):

@@ -1,9 +1,8 @@
 import json
-import struct
 
-import google_crc32c
 import pyarrow as pa
 import pytest
+from fixtures.tfrecords import frame
 
 from components.interaction_ingest.reading.cleaning import ROW_COLUMN
 
@@ -20,17 +19,6 @@ ROW = {
     "visits": 3,
     "tags": ["x", "y"],
 }
-
-
-def mask(data):
-    # The mask of the TFRecord format, https://www.tensorflow.org/tutorials/load_data/tfrecord.
-    value = google_crc32c.value(data)
-    return struct.pack("<I", (((value >> 15) | (value << 17)) + 0xA282EAD8) % 2**32)
-
-
-def frame(record):
-    length = struct.pack("<Q", len(record))
-    return length + mask(length) + record + mask(record)
 
 
 def to_examples(rows):
