@@ -20,9 +20,9 @@ from pipeline.config import PipelineConfig
 from pipeline.forks import call_in_fork
 from pipeline.local_steps import StepRunner
 from pipeline.parameters import RunParameters
+from pipeline.preflight import check_strategy
 from pipeline.waiting import waiting
 from schemas.contract import EVALUATION_REPORT_FILE, INGEST_REPORT_FILE
-from schemas.errors import ConfigError
 from schemas.features import FeatureSpec
 
 
@@ -57,11 +57,7 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
         ConfigError: The configuration asks for several workers, or a column to show is not there.
         DssmError: A step refused its input, or failed (StepError).
     """
-    if config.training.strategy == "multi_worker":
-        raise ConfigError(
-            "training.strategy: expected mirrored, since `dssm run` trains in one process. Received: "
-            "multi_worker. docs/multi_worker.md says how the workers of `dssm train` take its place."
-        )
+    check_strategy(config.training)
     run_id = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     with waiting("Reading the tables once", "their fingerprint says what an earlier run has done already"):
         # A client of an object store has threads, which the steps' forks would miss.

@@ -35,7 +35,7 @@ def describe_start(config: PipelineConfig, spec: FeatureSpec) -> list[str]:
 
 
 def _describe(config: PipelineConfig, spec: FeatureSpec) -> list[str]:
-    tables = (spec.tables.users, spec.tables.items)
+    tables = [table for table in (spec.tables.users, spec.tables.items) if table is not None]
     directory = config.data.directory
     if sum(file.size_bytes for table in tables for file in find_files(table, directory)) > TABLE_BYTES:
         return ["Data: the user and item tables are large; `dssm check` looks at them"]

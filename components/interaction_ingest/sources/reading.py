@@ -1,5 +1,6 @@
 """Rows of files of every format, as RecordBatches of one form."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -18,6 +19,7 @@ from components.interaction_ingest.reading.cleaning import (
     bad_text_ids,
     interaction_columns,
 )
+from components.interaction_ingest.reading.misfits import find_misfits
 from components.interaction_ingest.sources.casting import (
     PLAUSIBLE,
     cast_leniently,
@@ -136,7 +138,8 @@ def read_piece(
         batch, reasons = _conform(part.batch, source, columns, id_names, piece.latest_second)
         numbers = part.numbers
         if any(mask.any() for mask in reasons.values()):
-            keep, rejected = reject_rows(part.batch, reasons, numbers, piece.path, part.row_group)
+            misfits = functools.partial(find_misfits, part.batch, batch, columns)
+            keep, rejected = reject_rows(part.batch, reasons, numbers, piece.path, part.row_group, misfits)
             letters += rejected
             batch, numbers = batch.filter(pa.array(keep)), numbers[keep]
         yield _number(batch, numbers), make_rejections(table, letters, part.unread_bytes)
