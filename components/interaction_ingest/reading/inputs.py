@@ -14,12 +14,13 @@ from components.interaction_ingest.reading.table_files import (
     name_of,
     needs_numbers,
 )
+from components.interaction_ingest.reading.time_unit import find_time_unit
 from components.interaction_ingest.sources.files import DailyLogs, choose_days, find_files
 from components.interaction_ingest.sources.parts import DataFile, Piece
 from components.interaction_ingest.sources.reading import list_columns
 from components.interaction_ingest.window import Window, find_latest_second, resolve_window
 from schemas.errors import ConfigError, DataError
-from schemas.features import FeatureSpec
+from schemas.features import FeatureSpec, TimeUnit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Inputs:
     """The user table."""
     items: EntityTable
     """The item table."""
+    time_unit: TimeUnit = "s"
+    """What times that are numbers count."""
     is_counted: bool = True
     """Whether `rows` is no estimate."""
     files: tuple[DataFile, ...] = ()
@@ -79,6 +82,7 @@ def check_inputs(
             spec.tables.users, data_directory, "users", spec.user_id, spec.table_features("user"), config
         ),
         items=_load_items(spec, config, data_directory),
+        time_unit=looked.pieces[0].time_unit,
         is_counted=looked.is_counted,
         files=looked.files,
         daily=daily,
@@ -182,7 +186,7 @@ def open_interactions(
 
     Raises:
         DataError: A file is missing or all are unreadable, a column is missing or has the wrong type,
-            or too many days are missing.
+            too many days are missing, or the unit of the times cannot be told.
         StorageError: The files' store cannot be reached or refuses.
     """
     log = spec.tables.interactions
@@ -195,6 +199,8 @@ def open_interactions(
     if files[0].day is not None:
         files, daily = choose_days(files, asked, log.file)
     looked = look_into_files(log, "interactions", files, columns, find_latest_second(config.latest_time))
+    time = next(column for column in columns if column.kind == "timestamp")
+    looked = looked.with_unit(find_time_unit(looked.pieces, log, time))
     if daily is not None:
         return InteractionFiles(looked, daily, daily.asked)
     resolved = resolve_window(asked, lambda: find_newest_second(looked, log, columns))
