@@ -149,20 +149,26 @@ def name_of(location: str) -> str:
 
 
 def _check_names(
-    file: str, names: frozenset[str], columns: Iterable[Column], every: bool, hint: str = ""
+    file: str, names: frozenset[str], columns: Sequence[Column], every: bool, hint: str = ""
 ) -> None:
     for column in columns:
         if column.source in names or not (every or column.is_required):
             continue
-        nearest = difflib.get_close_matches(column.source, names, n=1, cutoff=0.0)
         remedy = hint or (
-            f"Did you mean {nearest[0]!r}? Rename the column, or map it under 'columns' of the table in the "
-            "schema file."
+            f"{_suggest(column, columns, names)}Rename the column, or map it under 'columns' of the table in "
+            "the schema file."
         )
         raise DataError(
             f"{file}: no column {column.source!r}, which is {_purpose(column)}. Its columns: "
             f"{', '.join(sorted(names))}. {remedy}"
         )
+
+
+def _suggest(column: Column, columns: Iterable[Column], names: Iterable[str]) -> str:
+    """Suggest the nearest name that is not that of another column already; '' where all are."""
+    free = set(names) - {other.source for other in columns}
+    nearest = difflib.get_close_matches(column.source, sorted(free), n=1, cutoff=0.0)
+    return f"Did you mean {nearest[0]!r}? " if nearest else ""
 
 
 def needs_numbers(file: str, column: Column, found: str) -> str:
@@ -192,24 +198,24 @@ def _purpose(column: Column) -> str:
     }[column.kind]
 
 
-def _require_column(file: str, schema: pa.Schema, name: str, what: str) -> pa.DataType:
+def _require_column(file: str, schema: pa.Schema, column: Column, columns: Iterable[Column]) -> pa.DataType:
+    name = column.source
     count = schema.names.count(name)
     if count == 1:
         return schema.field(name).type
     if count > 1:
         raise DataError(f"{file}: {count} columns are named {name!r}. Expected one: rename the others.")
-    nearest = difflib.get_close_matches(name, schema.names, n=1, cutoff=0.0)
     raise DataError(
-        f"{file}: no column {name!r}, which is {what}. Its columns: {', '.join(schema.names)}. "
-        f"Did you mean {nearest[0]!r}? Rename the column, or correct the configuration."
+        f"{file}: no column {name!r}, which is {_purpose(column)}. Its columns: {', '.join(schema.names)}. "
+        f"{_suggest(column, columns, schema.names)}Rename the column, or correct the configuration."
     )
 
 
-def _check_columns(file: str, schema: pa.Schema, columns: Iterable[Column]) -> None:
+def _check_columns(file: str, schema: pa.Schema, columns: Sequence[Column]) -> None:
     for column in columns:
         if not column.is_required and column.source not in schema.names:
             continue
-        found = _value_type(_require_column(file, schema, column.source, _purpose(column)))
+        found = _value_type(_require_column(file, schema, column, columns))
         kind = _kind_of(column)
         if kind is None or _fits(found, kind):
             continue

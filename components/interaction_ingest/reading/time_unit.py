@@ -45,7 +45,7 @@ def find_time_unit(pieces: Sequence[Piece], log: InteractionTable, time: Column)
     found: dict[TimeUnit, str] = {}
     for piece, numbers in samples:
         if len(numbers):
-            found[_choose_unit(numbers, piece, time)] = piece.path
+            found.setdefault(_choose_unit(numbers, piece, time), piece.path)
     if len(found) > 1:
         shown = ", ".join(f"{unit} in {path}" for unit, path in found.items())
         raise DataError(

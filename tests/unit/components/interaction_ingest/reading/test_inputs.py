@@ -107,7 +107,7 @@ def test_files_that_are_missing_empty_or_no_parquet(check, spec, tmp_path, file)
         (
             {"log": {"iid": None, "item": [1, 2]}},
             "log.parquet: no column 'iid', which is a feature of the schema file. "
-            "Its columns: uid, at, device, stars, item. Did you mean 'uid'?",
+            "Its columns: uid, at, device, stars, item. Did you mean 'item'?",
         ),
         (
             {"log": {"at": None, "date": [1, 2]}},
