@@ -1,6 +1,6 @@
 """Columns brought to the types that their features declare."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,9 @@ import pyarrow.compute as pc
 
 from schemas.errors import DataError
 from schemas.features import Feature
+
+FIRST_PRINTED: Final = 0x20
+"""The first byte that is no control character, as line breaks are."""
 
 _MICROSECONDS = 10**6
 _LARGEST_SECOND = 2**63 // _MICROSECONDS - 1

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.interaction_ingest.columns import has_byte, to_mask
+from components.interaction_ingest.columns import FIRST_PRINTED, bytes_of, to_mask
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.counts import OUTSIDE_WINDOW, IngestCounts
 from components.interaction_ingest.rules.positives import positive_reasons
@@ -111,7 +111,7 @@ def bad_text_ids(columns: Sequence[pa.Array]) -> dict[str, npt.NDArray[np.bool_]
 
 
 def _have_line_break(ids: pa.Array) -> npt.NDArray[np.bool_]:
-    if not (has_byte(ids, b"\n") or has_byte(ids, b"\r")):
+    if not (bytes_of(ids) < FIRST_PRINTED).any():
         return np.zeros(len(ids), bool)
     return to_mask(pc.match_substring_regex(ids, "[\r\n]"))
 

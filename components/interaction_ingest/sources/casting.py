@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.interaction_ingest.columns import bytes_of
-from components.interaction_ingest.sources.labels import FIRST_PRINTED, read_bytes
+from components.interaction_ingest.columns import FIRST_PRINTED, bytes_of
+from components.interaction_ingest.sources.labels import read_bytes
 from components.interaction_ingest.sources.lists import is_list
 from schemas.errors import DataError
 

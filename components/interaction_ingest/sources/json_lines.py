@@ -214,9 +214,9 @@ def _is_taken(value: Any, column: Column) -> bool:
     if value is None or isinstance(value, str):
         return True
     if feature is not None and feature.is_list:
+        allowed = str | int | float if feature.multi_valued else int | float
         return isinstance(value, list) and all(
-            element is None or isinstance(element, str if feature.dtype == "string" else int | float)
-            for element in value
+            element is None or isinstance(element, allowed) for element in value
         )
     if isinstance(value, float) and _holds_integers(column):
         return math.isnan(value)

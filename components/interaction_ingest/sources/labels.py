@@ -6,16 +6,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.interaction_ingest.columns import has_byte, plain, to_mask
+from components.interaction_ingest.columns import FIRST_PRINTED, bytes_of, has_byte, plain, to_mask
 from schemas.errors import DataError
 
 # The largest integer up to which a float tells every integer from the next.
 _EXACT: Final = 2**53
 UUID_BYTES: Final = 16
 """Bytes of a UUID."""
-
-FIRST_PRINTED: Final = 0x20
-"""The first byte that is no control character."""
 
 
 def to_ids(values: pa.Array, are_all_texts: bool) -> pa.Array:
@@ -92,7 +89,7 @@ def clean_line_breaks(labels: pa.Array) -> tuple[pa.Array, int]:
     Returns:
         [rows] string, and the number of labels with a line break.
     """
-    if not (has_byte(labels, b"\n") or has_byte(labels, b"\r")):
+    if not (bytes_of(labels) < FIRST_PRINTED).any():
         return labels, 0
     is_broken = pc.match_substring_regex(labels, "[\r\n]")
     joined = pc.utf8_trim_whitespace(pc.replace_substring_regex(labels, r"\s*[\r\n]\s*", " "))

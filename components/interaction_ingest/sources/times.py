@@ -139,10 +139,13 @@ def _read_calendar_days(values: pa.Array) -> pa.Array:
 
 
 def _read_texts(texts: pa.Array, unit: TimeUnit) -> pa.Array:
-    try:
-        return _count_time(texts.cast(pa.int64()), unit)
-    except pa.ArrowInvalid:
-        pass
+    # Where all are alike, which is usual, that is many times as fast.
+    for kind in (pa.int64(), pa.timestamp("us"), pa.timestamp("us", "UTC")):
+        try:
+            alike = texts.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        return to_time(alike, unit)
     nothing = pa.scalar(None, pa.string())
     is_number = pc.match_substring_regex(texts, _NUMBER).fill_null(False)
     times = _read_iso(pc.if_else(is_number, nothing, texts))

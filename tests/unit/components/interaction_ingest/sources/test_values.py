@@ -245,7 +245,7 @@ CASES = {
         },
         [["A", "B"], ["C"], []],
     ),
-    "lists of labels with line breaks, or of numbers": (
+    "lists of labels with line breaks": (
         LABELS,
         {},
         {
@@ -255,6 +255,17 @@ CASES = {
             "avro": ({"type": "array", "items": "string"}, [["7", "A\r"], None]),
         },
         [["7", "A"], None],
+    ),
+    "lists of numbers as labels": (
+        LABELS,
+        {},
+        {
+            "csv": ["7|8"],
+            "jsonl": [[7, 8]],
+            "parquet": pa.array([[7, 8]]),
+            "avro": ({"type": "array", "items": "long"}, [[7, 8]]),
+        },
+        [["7", "8"]],
     ),
     "lists in another syntax than that of the schema file": (
         LABELS,
