@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -118,9 +118,9 @@ def read_piece(
         DataError: Rows have vanished between the file and its parser.
         StorageError: The store cannot be reached or refuses.
     """
-    kind = FORMATS[piece.format]
-    read_columns, read_as = _share_sources(columns)
-    for part in kind.read(piece, source, read_columns):
+    # Several columns can be made of one of the file's, which is read once.
+    by_source = {column.source: column for column in reversed(columns)}
+    for part in FORMATS[piece.format].read(piece, source, list(by_source.values())):
         letters = list(part.letters)
         given = len(letters) + (0 if part.batch is None else part.batch.num_rows)
         if part.records not in (None, given):
@@ -128,10 +128,15 @@ def read_piece(
                 f"{piece.path}: {part.records:,} rows are in a part of the file, {given:,} were read or "
                 "rejected. Expected each row once: this is a defect of the reader, please report it."
             )
-        raw = part.batch
-        if raw is None:
-            raw = pa.record_batch({c.name: pa.nulls(0) for c in read_columns})
-        conformed = _conform(raw, read_as, source, columns, id_names, piece)
+        raw = pa.record_batch(
+            {
+                column.name: pa.nulls(0)
+                if part.batch is None
+                else part.batch.column(by_source[column.source].name)
+                for column in columns
+            }
+        )
+        conformed = _conform(raw, source, columns, id_names, piece)
         batch, numbers, cleaned = conformed.batch, part.numbers, conformed.cleaned
         if any(mask.any() for mask in conformed.reasons.values()):
             keep, rejected = reject_rows(raw, conformed.reasons, numbers, piece.path, part.row_group)
@@ -151,17 +156,8 @@ class _Conformed:
     """Labels whose line breaks became spaces, by feature."""
 
 
-def _share_sources(columns: Sequence[Column]) -> tuple[list[Column], dict[str, str]]:
-    """Choose one column for each of the file's, since several can be made of it; and tell which, by name."""
-    by_source: dict[str, Column] = {}
-    for column in columns:
-        by_source.setdefault(column.source, column)
-    return list(by_source.values()), {column.name: by_source[column.source].name for column in columns}
-
-
 def _conform(
     raw: pa.RecordBatch,
-    read_as: Mapping[str, str],
     source: TableSource,
     columns: Sequence[Column],
     id_names: Sequence[str],
@@ -176,7 +172,7 @@ def _conform(
     for column in columns:
         feature = column.feature
         is_id = feature is not None and feature.role is not None
-        values, bad_text = to_text(raw.column(read_as[column.name]), is_id)
+        values, bad_text = to_text(raw.column(column.name), is_id)
         not_utf8 |= bad_text
         if feature is not None and feature.is_list:
             is_other = have_other_syntax(values, source)
