@@ -64,6 +64,12 @@ def test_good_tables_are_cast_filled_and_counted(check):
     assert (inputs.items.dropped, inputs.items.filled) == ({}, {})
 
 
+def test_labels_with_line_breaks_are_cleaned_and_counted(check):
+    inputs = check(things={"tags": [["Toys\r", "x"], ["a\nb", "c\n"]]})
+    assert inputs.items.table.column("tags").to_pylist() == [["Toys", "x"], ["a b", "c"]]
+    assert (inputs.items.cleaned, inputs.items.dropped) == ({"tags": 3}, {})
+
+
 def test_odd_ids_simply_work(check):
     odd = ["with space", "quote\"s and 'these'", "🙂,;", "tab\t", "ünï"]
     inputs = check(people={"uid": odd, "age": [1] * 5})
