@@ -172,6 +172,8 @@ def summarize(report: Mapping[str, Any]) -> str:
         f"dropped: {dropped}; {report['users']:,} users, {report['items']:,} items in the catalogue"
     )
     line += f"; times {_show_day(report['first_timestamp'])} to {_show_day(report['last_timestamp'])} UTC"
+    if report["time_unit"] != "s":
+        line += f" (numbers read as {report['time_unit']})"
     if report["window_from"] or report["window_to"]:
         line += f"; days {_describe_days(report['window_from'], report['window_to'])}"
     if report["missing_days"]:

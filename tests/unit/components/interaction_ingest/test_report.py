@@ -143,6 +143,10 @@ def test_times_of_usual_years_and_more_than_a_day_are_in_no_doubt():
     report = build_report(found, inputs(10), 5, "f00d", DAYS, FIGURES, {})
     assert report["warnings"] == []
     assert "; times 2020-09-13 to 2020-09-14 UTC;" in summarize(report)
+    in_milliseconds = dataclasses.replace(inputs(10), time_unit="ms")
+    report = build_report(found, in_milliseconds, 5, "f00d", DAYS, FIGURES, {})
+    assert report["time_unit"] == "ms"
+    assert "; times 2020-09-13 to 2020-09-14 UTC (numbers read as ms);" in summarize(report)
     report = build_report(
         dataclasses.replace(found, last_timestamp=1_600_086_399.0), inputs(10), 5, "f00d", DAYS, FIGURES, {}
     )
