@@ -26,9 +26,10 @@ from components.tower_pusher.component import TowerPusher
 from components.tower_trainer.component import TowerTrainer
 from pipeline.config import PipelineConfig
 from pipeline.parameters import RunParameters, list_settings
+from pipeline.preflight import minimum_train_rows
 from schemas.contract import ENTITY_SPLIT, TRAIN_ROWS, TRAIN_SPLIT, VALIDATION_SPLIT
 from schemas.feature_parts import gate_part, ingest_part, model_part
-from schemas.features import FeatureSpec, Tower
+from schemas.features import FeatureSpec, ItemTable, Tower
 from schemas.strict_config import to_short_json
 from trainer.preprocessing import preprocessing_fn
 from trainer.run_fn import run_fn
@@ -62,6 +63,8 @@ def build_pipeline(
     directory = Path(config.run.directory).absolute()
     tables = [table for table in _TABLES if features.table_features(table)]
     for_model = model_part(features)
+    # Without a table, nothing is shown with an item.
+    item_table = features.tables.items or ItemTable()
 
     ingest = InteractionIngest(
         feature_spec=ingest_part(features),
@@ -90,9 +93,10 @@ def build_pipeline(
         **statistics_by_table,
         ingest_report=ingest.outputs["report"],
         feature_spec=gate_part(features),
-        items=features.tables.items,
+        items=item_table,
         config=config.gate,
         evaluation_config=config.evaluation,
+        minimum_train_rows=minimum_train_rows(config.training),
         serving_directory=parameters.serving_directory,
         run_id=parameters.run_id,
     )
@@ -120,7 +124,7 @@ def build_pipeline(
         model=trainer.outputs["model"],
         catalogue=ingest.outputs["catalogue"],
         item_id=features.item_id.name,
-        items=features.tables.items,
+        items=item_table,
         data_directory=parameters.data_directory,
         input_fingerprint=parameters.input_fingerprint,
         retriever_config=config.retriever,
@@ -141,7 +145,7 @@ def build_pipeline(
         feature_spec=for_model,
         evaluation_config=config.evaluation,
         split=config.ingest.split,
-        display=features.tables.items.display,
+        display=features.tables.display,
         serving_directory=parameters.serving_directory,
         run_id=parameters.run_id,
     )
@@ -170,7 +174,7 @@ def build_pipeline(
         config=config.report,
         settings=list_settings(config),
         item_id=features.item_id.name,
-        items=features.tables.items,
+        items=item_table,
         run_id=parameters.run_id,
         data_directory=parameters.data_directory,
         window_from=parameters.window_from,

@@ -15,6 +15,7 @@ from components.run_report.config import ReportConfig
 from pipeline.kubeflow.config import KubeflowConfig
 from pipeline.kubeflow.credentials import find_credential_options
 from pipeline.retraining.config import RetrainingConfig
+from schemas.defaults import add_defaults, choose_defaults
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec, load_feature_spec
 from schemas.strict_config import STRICT, parse, to_json
@@ -147,7 +148,7 @@ class PipelineConfig:
         """Read the schema file that `data.schema` names.
 
         Returns:
-            The features.
+            The features; under `ingest.missing_metadata: default` with those of `choose_defaults`.
 
         Raises:
             ConfigError: The file is missing or wrong.
@@ -160,16 +161,31 @@ class PipelineConfig:
             )
         self._check_map_feature(spec)
         check_retriever(self.retriever, spec)
-        if any(source.columns for source in (spec.tables.interactions, spec.tables.users, spec.tables.items)):
+        tables = (spec.tables.interactions, spec.tables.users, spec.tables.items)
+        if any(table is not None and table.columns for table in tables):
             # Takes a second to import, which most commands do not need.
             from components.interaction_ingest.reading.inputs import check_mapped_names
 
             check_mapped_names(spec, self.ingest)
-        return spec
+        return add_defaults(spec, self._choose_defaults(spec))
+
+    def choose_defaults(self) -> dict[str, str | int | float]:
+        """Choose what stands in for missing metadata where the schema file does not say.
+
+        Returns:
+            Defaults by feature; none unless `ingest.missing_metadata` is `default`.
+
+        Raises:
+            ConfigError: The schema file is missing or wrong.
+        """
+        return self._choose_defaults(load_feature_spec(self.data.schema))
+
+    def _choose_defaults(self, spec: FeatureSpec) -> dict[str, str | int | float]:
+        return choose_defaults(spec) if self.ingest.missing_metadata == "default" else {}
 
     def _check_map_feature(self, spec: FeatureSpec) -> None:
         # The report is the last step of a run: too late to learn it.
-        shown = [*(feature.name for feature in spec.table_features("item")), *spec.tables.items.display]
+        shown = [*(feature.name for feature in spec.table_features("item")), *spec.tables.display]
         if self.report.map_feature is not None and self.report.map_feature not in shown:
             raise ConfigError(
                 f"report.map_feature: expected an item feature or a column of tables.items.display of "

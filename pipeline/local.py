@@ -20,8 +20,8 @@ from pipeline.config import PipelineConfig
 from pipeline.forks import call_in_fork
 from pipeline.local_steps import StepRunner
 from pipeline.parameters import RunParameters
+from pipeline.preflight import check_strategy
 from schemas.contract import EVALUATION_REPORT_FILE, INGEST_REPORT_FILE
-from schemas.errors import ConfigError
 from schemas.features import FeatureSpec
 
 
@@ -56,11 +56,7 @@ def run_locally(config: PipelineConfig, features: FeatureSpec, *, enable_cache: 
         ConfigError: The configuration asks for several workers, or a column to show is not there.
         DssmError: A step refused its input, or failed (StepError).
     """
-    if config.training.strategy == "multi_worker":
-        raise ConfigError(
-            "training.strategy: expected mirrored, since `dssm run` trains in one process. Received: "
-            "multi_worker. docs/multi_worker.md says how the workers of `dssm train` take its place."
-        )
+    check_strategy(config.training)
     run_id = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     pipeline = build_pipeline(
         config,

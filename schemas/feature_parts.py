@@ -35,7 +35,8 @@ def ingest_part(spec: FeatureSpec) -> FeatureSpec:
         The specification without display columns, encodings, allowed values and thresholds. Of the history
         only what tells how many values of its items' lists it leaves out.
     """
-    tables = replace(spec.tables, items=replace(spec.tables.items, display=()))
+    items = spec.tables.items
+    tables = replace(spec.tables, items=None if items is None else replace(items, display=()))
     history = None
     lists = tuple(feature.name for feature in spec.history_features if feature.multi_valued)
     if spec.history is not None and lists:

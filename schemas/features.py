@@ -3,9 +3,10 @@
 import datetime
 import difflib
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from schemas.contract import RESERVED_NAMES
@@ -129,7 +130,13 @@ class Feature:
         _check_name("feature", self.name)
         is_number = self.dtype != "string"
         if self.role is not None:
-            if self.dtype != "string" or self.multi_valued or self.default is not None:
+            if self.dtype != "string":
+                raise ValueError(
+                    f"feature {self.name!r}: expected dtype: string, since ids are texts inside, also those "
+                    f"that are whole numbers in the tables. Received: dtype: {self.dtype}. Write dtype: "
+                    "string; the tables can stay as they are"
+                )
+            if self.multi_valued or self.default is not None:
                 raise ValueError(f"feature {self.name!r}: an id is a single string without a default")
             if self.role != f"{self.tower}_id":
                 raise ValueError(
@@ -403,10 +410,17 @@ class Tables:
 
     interactions: InteractionTable = Field(default_factory=InteractionTable)
     """The interaction log."""
-    users: UserTable = Field(default_factory=UserTable)
-    """The user table."""
-    items: ItemTable = Field(default_factory=ItemTable)
-    """The item table."""
+    users: UserTable | None = None
+    """The user table. Null: users.parquet, where there is a user feature besides the id; otherwise there is
+    no such table, and the users are those of the interactions."""
+    items: ItemTable | None = None
+    """The item table. Null: items.parquet, where there is an item feature besides the id; otherwise there is
+    no such table, and the items are those of the interactions."""
+
+    @property
+    def display(self) -> tuple[str, ...]:
+        """The columns shown with a recommendation."""
+        return () if self.items is None else self.items.display
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -417,10 +431,21 @@ class FeatureSpec:
     """Name of the data set."""
     features: tuple[Feature, ...]
     """The columns in use."""
-    tables: Tables = Field(default_factory=Tables)
+    tables: Tables = Field(default_factory=Tables, validate_default=True)
     """Where the columns are."""
     history: History | None = None
     """The user's recent positives; without this key the user tower has no history."""
+
+    @field_validator("tables")
+    @classmethod
+    def _look_for_features_in_tables(cls, tables: Tables, info: ValidationInfo) -> Tables:
+        # Absent where they are wrong themselves.
+        towers = [feature.tower for feature in info.data.get("features", ()) if feature.role is None]
+        return replace(
+            tables,
+            users=tables.users or (UserTable() if "user" in towers else None),
+            items=tables.items or (ItemTable() if "item" in towers else None),
+        )
 
     @model_validator(mode="after")
     def _check(self) -> "FeatureSpec":
@@ -454,7 +479,7 @@ class FeatureSpec:
         """Refuse one column under two names, but for parts of times."""
         tables = self.tables
         parts = {self.timestamp, *(f.name for f in self.features if f.time_part is not None)}
-        for source in (tables.interactions, tables.users, tables.items):
+        for source in filter(None, (tables.interactions, tables.users, tables.items)):
             theirs = [their for name, their in source.columns.items() if name not in parts]
             repeated = sorted({name for name in theirs if theirs.count(name) > 1})
             if repeated:

@@ -25,6 +25,7 @@ class AnomalyGateSpec(ComponentSpec):
         "items": ExecutionParameter(type=str),
         "gate_config": ExecutionParameter(type=str),
         "evaluation_config": ExecutionParameter(type=str),
+        "minimum_train_rows": ExecutionParameter(type=int),
         "serving_directory": ExecutionParameter(type=str),
         "run_id": ExecutionParameter(type=str),
     }
@@ -43,7 +44,8 @@ class AnomalyGateSpec(ComponentSpec):
 class AnomalyGate(base_component.BaseComponent):
     """Stops the run where ExampleValidator found an error, or the data are too far from the current release.
 
-    Before anything is trained it also refuses columns to show that the item table does not have.
+    Before anything is trained it also refuses columns to show that the item table does not have, and a batch
+    that the train split does not fill.
 
     No data flow from it to the steps that it guards: make each of them wait with
     `step.add_upstream_node(gate)`.
@@ -63,6 +65,7 @@ class AnomalyGate(base_component.BaseComponent):
         items: ItemTable,
         config: GateConfig,
         evaluation_config: EvaluationConfig,
+        minimum_train_rows: int,
         serving_directory: str | RuntimeParameter,
         run_id: str | RuntimeParameter,
         context_anomalies: BaseChannel | None = None,
@@ -80,6 +83,7 @@ class AnomalyGate(base_component.BaseComponent):
             items: The item table, of which the columns that are shown must be there.
             config: Whether drift stops the run.
             evaluation_config: The evaluation's cut-offs, which must fit the catalogue.
+            minimum_train_rows: Rows of the smallest global batch that there can be.
             serving_directory: The folder that releases are pushed to: a path or URI. Only read.
             run_id: The run, so that no other run's comparison is reused.
             context_anomalies: The same of the contexts, where there are context features.
@@ -97,6 +101,7 @@ class AnomalyGate(base_component.BaseComponent):
                 items=to_short_json(items),
                 gate_config=to_json(config),
                 evaluation_config=to_json(evaluation_config),
+                minimum_train_rows=minimum_train_rows,
                 serving_directory=serving_directory,
                 run_id=run_id,
                 report=Channel(type=Report),

@@ -10,6 +10,7 @@ from components.anomaly_gate.logic import Anomaly, check_anomalies, find_unexpec
 from components.anomaly_gate.statistics import TableStatistics, parse_statistics
 from components.candidate_indexer.display import check_display
 from components.execution import Artifacts, PlainExecutor, get_path, get_split_paths
+from components.interaction_ingest.report import refuse_small_train_split
 from components.retrieval_evaluator.config import EvaluationConfig, choose_protocol
 from schemas.contract import ENTITY_SPLIT, INGEST_REPORT_FILE, STATISTICS_FILE, TRAIN_SPLIT
 from schemas.features import FeatureSpec, ItemTable, Tower
@@ -29,13 +30,13 @@ class AnomalyGateExecutor(PlainExecutor):
                 features, of `context`, and `ingest_report`.
             output_dict: `report`.
             exec_properties: `feature_spec`, `items`, `gate_config` and `evaluation_config`, as JSON,
-                `serving_directory`, and `run_id`, which keeps a comparison with an older release from being
-                reused.
+                `minimum_train_rows`, `serving_directory`, and `run_id`, which keeps a comparison with an
+                older release from being reused.
 
         Raises:
             ConfigError: The item table lacks a column that is to be shown, or a cut-off of the evaluation is
                 no smaller than the catalogue.
-            DataError: An anomaly has severity ERROR.
+            DataError: An anomaly has severity ERROR, or the train split does not fill a batch.
             ReleaseError: What the current release left to compare with cannot be read.
             StorageError: It is in an object store, which cannot be reached or refuses.
         """
@@ -48,6 +49,7 @@ class AnomalyGateExecutor(PlainExecutor):
             [feature.name for feature in spec.table_features("item")],
             report["item_table_columns"],
         )
+        refuse_small_train_split(report["train_rows"], exec_properties["minimum_train_rows"])
         choose_protocol(from_json(EvaluationConfig, exec_properties["evaluation_config"]), report["items"])
         anomalies: dict[str, list[Anomaly]] = {}
         tables: dict[Tower, TableStatistics] = {}

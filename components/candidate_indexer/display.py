@@ -35,7 +35,7 @@ def look_for_display(spec: FeatureSpec, data_directory: str) -> None:
         StorageError: The store cannot be reached or refuses.
     """
     items, features = spec.tables.items, [feature.name for feature in spec.table_features("item")]
-    if _list_further(items, features):
+    if items is not None and _list_further(items, features):
         columns = list_entity_columns(items, [spec.item_id], ())
         looked = look_into_files(items, "items", find_files(items, data_directory), columns)
         check_display(items, features, looked.names)
@@ -53,9 +53,11 @@ def look_for_display_here(spec: FeatureSpec, data_directory: str) -> None:
     Raises:
         ConfigError: The table lacks a column that is to be shown, or its format cannot be told.
     """
+    items = spec.tables.items
+    if items is None or any(map(storage.is_remote, (data_directory, items.file))):
+        return
     with contextlib.suppress(DataError, StorageError):
-        if not any(map(storage.is_remote, (data_directory, spec.tables.items.file))):
-            look_for_display(spec, data_directory)
+        look_for_display(spec, data_directory)
 
 
 def check_display(

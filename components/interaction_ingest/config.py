@@ -1,12 +1,15 @@
 """Settings of InteractionIngest."""
 
 import datetime
-from typing import Annotated, ClassVar, Literal
+import math
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from schemas.strict_config import STRICT
+
+_DAYS_PER_WEEK: Final = 7
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -139,9 +142,10 @@ class WindowConfig:
     last_days: Annotated[int, Field(ge=1)] | None = None
     """Number of days up to and including that of the newest interaction, found when the ingest runs;
     null: all."""
-    maximum_missing_days: Annotated[int, Field(ge=0)] = 0
-    """Days of the window that daily logs ({date} in the schema file) may have no file for; they are listed,
-    and with more of them the run stops."""
+    maximum_missing_days: Annotated[int, Field(ge=0)] | None = None
+    """Days of the window that daily logs ({date} in the schema file) may have no file for; they are told,
+    and with more of them the run stops. Null: one day of each seven that have begun, as of a shop that is
+    closed on one day of the week; 0: none."""
 
     @model_validator(mode="after")
     def _check(self) -> "WindowConfig":
@@ -152,6 +156,19 @@ class WindowConfig:
         if self.first is not None and self.last is not None and self.first > self.last:
             raise ValueError(f"expected first no later than last. Received: {self.first} and {self.last}")
         return self
+
+    def count_allowed_missing(self, days: int) -> int:
+        """Count the days that may have no file.
+
+        Args:
+            days: Days from the first to the last that is read.
+
+        Returns:
+            The most of them that may.
+        """
+        if self.maximum_missing_days is not None:
+            return self.maximum_missing_days
+        return math.ceil(days / _DAYS_PER_WEEK)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -186,8 +203,10 @@ class IngestConfig:
     """Share of a table's rows that may be malformed, and share of its bytes that may be unreadable. Such rows
     are counted by reason and written to the dead letters; with more of them the run stops."""
     missing_metadata: Literal["refuse", "drop", "default"] = "refuse"
-    """What happens to an interaction whose user or item is in no table: the run stops, or the row is
-    dropped, or it is kept with the features' defaults. Counted in each case."""
+    """What happens to an interaction whose user or item is not in the user or item table. `refuse`: the run
+    stops; `drop`: the row is left out; `default`: it is kept with the features' defaults; where the schema
+    file has none, one is chosen and told: of texts the empty one, or the first of `values`; of numbers 0, or
+    what minimum and maximum allow next to it. Counted in each case."""
     join: Literal["auto", "broadcast", "shuffle"] = "auto"
     """How users' features and item ids meet their interactions. `broadcast`: every worker holds all of them;
     `shuffle`: each bucket is sent what it needs; `auto`: by their size. The sequences are the same."""

@@ -39,7 +39,8 @@ class IngestCounts:
     """What one batch or bucket counted; `merge_counts` adds them up."""
 
     rows: Counter[str] = dataclasses.field(default_factory=Counter)
-    """read, train, validation, eval, skipped, users, users_with_one_positive, unknown_users."""
+    """read, train, validation, eval, skipped, users, users_with_one_positive, users_of_log (those of any
+    positive, also where none is kept), unknown_users."""
     dropped: Counter[str] = dataclasses.field(default_factory=Counter)
     """Interactions dropped, by reason."""
     filled: Counter[str] = dataclasses.field(default_factory=Counter)

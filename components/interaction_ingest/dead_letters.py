@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -72,6 +72,8 @@ SCHEMA: Final = pa.schema(
         ("row_group", pa.int32()),
         ("row", pa.int64()),
         ("rows", pa.int64()),
+        ("column", pa.string()),
+        ("expected", pa.string()),
         ("text", pa.string()),
     ]
 )
@@ -97,6 +99,16 @@ _REASONS_SHOWN = 3
 
 
 @dataclasses.dataclass(frozen=True)
+class Misfit:
+    """A value that is not of its column's type."""
+
+    column: str
+    """The column's name in the file."""
+    expected: str
+    """What its values must be, such as `a number`."""
+
+
+@dataclasses.dataclass(frozen=True)
 class DeadLetter:
     """A piece of input that cannot be used."""
 
@@ -113,6 +125,10 @@ class DeadLetter:
     """How many rows it stands for."""
     text: str = ""
     """The row, or what the reader said about it."""
+    column: str | None = None
+    """The first column whose value is not of its type; None for other reasons."""
+    expected: str | None = None
+    """What such a value must be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,17 +150,9 @@ class Rejections:
         """
         dropped: Counter[str] = Counter()
         examples: dict[str, str] = {}
-        for reason, rows, file, row, group, text in zip(
-            *(
-                self.letters.column(n).to_pylist()
-                for n in ("reason", "rows", "file", "row", "row_group", "text")
-            ),
-            strict=True,
-        ):
-            dropped[reason] += rows
-            place = file if row is None else f"{file}, row {row:,}"
-            place = place if group is None or row is not None else f"{file}, row group {group}"
-            examples.setdefault(reason, f"{place}: {text[:200]}")
+        for letter in self.letters.to_pylist():
+            dropped[letter["reason"]] += letter["rows"]
+            examples.setdefault(letter["reason"], _show_letter(letter))
         return IngestCounts(
             rows=Counter(read=sum(dropped.values())),
             dropped=dropped,
@@ -187,6 +195,7 @@ def reject_rows(
     numbers: npt.NDArray[np.int64],
     file: str,
     row_group: int | None = None,
+    find_misfits: Callable[[npt.NDArray[np.int64]], Sequence[Misfit]] | None = None,
 ) -> tuple[npt.NDArray[np.bool_], list[DeadLetter]]:
     """Reject rows of a batch, each under the first reason that holds.
 
@@ -196,6 +205,7 @@ def reject_rows(
         numbers: [rows] int64 number of each row in the file, from 0.
         file: The file.
         row_group: Index of the Parquet row group.
+        find_misfits: Finds what of rows, given by their places, is of a wrong type; None: that is not told.
 
     Returns:
         [rows] bool, whether to keep the row; and a dead letter for each other one.
@@ -209,11 +219,53 @@ def reject_rows(
             continue
         rejected = batch.take(pa.array(rows))
         values = [_read_values(column) for column in rejected.columns]
-        letters += [
-            DeadLetter(reason, file, number, row_group, 1, _show_row(batch.schema.names, row))
+        found = [
+            DeadLetter(reason, file, number, row_group, text=_show_row(batch.schema.names, row))
             for number, row in zip((numbers[rows] + 1).tolist(), zip(*values, strict=True), strict=True)
         ]
+        if reason == WRONG_TYPE and find_misfits is not None:
+            found = [
+                dataclasses.replace(letter, **dataclasses.asdict(misfit))
+                for letter, misfit in zip(found, find_misfits(rows), strict=True)
+            ]
+        letters += found
     return keep, letters
+
+
+def explain_rejected_ids(rejections: Iterable[Rejections], id_name: str) -> dict[str, str]:
+    """Find the ids of rejected rows, as far as these could be taken apart.
+
+    Args:
+        rejections: What was left out of a table.
+        id_name: Name of the id.
+
+    Returns:
+        Why the row of each id was rejected, and where it is.
+    """
+    found: dict[str, str] = {}
+    for rejection in rejections:
+        for letter in rejection.letters.to_pylist():
+            try:
+                row = json.loads(letter["text"])
+            except ValueError:
+                # A line that could not be taken apart, or a row that was too long to be kept whole.
+                continue
+            value = row.get(id_name) if isinstance(row, dict) else None
+            if value is not None:
+                found.setdefault(str(value), f"{letter['reason']} ({_show_letter(letter)})")
+    return found
+
+
+def _show_letter(letter: Mapping[str, Any]) -> str:
+    """Say where a piece of input is, what is wrong with it, and what it says."""
+    place = letter["file"]
+    if letter["row"] is not None:
+        place += f", row {letter['row']:,}"
+    elif letter["row_group"] is not None:
+        place += f", row group {letter['row_group']}"
+    if letter["column"] is not None:
+        place += f", column {letter['column']!r}, expected {letter['expected']}"
+    return f"{place}: {letter['text'][:200]}"
 
 
 def _show_row(names: Sequence[str], values: Sequence[Any]) -> str:

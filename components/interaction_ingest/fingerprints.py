@@ -61,8 +61,8 @@ def fingerprint_days(
         window: The days that are read of daily logs; None: all.
 
     Returns:
-        Hashes in hexadecimal by table, `interactions`, `users` and `items`, and by day as ISO 8601, `NO_DAY`
-        for files of no day.
+        Hashes in hexadecimal by table, those of `list_input_files`, and by day as ISO 8601, `NO_DAY` for
+        files of no day.
 
     Raises:
         ConfigError: The format of a table cannot be told from the names.
@@ -95,7 +95,7 @@ def list_input_files(
         window: The days that are read of daily logs; None: all.
 
     Returns:
-        The files by table: `interactions`, `users` and `items`.
+        The files by table: `interactions` and, where there are such tables, `users` and `items`.
 
     Raises:
         ConfigError: The format of a table cannot be told from the names.
@@ -108,6 +108,8 @@ def list_input_files(
         ("users", tables.users),
         ("items", tables.items),
     ):
+        if table is None:
+            continue
         files = find_files(table, data_directory)
         if files[0].day is not None:
             files, _ = choose_days(files, window or WindowConfig(), table.file)

@@ -22,14 +22,14 @@ def count_items(sequences: UserSequences) -> pa.Table:
         sequences: The sequences of some users.
 
     Returns:
-        [items] those of `item_ids` that train or validation holds, TRAIN_ROWS and VALIDATION_ROWS.
+        [items] those of `item_ids` that a sequence holds, TRAIN_ROWS and VALIDATION_ROWS.
     """
+    size = len(sequences.item_ids)
     columns: dict[str, pa.Array] = {_ITEM: sequences.item_ids}
     for name, split in ((TRAIN_ROWS, TRAIN), (VALIDATION_ROWS, VALIDATION)):
         held = sequences.items[sequences.splits == split]
-        columns[name] = pa.array(np.bincount(held, minlength=len(sequences.item_ids)).astype(np.int64))
-    found = pa.table(columns)
-    return found.filter(pc.greater(pc.add(found.column(TRAIN_ROWS), found.column(VALIDATION_ROWS)), 0))
+        columns[name] = pa.array(np.bincount(held, minlength=size).astype(np.int64))
+    return pa.table(columns).filter(pa.array(np.bincount(sequences.items, minlength=size) > 0))
 
 
 def write_counts(counts: pa.Table, path: Path) -> None:
@@ -41,6 +41,21 @@ def write_counts(counts: pa.Table, path: Path) -> None:
     """
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, counts.schema) as writer:
         writer.write_table(counts)
+
+
+def list_items(paths: Iterable[Path]) -> pa.Array:
+    """List the items of all buckets, one bucket at a time: the catalogue where there is no item table.
+
+    Args:
+        paths: The buckets' files.
+
+    Returns:
+        [items] string, each once, in the order of their ids.
+    """
+    ids = pa.array([], pa.string())
+    for path in paths:
+        ids = pc.unique(pa.chunked_array([ids, *_read_counts(path).column(_ITEM).chunks]))
+    return ids.sort()
 
 
 def add_counts(paths: Iterable[Path], ids: pa.Array) -> dict[str, npt.NDArray[np.int64]]:
@@ -55,11 +70,15 @@ def add_counts(paths: Iterable[Path], ids: pa.Array) -> dict[str, npt.NDArray[np
     """
     sums = {name: np.zeros(len(ids), np.int64) for name in (TRAIN_ROWS, VALIDATION_ROWS)}
     for path in paths:
-        with pa.OSFile(str(path)) as source:
-            counts = pa.ipc.open_file(source).read_all().combine_chunks()
+        counts = _read_counts(path)
         # Looking the catalogue up among the items of a bucket makes a table of the fewer.
         places = pc.index_in(ids, value_set=counts.column(_ITEM).combine_chunks())
         rows = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
         for name, values in sums.items():
             values[rows] += counts.column(name).to_numpy()[places.drop_null().to_numpy()]
     return sums
+
+
+def _read_counts(path: Path) -> pa.Table:
+    with pa.OSFile(str(path)) as source:
+        return pa.ipc.open_file(source).read_all().combine_chunks()

@@ -1,6 +1,6 @@
 """The run's figures: what is refused, and what a person reads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,8 +15,9 @@ from components.interaction_ingest.counts import (
     missing_message,
     show_ids,
 )
-from components.interaction_ingest.dead_letters import REJECTED, refuse_too_many
+from components.interaction_ingest.dead_letters import REJECTED, explain_rejected_ids, refuse_too_many
 from components.interaction_ingest.fingerprints import DayFingerprints
+from components.interaction_ingest.reading.entities import EntityTable
 from components.interaction_ingest.reading.inputs import Inputs
 from schemas.contract import DAY_FINGERPRINTS
 from schemas.errors import DataError
@@ -53,8 +54,8 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
         )
     size_bytes = sum(file.size_bytes for file in inputs.files)
     refuse_too_many(source, counts, size_bytes, config.maximum_rejected_fraction)
-    if config.missing_metadata == "refuse" and dropped.get(MISSING_METADATA):
-        raise DataError(_unknown_message(counts, spec))
+    if config.missing_metadata == "refuse":
+        refuse_unknown(counts, inputs, spec, source)
     if not read:
         raise DataError(empty_message(source))
     if not kept:
@@ -62,6 +63,9 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
         rule = config.positives
         hint = f" The rule is {_describe_rule(rule)}." if rule else ""
         remedy = "Change ingest.positives"
+        if dropped.get(MISSING_METADATA):
+            hint += f" {_describe_unknown(counts, inputs, spec)}"
+            remedy = "Add them to the tables, set ingest.missing_metadata to default, change ingest.positives"
         if OUTSIDE_WINDOW in dropped:
             hint += f" The window is {_describe_days(inputs.window.first_text, inputs.window.last_text)}."
             remedy += " or the window"
@@ -75,6 +79,43 @@ def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config
     _refuse_empty_split(counts, source, config)
 
 
+def refuse_unknown(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, source: str) -> None:
+    """Refuse interactions whose user or item has no metadata.
+
+    Args:
+        counts: What was counted, with such interactions dropped.
+        inputs: What `check_inputs` found.
+        spec: The features.
+        source: What messages call the interactions.
+
+    Raises:
+        DataError: There are such interactions.
+    """
+    if counts.dropped[MISSING_METADATA]:
+        raise DataError(
+            f"{source}: {_describe_unknown(counts, inputs, spec)} Add them to the tables, or set "
+            "ingest.missing_metadata to drop or default."
+        )
+
+
+def refuse_small_train_split(train_rows: int, minimum: int) -> None:
+    """Refuse a train split that does not fill a batch.
+
+    Args:
+        train_rows: Rows of the train split, or more than that.
+        minimum: Rows of a global batch.
+
+    Raises:
+        DataError: There are too few rows.
+    """
+    if train_rows < minimum:
+        raise DataError(
+            f"training.per_replica_batch: expected at most as many rows in a batch as the train split has. "
+            f"Received: {minimum:,} rows in a batch of all replicas, and no more than {train_rows:,} train "
+            "rows. Lower training.per_replica_batch, relax the rules under ingest, or give more data."
+        )
+
+
 def build_report(
     counts: IngestCounts,
     inputs: Inputs,
@@ -83,6 +124,7 @@ def build_report(
     day_fingerprints: DayFingerprints,
     sequence_figures: Mapping[str, Any],
     history_values_cut: Mapping[str, int],
+    metadata_defaults: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write down what was read, kept and dropped.
 
@@ -94,6 +136,7 @@ def build_report(
         day_fingerprints: What `fingerprint_days` gives.
         sequence_figures: What `describe_figures` gives.
         history_values_cut: What `count_cut_values` gives.
+        metadata_defaults: The features that users and items without metadata are given, and their values.
 
     Returns:
         The report; `users` have at least one row kept, `items` are those of the catalogue, timestamps
@@ -101,7 +144,8 @@ def build_report(
         dropped, those `rejected` are malformed and in the dead letters. `item_table_columns` are those of
         its files, read or not. `history_values_cut` are values of
         the catalogue's items that stand in no history, since an item has no place for more, and
-        `line_breaks_cleaned` are labels. `time_unit` is what times that are numbers count.
+        `line_breaks_cleaned` are labels. `time_unit` is what times that are numbers count. `users_of_log`
+        have a positive, kept or not, and `items_of_table` a row in the item table.
     """
     filled = {**inputs.users.filled, **inputs.items.filled}
     filled |= {name: count for name, count in counts.filled.items() if count}
@@ -118,8 +162,11 @@ def build_report(
         "users": counts.rows["users"],
         "items": catalogue_items,
         "users_with_one_positive": counts.rows["users_with_one_positive"],
+        "users_of_log": counts.rows["users_of_log"],
         "unknown_users": counts.rows["unknown_users"],
         "unknown_items": len(counts.unknown_items),
+        "items_of_table": len(inputs.items.table),
+        "metadata_defaults": dict(metadata_defaults),
         "filled_defaults": filled,
         "history_values_cut": dict(history_values_cut),
         "line_breaks_cleaned": {
@@ -181,6 +228,7 @@ def summarize(report: Mapping[str, Any]) -> str:
     for table in ("user", "item"):
         for reason, count in report[f"{table}_table_dropped"].items():
             line += f"; {count:,} rows of the {table} table dropped: {reason}"
+    line += _summarize_unknown(report)
     if report["filled_defaults"]:
         fills = ", ".join(f"{name} {count:,}" for name, count in report["filled_defaults"].items())
         line += f"; defaults filled in: {fills}"
@@ -216,28 +264,62 @@ def _show_day(second: int) -> str:
     return str(np.datetime64(second, "s").astype("datetime64[D]"))
 
 
+def _summarize_unknown(report: Mapping[str, Any]) -> str:
+    """Say how many users and items have no row in the tables, and what they are given."""
+    unknown = [
+        f"{number:,} of {total:,} {what}"
+        for what, number, total in (
+            ("users", report["unknown_users"], report["users_of_log"]),
+            ("items", report["unknown_items"], report["items_of_table"] + report["unknown_items"]),
+        )
+        if number
+    ]
+    if not unknown:
+        return ""
+    given = ", ".join(f"{name} {value!r}" for name, value in report["metadata_defaults"].items())
+    return f"; {' and '.join(unknown)} without metadata" + (f", given {given}" if given else "")
+
+
 def _describe_days(first: str, last: str) -> str:
     return f"{first or 'from the start'} to {last or 'the end'}"
 
 
-def _unknown_message(counts: IngestCounts, spec: FeatureSpec) -> str:
+def _describe_unknown(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec) -> str:
+    """Say which users and items of the interactions have no row in the tables, and why, in a sentence."""
     parts = []
-    if counts.rows["unknown_users"]:
+    if counts.rows["unknown_users"] and spec.tables.users is not None:
+        what = f"{counts.rows['unknown_users']:,} users"
         parts.append(
-            f"{counts.rows['unknown_users']:,} users are not in {spec.tables.users.file}, such as "
-            f"{show_ids(counts.unknown_users)}"
+            _describe_missing(
+                what, counts.unknown_users, inputs.users, spec.tables.users.file, spec.user_id.name
+            )
         )
-    if counts.unknown_items:
-        shown = sorted(counts.unknown_items)[:EXAMPLE_IDS_SHOWN]
+    if counts.unknown_items and spec.tables.items is not None:
+        what = f"{len(counts.unknown_items):,} items"
         parts.append(
-            f"{len(counts.unknown_items):,} items are not in {spec.tables.items.file}, such as "
-            f"{show_ids(shown)}"
+            _describe_missing(
+                what, sorted(counts.unknown_items), inputs.items, spec.tables.items.file, spec.item_id.name
+            )
         )
-    rows = counts.dropped[MISSING_METADATA]
-    return (
-        f"{spec.tables.interactions.file}: {rows:,} interactions have no metadata: {'; '.join(parts)}. "
-        "Add them to the tables, or set ingest.missing_metadata to drop or default."
-    )
+    return f"{counts.dropped[MISSING_METADATA]:,} interactions have no metadata: {'; '.join(parts)}."
+
+
+def _describe_missing(what: str, ids: Sequence[str], table: EntityTable, file: str, id_name: str) -> str:
+    """Say that ids have no row in a table, or one that was dropped, which is what went wrong first."""
+    rejected = explain_rejected_ids(table.rejections, id_name)
+    dropped = [one for one in ids if one in rejected]
+    shown = show_ids(ids[:EXAMPLE_IDS_SHOWN])
+    if dropped:
+        return (
+            f"{what} have no row in {file} that can be used, such as {shown}; rows of "
+            f"{show_ids(dropped[:EXAMPLE_IDS_SHOWN])} stand there, but were dropped as malformed: "
+            f"{rejected[dropped[0]]}"
+        )
+    text = f"{what} are not in {file}, such as {shown}"
+    if table.dropped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in table.dropped.items())
+        text += f" (of its rows, some were dropped as malformed, which may be theirs: {reasons})"
+    return text
 
 
 def _describe_rule(rule: PositiveRule) -> str:
@@ -254,7 +336,11 @@ def _refuse_empty_split(counts: IngestCounts, source: str, config: IngestConfig)
     empty = [name for name in names if not counts.rows[name]]
     if not empty:
         return
-    raise DataError(f"{source}: the {empty[0]} split is empty. {_describe_split(counts, config, empty[0])}")
+    message = f"{source}: the {empty[0]} split is empty. {_describe_split(counts, config, empty[0])}"
+    dropped = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(counts.dropped.items()) if count)
+    if dropped:
+        message += f" Of {counts.rows['read']:,} interactions, these were dropped before: {dropped}."
+    raise DataError(message)
 
 
 def _describe_split(counts: IngestCounts, config: IngestConfig, empty: str) -> str:

@@ -21,7 +21,7 @@ from components.interaction_ingest.entity_rows import build_catalogue
 from components.interaction_ingest.examples_file import EXAMPLES_FILE, write_examples
 from components.interaction_ingest.figures import count_cut_values, describe_figures
 from components.interaction_ingest.fingerprints import fingerprint_days, fingerprint_inputs
-from components.interaction_ingest.item_rows import add_counts
+from components.interaction_ingest.item_rows import add_counts, list_items
 from components.interaction_ingest.joins import choose_join
 from components.interaction_ingest.outputs import IngestOutputs, split_folder, write_whole
 from components.interaction_ingest.reading.inputs import Inputs, check_inputs
@@ -42,7 +42,7 @@ def run_ingest(
     window: WindowConfig | None = None,
     input_fingerprint: str = "",
 ) -> dict[str, Any]:
-    """Read the three tables and write sequences, users, items, contexts, catalogue, report and dead letters.
+    """Read the tables and write sequences, users, items, contexts, catalogue, report and dead letters.
 
     Args:
         make_pipeline: Makes the Beam pipeline to run on.
@@ -69,11 +69,14 @@ def run_ingest(
         _write_rejected_inputs(inputs, outputs)
         counts = _ingest_interactions(make_pipeline, inputs, spec, config, outputs)
         check_counts(counts, inputs, spec, config)
-        catalogue = build_catalogue(inputs.items.table, spec, counts.unknown_items, config.missing_metadata)
-        of_items = add_counts(
-            sorted(outputs.work.glob(ITEM_COUNTS_PATTERN)),
-            catalogue.column(spec.item_id.name).combine_chunks(),
-        )
+        item_counts = sorted(outputs.work.glob(ITEM_COUNTS_PATTERN))
+        if spec.tables.items is None:
+            catalogue = pa.table({spec.item_id.name: list_items(item_counts)})
+        else:
+            catalogue = build_catalogue(
+                inputs.items.table, spec, counts.unknown_items, config.missing_metadata
+            )
+        of_items = add_counts(item_counts, catalogue.column(spec.item_id.name).combine_chunks())
     finally:
         shutil.rmtree(outputs.work, ignore_errors=True)
     items = catalogue
@@ -82,7 +85,9 @@ def run_ingest(
     _write_items(items, outputs)
     figures = describe_figures(counts, of_items[TRAIN_ROWS])
     cut = count_cut_values(inputs.items.table, spec)
-    report = build_report(counts, inputs, len(catalogue), fingerprint, days, figures, cut)
+    report = build_report(
+        counts, inputs, len(catalogue), fingerprint, days, figures, cut, _metadata_defaults(spec, config)
+    )
     write_whole(outputs.catalogue / CATALOGUE_FILE, lambda path: pq.write_table(catalogue, path))
     if outputs.dead_letters is not None:
         # Always a file, since an orchestrator may drop an empty folder and then miss the output.
@@ -94,6 +99,14 @@ def run_ingest(
         _write_json(rejected, outputs.dead_letters / DEAD_LETTERS_FILE)
     _write_json(report, outputs.report / INGEST_REPORT_FILE)
     return report
+
+
+def _metadata_defaults(spec: FeatureSpec, config: IngestConfig) -> dict[str, Any]:
+    """Give what users and items without metadata are given; nothing where they are not kept."""
+    if config.missing_metadata != "default":
+        return {}
+    features = (*spec.table_features("user"), *spec.table_features("item"))
+    return {feature.name: feature.default for feature in features if feature.role is None}
 
 
 def _write_rejected_inputs(inputs: Inputs, outputs: IngestOutputs) -> None:
@@ -120,7 +133,10 @@ def _ingest_interactions(
     users, item_ids = inputs.users.table, inputs.items.table.select([spec.item_id.name])
     pq.write_table(users, work / USERS_FILE, row_group_size=_TABLE_ROWS)
     pq.write_table(item_ids, work / ITEMS_FILE, row_group_size=_TABLE_ROWS)
-    joins = Joins(users=choose_join(config, users.nbytes), items=choose_join(config, item_ids.nbytes))
+    joins = Joins(
+        users=choose_join(config, users.nbytes) if spec.tables.users is not None else "none",
+        items=choose_join(config, item_ids.nbytes) if spec.tables.items is not None else "none",
+    )
     with make_pipeline() as pipeline:
         _ = (
             pipeline

@@ -34,7 +34,7 @@ class UserRecord:
     """What the tables say about a user."""
 
     features: dict[str, Any] | None
-    """The row of the user table with missing values as None; None if there is no such row."""
+    """The row of the user table with missing values as None; None if there is no such row, or no table."""
     positives: list[str]
     """Item ids of the history, oldest first."""
     seconds: list[int]
@@ -165,8 +165,10 @@ def _read_interactions(
 def _read_users(
     spec: FeatureSpec, data_directory: str, features: Sequence[Feature], user: str | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Read the user table, or the rows of one user."""
+    """Read the user table, or the rows of one user; nothing where there is no such table."""
     source, user_id = spec.tables.users, spec.user_id.name
+    if source is None:
+        return
     columns = list_entity_columns(source, features, ())
     looked = look_into_files(source, "users", find_files(source, data_directory), columns)
     for piece in looked.pieces:

@@ -125,6 +125,7 @@ def build_sequences(
             skipped=int(of_split[SKIPPED]),
             users=len(ends),
             users_with_one_positive=int((ends[:, -1] == 1).sum()),
+            users_of_log=len(users),
             unknown_users=len(unknown_users),
         ),
         dropped=dropped,

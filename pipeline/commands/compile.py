@@ -31,11 +31,14 @@ def compile_command(
 ) -> None:
     """Compile the pipeline for Kubeflow Pipelines; nothing runs, and only the output file is written."""
     from pipeline.kubeflow.preparation import left_out_for_vertex, relative_locations
+    from pipeline.preflight import find_problems_here
     from schemas.errors import ConfigError
 
     prepared, features = load_prepared(config, overrides, target)
     for line in relative_locations(prepared):
         click.echo(f"Note: {line}", err=True)
+    for problem in find_problems_here(prepared, features):
+        click.echo(f"Note: with the tables that are here, a run would stop: {problem}", err=True)
     left_out = left_out_for_vertex(prepared) if target == "vertex" else []
     if left_out:
         click.echo(

@@ -152,7 +152,7 @@ def load_prepared(
     settings = load_config(config, overrides)
     features = settings.load_features()
     prepared = prepare_config(settings, target)
-    if features.tables.items.display:
+    if features.tables.display:
         # Takes a second to import.
         from components.candidate_indexer.display import look_for_display_here
 

@@ -55,12 +55,21 @@ def run_and_show(settings: PipelineConfig, features: FeatureSpec, *, enable_cach
         The run.
 
     Raises:
-        DssmError: As `pipeline.local.run_locally` says, or nothing can be written where releases go.
+        DssmError: As `pipeline.local.run_locally` says, or nothing can be written where releases go. What
+            configuration and heads of the tables tell is told at once, before TFX is imported.
     """
     from components.tower_pusher.logic import check_writable
     from pipeline.console import noise_to_file
     from pipeline.forks import call_in_fork
+    from pipeline.preflight import check_strategy, refuse_problems
 
+    check_strategy(settings.training)
+    refuse_problems(settings, features)
+    for name, default in settings.choose_defaults().items():
+        click.echo(
+            f"Note: {name} has no default in {settings.data.schema}; what has no metadata is given "
+            f"{default!r} (ingest.missing_metadata)"
+        )
     # A client of an object store has threads, which the steps' forks would miss.
     call_in_fork(check_writable, settings.serving.directory)
 

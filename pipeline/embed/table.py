@@ -1,7 +1,7 @@
 """The table that is embedded: its files, and the columns of them that are read."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Literal
 
 from components.interaction_ingest.dead_letters import Rejections
@@ -15,6 +15,7 @@ from schemas.features import Feature, FeatureSpec, Format, ItemTable, UserTable
 
 TableName = Literal["users", "items"]
 
+_ANY_TABLE: Final[Mapping[TableName, UserTable | ItemTable]] = {"users": UserTable(), "items": ItemTable()}
 _HISTORY_SECONDS: Final = "{history}_seconds"
 # Their rows name their own columns, so that a column can be in some rows and not in those at the start.
 _FORMATS_WITHOUT_COLUMNS: Final = frozenset[Format]({"jsonl", "tfrecord"})
@@ -67,11 +68,17 @@ def choose_source(
         The schema file's table; with a path, with that as its file and that format.
 
     Raises:
-        ConfigError: There is a format without a path.
+        ConfigError: There is a format without a path, or no path, and the schema file names no such table.
     """
     source = spec.tables.users if table == "users" else spec.tables.items
     if path is not None:
-        return dataclasses.replace(source, file=path, format=file_format)
+        # How a table of a path of its own is written is said by that of the schema file, if there is one.
+        return dataclasses.replace(source or _ANY_TABLE[table], file=path, format=file_format)
+    if source is None:
+        raise ConfigError(
+            f"Expected --input, since the schema file names no table of {table}. Received: none. Give a file "
+            f"of {table}, one a row, with their ids."
+        )
     if file_format is not None:
         raise ConfigError(
             f"--format: expected --input, whose format it is. Received: {file_format!r} alone. The schema "

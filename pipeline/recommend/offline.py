@@ -139,7 +139,7 @@ def recommend(
     release = read_current_release(config.serving.directory, cache, parts=(INDEX, USER_TOWER))
 
     notes: list[str] = []
-    shown = list(dict.fromkeys([spec.item_id.name, *spec.tables.items.display]))
+    shown = list(dict.fromkeys([spec.item_id.name, *spec.tables.display]))
     index = read_index(release.index)
     index_ids = index.catalogue[spec.item_id.name].combine_chunks()
     record = _read_known_user(config, spec, user, index_ids, has_context=bool(features or history))
@@ -242,9 +242,12 @@ def _read_known_user(
         instead = (
             "leave --user out" if has_context else "give --history ITEM_ID and --feature NAME=VALUE instead"
         )
+        tables = [spec.tables.interactions.file]
+        if spec.tables.users is not None:
+            tables.insert(0, spec.tables.users.file)
         raise DataError(
-            f"Expected a user of {spec.tables.users.file} or {spec.tables.interactions.file} in "
-            f"{config.data.directory}. Received: {user!r}, who is in neither. "
+            f"Expected a user of {' or '.join(tables)} in {config.data.directory}. Received: {user!r}, "
+            f"who is in {'neither' if len(tables) > 1 else 'no row of it'}. "
             f"For a user never seen, {instead}."
         )
     return record

@@ -19,7 +19,7 @@ from components.interaction_ingest.counts import EXAMPLE_IDS_SHOWN, show_ids
 from components.interaction_ingest.entity_rows import build_catalogue, entity_rows
 from components.interaction_ingest.reading.inputs import check_items
 from schemas.contract import CATALOGUE_FILE
-from schemas.errors import DataError, ReleaseError
+from schemas.errors import ConfigError, DataError, ReleaseError
 from schemas.features import Feature, FeatureSpec
 
 _FEATURES_FILE: Final = "features.parquet"
@@ -91,16 +91,22 @@ def read_catalogue(
         The catalogue.
 
     Raises:
-        ConfigError: The configuration does not fit the schema file.
+        ConfigError: The configuration does not fit the schema file, or that names no item table.
         DataError: The table cannot be used, or a value is none that the schema file allows.
         StorageError: The table's store cannot be reached or refuses.
     """
+    source = spec.tables.items
+    if source is None:
+        raise ConfigError(
+            "Expected an item table, whose items the index is made of. Received: a schema file that names "
+            "none, so that the items are those of the interactions. Train on them: `dssm run`."
+        )
     items = check_items(spec, config, data_directory)
     features = spec.table_features("item")
-    refuse_anomalies(items.table, features, spec.tables.items.file)
+    refuse_anomalies(items.table, features, source.file)
     unknown = find_items_of_log(released, items.table, spec) if config.missing_metadata == "default" else []
     catalogue = build_catalogue(items.table, spec, unknown, config.missing_metadata)
-    display = read_display(spec.item_id.name, spec.tables.items, data_directory, catalogue.column_names)
+    display = read_display(spec.item_id.name, source, data_directory, catalogue.column_names)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / CATALOGUE_FILE
     if display is None:

@@ -174,7 +174,7 @@ def _resume_window(runs: Sequence[Run], configured: WindowConfig | None) -> Wind
     if window == WindowConfig():
         return None
     return dataclasses.replace(
-        window, maximum_missing_days=0 if configured is None else configured.maximum_missing_days
+        window, maximum_missing_days=None if configured is None else configured.maximum_missing_days
     )
 
 

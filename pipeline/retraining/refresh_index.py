@@ -151,7 +151,7 @@ def refresh_index(
         vocabularies = read_vocabularies(features, find_state(serving, current.version))
         unknown = find_unknown_values(catalogue.table, change, features, vocabularies)
         found = _describe(current, released, catalogue, change, unknown, features)
-        _refuse_too_many_gone(found, maximum_gone, features)
+        _refuse_too_many_gone(found, maximum_gone)
         if dry_run or change.is_empty:
             return found
         check_writable(serving)
@@ -189,12 +189,12 @@ def _describe(
     )
 
 
-def _refuse_too_many_gone(found: Refresh, maximum_gone: float, features: FeatureSpec) -> None:
+def _refuse_too_many_gone(found: Refresh, maximum_gone: float) -> None:
     if found.gone > maximum_gone * found.items_before:
         raise DataError(
             f"Expected at most {maximum_gone:.0%} of the {found.items_before:,} items of release "
-            f"{found.release} to be gone from {features.tables.items.file}. Received: {found.gone:,}. Is the "
-            "item table whole? If these items are to go, raise --maximum-gone."
+            f"{found.release} to be gone from the item table. Received: {found.gone:,}. Is the table "
+            "whole? If these items are to go, raise --maximum-gone."
         )
 
 

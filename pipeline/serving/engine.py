@@ -142,7 +142,7 @@ def load_engine(settings: EngineSettings, version: int, pool: ThreadPoolExecutor
         _check_version(release.retriever, version)
     index = read_index(release.index)
     spec = settings.spec
-    catalogue = Catalogue(index.catalogue, spec.item_id.name, spec.tables.items.display)
+    catalogue = Catalogue(index.catalogue, spec.item_id.name, spec.tables.display)
     # Mapped pages would be read from the disk in the middle of a request.
     embeddings = np.array(index.embeddings)
     models: dict[str, ServedModel] = {

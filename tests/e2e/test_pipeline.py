@@ -226,3 +226,35 @@ def test_anomalous_data_stop_at_the_gate_with_a_readable_list(workspace, tmp_pat
     assert "gender" in completed.stderr
     assert "Traceback" not in completed.stdout + completed.stderr
     assert not list((tmp_path / "s").rglob("manifest.json"))
+
+
+def test_a_log_alone_is_enough(workspace, tmp_path):
+    (tmp_path / "data").mkdir()
+    log = workspace.directory / "data/interactions.parquet"
+    (tmp_path / "data/interactions.parquet").symlink_to(log)
+    (tmp_path / "log.yaml").write_text(
+        "name: log\n"
+        "history: {length: 10}\n"
+        "features:\n"
+        "  - {name: user_id, dtype: string, tower: user, role: user_id}\n"
+        "  - {name: item_id, dtype: string, tower: item, role: item_id, encoding: {kind: vocabulary}}\n"
+    )
+    places = {"data.schema": "log.yaml", "data.directory": "data", "run.directory": "runs"}
+    places |= {"serving.directory": "serving"}
+    overrides = [f"{key}={tmp_path / name}" for key, name in places.items()]
+    completed = workspace.run(*overrides, "training.epochs=1")
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+
+    items = set(pq.read_table(log)["item_id"].to_pylist())
+    catalogue = pq.read_table(tmp_path / "serving/index/1/catalogue.parquet")
+    assert catalogue.column_names == ["item_id"]
+    assert catalogue["item_id"].to_pylist() == sorted(items)
+    options = [part for override in overrides for part in ("--set", override)]
+    answer = workspace.dssm("recommend", *options, "--user", "u7", "--k", "5")
+    assert answer.returncode == 0, answer.stderr
+    ranked = re.findall(r"^\d+ +-?\d\.\d+ +(i\d+)$", answer.stdout, re.MULTILINE)
+    assert len(set(ranked)) == 5
+    assert set(ranked) <= items
+    refreshed = workspace.dssm("refresh-index", *options)
+    assert refreshed.returncode == 1
+    assert "Expected an item table" in refreshed.stderr

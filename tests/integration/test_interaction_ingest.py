@@ -259,8 +259,11 @@ def test_every_output_of_a_small_shop(tmp_path, caplog):
         "users": 2,
         "items": 4,
         "users_with_one_positive": 1,
+        "users_of_log": 2,
         "unknown_users": 0,
         "unknown_items": 0,
+        "items_of_table": 4,
+        "metadata_defaults": {},
         "filled_defaults": {"age": 1, "price": 1, "tags": 1, "device": 1},
         "history_values_cut": {},
         "line_breaks_cleaned": {},
@@ -747,3 +750,28 @@ def test_a_damaged_page_is_an_error_that_names_the_file(tmp_path):
         match=r"400 of 400 rows are .* unreadable_row_group: 400 \(such as .*parquet, row group 0: ",
     ):
         ingest(tmp_path, IngestConfig())
+
+
+@pytest.mark.parametrize("join", ["broadcast", "shuffle"])
+def test_without_user_and_item_tables_the_ids_are_those_of_the_log(tmp_path, monkeypatch, join):
+    ids = [dataclasses.asdict(feature) for feature in SPEC.features if feature.role is not None]
+    spec = parse(FeatureSpec, {"name": "log", "history": {"length": 2}, "features": ids}, source="test")
+    monkeypatch.setitem(globals(), "SPEC", spec)
+    monkeypatch.setattr(interactions, "bucket_count", lambda rows: 3)
+    data = tmp_path / "data"
+    write_tables(data)
+    (data / "users.parquet").unlink()
+    (data / "items.parquet").unlink()
+    report = ingest(tmp_path, IngestConfig(join=join))
+    # Of the log's nine rows two have an id that cannot be used; each user's newest row is held out.
+    assert report["dropped"] == {"line_break_in_id": 1, "null_id": 1}
+    assert (report["train_rows"], report["eval_rows"], report["users"], report["items"]) == (5, 2, 2, 4)
+    assert (report["unknown_users"], report["unknown_items"]) == (0, 0)
+    assert report["files"]["users"] == report["files"]["items"] == []
+    users = {row["user"][0]: row["train_rows"] for row in read_entities(tmp_path, "users")}
+    assert users == {EVAL_OF_ODD_USER: [4], "bob": [1]}
+    items = {row["item"][0]: row["train_rows"] for row in read_entities(tmp_path, "items")}
+    # 4 at 10, 1 and 2 at 20, 3 at 50 and, held out, 4 at 60; bob's 2 at 5 and, held out, 1 at 10.
+    assert items == {"1": [1], "2": [2], "3": [1], "4": [1]}
+    catalogue = pq.read_table(tmp_path / "catalogue")
+    assert catalogue.to_pydict() == {"item": ["1", "2", "3", "4"]}

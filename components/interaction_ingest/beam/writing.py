@@ -1,12 +1,13 @@
 """The buckets of users into the files of sequences and examples."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.interaction_ingest.beam.joins import Joins
@@ -81,12 +82,12 @@ class WriteBucket(beam.DoFn):
         batches = read_spill(parts[ROWS])
         if not batches:
             return
-        users = self._known_users(number, parts)
+        users = self._known_users(number, parts, batches)
         id_name = self._spec.user_id.name
         sequences, counts = build_sequences(
             batches,
             users.column(id_name).combine_chunks(),
-            self._known_items(parts),
+            self._known_items(parts, batches),
             self._spec,
             self._config,
             newest_second,
@@ -122,17 +123,28 @@ class WriteBucket(beam.DoFn):
             path = split_folder(examples, split) / EXAMPLES_FILE.format(number=number, files=self._buckets)
             write_whole(path, lambda unfinished: write_examples(table, unfinished), self._outputs.work)
 
-    def _known_users(self, number: int, parts: dict[str, Iterable[Spilled]]) -> pa.Table:
-        """Give the rows of the user table that may be of this bucket."""
+    def _known_users(
+        self, number: int, parts: dict[str, Iterable[Spilled]], rows: Sequence[pa.RecordBatch]
+    ) -> pa.Table:
+        """Give the rows of the user table that may be of this bucket; without a table, its users."""
+        if self._joins.users == "none":
+            name = self._spec.user_id.name
+            return pa.table({name: _unique_values(rows, name)}, self._user_schema)
         if self._joins.users == "broadcast":
             batches = [self._users[number]] if number in self._users else []
         else:
             batches = read_spill(parts[USERS])
         return pa.Table.from_batches(batches, self._user_schema)
 
-    def _known_items(self, parts: dict[str, Iterable[Spilled]]) -> pa.Array:
-        """Give the ids of the item table, at least those that this bucket's rows name."""
+    def _known_items(self, parts: dict[str, Iterable[Spilled]], rows: Sequence[pa.RecordBatch]) -> pa.Array:
+        """Give the ids of the item table, at least those of this bucket's rows; without a table, these."""
+        if self._joins.items == "none":
+            return _unique_values(rows, self._spec.item_id.name)
         if self._items is not None:
             return self._items
         ids = [batch.column(0) for batch in read_spill(parts[ITEMS])]
         return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
+
+
+def _unique_values(batches: Sequence[pa.RecordBatch], name: str) -> pa.Array:
+    return pc.unique(pa.chunked_array([batch.column(name) for batch in batches]))

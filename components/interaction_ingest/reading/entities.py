@@ -45,6 +45,18 @@ class EntityTable:
     """Every column of the files, by its name there, read or not."""
 
 
+def without_table(id_feature: Feature) -> EntityTable:
+    """Stand in for a table that the schema file does not name: the ids are those of the interactions.
+
+    Args:
+        id_feature: The id, the table's only feature.
+
+    Returns:
+        A table without a row.
+    """
+    return EntityTable(pa.table({id_feature.name: pa.array([], pa.string())}), {}, {})
+
+
 def load_entity_table(
     source: UserTable | ItemTable,
     data_directory: str,
@@ -89,10 +101,16 @@ def load_entity_table(
     kept = 0 if raw is None else len(raw)
     counts = merge_counts([*(part.count() for part in rejections), IngestCounts.of_read(kept)])
     refuse_too_many(source.file, counts, looked.size_bytes, config.maximum_rejected_fraction)
+    if raw is None and counts.dropped:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(counts.dropped.items()))
+        raise DataError(
+            f"{source.file}: expected at least one row that can be used. Received: {counts.rows['read']:,} "
+            f"malformed ones ({reasons}), such as {next(iter(counts.examples.values()))}. Correct the data."
+        )
     if raw is None:
         raise DataError(empty_message(source.file))
     ids = raw.column(id_feature.name).combine_chunks()
-    _refuse_duplicates(file, id_feature.name, ids)
+    refuse_duplicates(file, id_feature.name, ids)
 
     loaded: dict[str, pa.Array] = {}
     filled: dict[str, int] = {}
@@ -127,7 +145,17 @@ def _decode_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch(decoded)
 
 
-def _refuse_duplicates(file: str, name: str, ids: pa.Array) -> None:
+def refuse_duplicates(file: str, name: str, ids: pa.Array) -> None:
+    """Refuse ids that stand in more than one row.
+
+    Args:
+        file: What messages call the table.
+        name: Name of the id.
+        ids: [rows] string.
+
+    Raises:
+        DataError: There are such ids.
+    """
     counts = pc.value_counts(ids)
     repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
     if len(repeated):

@@ -2,11 +2,12 @@
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 
 from components.interaction_ingest.config import IngestConfig, WindowConfig
 from components.interaction_ingest.dead_letters import Rejections
 from components.interaction_ingest.reading.cleaning import interaction_columns
-from components.interaction_ingest.reading.entities import EntityTable, load_entity_table
+from components.interaction_ingest.reading.entities import EntityTable, load_entity_table, without_table
 from components.interaction_ingest.reading.newest import find_newest_second
 from components.interaction_ingest.reading.table_files import (
     TableFiles,
@@ -16,11 +17,11 @@ from components.interaction_ingest.reading.table_files import (
 )
 from components.interaction_ingest.reading.time_unit import find_time_unit
 from components.interaction_ingest.sources.files import DailyLogs, choose_days, find_files
-from components.interaction_ingest.sources.parts import DataFile, Piece
+from components.interaction_ingest.sources.parts import Column, DataFile, Piece
 from components.interaction_ingest.sources.reading import list_columns
 from components.interaction_ingest.window import Window, find_latest_second, resolve_window
 from schemas.errors import ConfigError, DataError
-from schemas.features import FeatureSpec, TimeUnit
+from schemas.features import FeatureSpec, InteractionTable, TimeUnit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Inputs:
     window: Window
     """The days that are read."""
     users: EntityTable
-    """The user table."""
+    """The user table; without a row where there is none."""
     items: EntityTable
-    """The item table."""
+    """The item table, likewise."""
     time_unit: TimeUnit = "s"
     """What times that are numbers count."""
     is_counted: bool = True
@@ -78,9 +79,7 @@ def check_inputs(
         row_groups=looked.pieces,
         rows=looked.rows,
         window=interactions.window,
-        users=load_entity_table(
-            spec.tables.users, data_directory, "users", spec.user_id, spec.table_features("user"), config
-        ),
+        users=_load_users(spec, config, data_directory),
         items=_load_items(spec, config, data_directory),
         time_unit=looked.pieces[0].time_unit,
         is_counted=looked.is_counted,
@@ -126,9 +125,21 @@ def _require_defaults(spec: FeatureSpec, config: IngestConfig) -> None:
         )
 
 
-def _load_items(spec: FeatureSpec, config: IngestConfig, data_directory: str) -> EntityTable:
+def _load_users(spec: FeatureSpec, config: IngestConfig, data_directory: str) -> EntityTable:
+    source = spec.tables.users
+    if source is None:
+        return without_table(spec.user_id)
     return load_entity_table(
-        spec.tables.items, data_directory, "items", spec.item_id, spec.table_features("item"), config
+        source, data_directory, "users", spec.user_id, spec.table_features("user"), config
+    )
+
+
+def _load_items(spec: FeatureSpec, config: IngestConfig, data_directory: str) -> EntityTable:
+    source = spec.tables.items
+    if source is None:
+        return without_table(spec.item_id)
+    return load_entity_table(
+        source, data_directory, "items", spec.item_id, spec.table_features("item"), config
     )
 
 
@@ -147,9 +158,9 @@ def check_mapped_names(spec: FeatureSpec, config: IngestConfig) -> None:
     for table, source, names in (
         ("interactions", tables.interactions, interaction_columns(spec, config)),
         ("users", tables.users, [feature.name for feature in spec.table_features("user")]),
-        ("items", tables.items, [*items, *tables.items.display]),
+        ("items", tables.items, [*items, *tables.display]),
     ):
-        for name in source.columns:
+        for name in () if source is None else source.columns:
             if name not in names:
                 nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
                 raise ConfigError(
@@ -198,10 +209,31 @@ def open_interactions(
     files, daily = find_files(log, data_directory), None
     if files[0].day is not None:
         files, daily = choose_days(files, asked, log.file)
-    looked = look_into_files(log, "interactions", files, columns, find_latest_second(config.latest_time))
-    time = next(column for column in columns if column.kind == "timestamp")
-    looked = looked.with_unit(find_time_unit(looked.pieces, log, time))
+    looked = look_into_log(log, files, columns, config)
     if daily is not None:
         return InteractionFiles(looked, daily, daily.asked)
     resolved = resolve_window(asked, lambda: find_newest_second(looked, log, columns))
     return InteractionFiles(looked, daily, resolved)
+
+
+def look_into_log(
+    log: InteractionTable, files: Sequence[DataFile], columns: Sequence[Column], config: IngestConfig
+) -> TableFiles:
+    """Look into files of interactions.
+
+    Args:
+        log: How they are read.
+        files: The files.
+        columns: The columns that are needed.
+        config: The latest time that an interaction can have.
+
+    Returns:
+        Their pieces.
+
+    Raises:
+        DataError: No file can be used, a column is in none, or the unit of the times cannot be told.
+        StorageError: The store cannot be reached or refuses.
+    """
+    looked = look_into_files(log, "interactions", files, columns, find_latest_second(config.latest_time))
+    time = next((column for column in columns if column.kind == "timestamp"), None)
+    return looked if time is None else looked.with_unit(find_time_unit(looked.pieces, log, time))

@@ -127,7 +127,7 @@ def choose_days(
         The files of those days, and the days.
 
     Raises:
-        DataError: More days than `maximum_missing_days` have no file, or none has one.
+        DataError: More days than `maximum_missing_days` allows have no file, or none has one.
     """
     days = sorted({file.day for file in files if file.day is not None})
     # A folder that is named after a day to come says nothing about how far the logs reach.
@@ -139,12 +139,13 @@ def choose_days(
     chosen = tuple(file for file in files if file.day is not None and first <= file.day <= last)
     # Walked from the days themselves, since an asked-for window may reach back to year 1.
     present = {file.day for file in chosen if file.size_bytes}
-    number = max(0, (last - first).days + 1 - len(present))
-    if number > window.maximum_missing_days or not chosen:
+    days_asked = max(0, (last - first).days + 1)
+    number, allowed = max(0, days_asked - len(present)), window.count_allowed_missing(days_asked)
+    if number > allowed or not chosen:
         shown = _show_days(_missing_days(first, last, present, limit=_FILES_SHOWN + 1), number)
         raise DataError(
             f"{source}: {number:,} days of {first} to {last} have no file: {shown}. Expected at most "
-            f"{window.maximum_missing_days:,}; there are files from {days[0]} to {days[-1]}. Put the files "
+            f"{allowed:,}; there are files from {days[0]} to {days[-1]}. Put the files "
             "there, choose another window, or raise ingest.window.maximum_missing_days."
         )
     return chosen, DailyLogs(

@@ -20,6 +20,7 @@ from components.interaction_ingest.reading.cleaning import (
     bad_text_ids,
     interaction_columns,
 )
+from components.interaction_ingest.reading.misfits import find_misfits
 from components.interaction_ingest.sources.casting import cast_leniently, to_text
 from components.interaction_ingest.sources.labels import clean_line_breaks, to_ids, to_labels
 from components.interaction_ingest.sources.lists import clean_elements, have_other_syntax, to_lists
@@ -139,7 +140,8 @@ def read_piece(
         conformed = _conform(raw, source, columns, id_names, piece)
         batch, numbers, cleaned = conformed.batch, part.numbers, conformed.cleaned
         if any(mask.any() for mask in conformed.reasons.values()):
-            keep, rejected = reject_rows(raw, conformed.reasons, numbers, piece.path, part.row_group)
+            misfits = functools.partial(find_misfits, raw, batch, columns)
+            keep, rejected = reject_rows(raw, conformed.reasons, numbers, piece.path, part.row_group, misfits)
             letters += rejected
             batch, numbers = batch.filter(pa.array(keep)), numbers[keep]
         rows = batch.append_column(ROW_COLUMN, pa.array(numbers, pa.int64()))

@@ -56,6 +56,10 @@ def describe_data(ingest: Mapping[str, Any]) -> Section:
             [[Cell(text), count_cell(ingest[key])] for key, text in _COUNTS.items() if key in ingest],
         )
     )
+    given = ingest.get("metadata_defaults") or {}
+    if given:
+        values = ", ".join(f"{name} {value!r}" for name, value in given.items())
+        blocks.append(Text(f"Users and items without metadata were given {values}."))
     drops = [
         [Cell(what), Cell(str(reason).replace("_", " ")), count_cell(count)]
         for key, what in _DROPS.items()

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec, load_feature_spec
-from schemas.strict_config import from_json, parse, to_json
+from schemas.strict_config import from_json, parse, to_json, to_short_json
 from schemas.yaml_files import locate, parse_yaml
 
 pytestmark = pytest.mark.unit
@@ -89,7 +89,12 @@ FEATURES = {"user": 0, "item": 1, "price": 2, "tags": 3, "device": 4, "hour": 5,
     ("feature", "change", "expected"),
     [
         ("user", {"multi_valued": True}, "feature 'user': an id is a single string without a default"),
-        ("user", {"dtype": "int"}, "feature 'user': an id is a single string without a default"),
+        (
+            "user",
+            {"dtype": "int"},
+            "feature 'user': expected dtype: string, since ids are texts inside, also those that are whole "
+            r"numbers in the tables\. Received: dtype: int\. Write dtype: string; the tables can stay",
+        ),
         ("item", {"default": "x"}, "feature 'item': an id is a single string without a default"),
         ("user", {"tower": "item"}, "feature 'user': role 'user_id' does not fit tower 'item'"),
         (
@@ -278,6 +283,30 @@ def test_no_feature_is_called_as_a_column_of_the_history(name: str) -> None:
     data["features"].append({"name": name, "dtype": "string", "tower": "user"})
     with pytest.raises(ConfigError, match=rf"names must be unique .*\['{name}'\] repeat"):
         parse(FeatureSpec, data, source="shop.yaml")
+
+
+def test_a_table_that_is_not_named_is_looked_for_where_it_has_features() -> None:
+    vocabulary = {"kind": "vocabulary"}
+    ids = [
+        {"name": "user", "dtype": "string", "tower": "user", "role": "user_id", "encoding": vocabulary},
+        {"name": "item", "dtype": "string", "tower": "item", "role": "item_id", "encoding": vocabulary},
+    ]
+    age = {"name": "age", "dtype": "int", "tower": "user"}
+    price = {"name": "price", "dtype": "float", "tower": "item"}
+
+    def files(features: list[dict[str, Any]], tables: dict[str, Any]) -> list[str | None]:
+        spec = parse(
+            FeatureSpec, {"name": "shop", "features": features, "tables": tables}, source="shop.yaml"
+        )
+        # As a step is given it.
+        tables_of_step = from_json(FeatureSpec, to_short_json(spec)).tables
+        assert tables_of_step == spec.tables
+        return [None if table is None else table.file for table in (spec.tables.users, spec.tables.items)]
+
+    assert files(ids, {}) == files(ids, {"users": None, "items": None}) == [None, None]
+    assert files([*ids, age], {}) == ["users.parquet", None]
+    assert files([*ids, price], {}) == [None, "items.parquet"]
+    assert files(ids, {"users": {"file": "u.csv"}, "items": {}}) == ["u.csv", "items.parquet"]
 
 
 def test_towers_must_read_something() -> None:

@@ -58,7 +58,14 @@ def make_inputs(folder: Path, *towers: str) -> dict[str, list[Artifact]]:
         "train_positives_per_day": {},
     }
     (folder / "ingest" / "ingest_report.json").write_text(
-        json.dumps({"sequence_figures": figures, "item_table_columns": ["i", "kind", "label"], "items": 40})
+        json.dumps(
+            {
+                "sequence_figures": figures,
+                "item_table_columns": ["i", "kind", "label"],
+                "items": 40,
+                "train_rows": 64,
+            }
+        )
     )
     return inputs | {"ingest_report": [report]}
 
@@ -67,6 +74,7 @@ def make_gate(
     inputs: dict[str, list[Artifact]],
     display: tuple[str, ...] = (),
     ks: tuple[int, ...] | None = None,
+    minimum_train_rows: int = 64,
     **parameters: Any,
 ) -> AnomalyGate:
     channels = {name: channel_utils.as_channel(artifacts) for name, artifacts in inputs.items()}
@@ -76,6 +84,7 @@ def make_gate(
         items=ItemTable(display=display),
         config=GateConfig(),
         evaluation_config=EvaluationConfig(ks=ks),
+        minimum_train_rows=minimum_train_rows,
         **parameters,
     )
 
@@ -150,3 +159,13 @@ def test_the_node_declares_what_others_connect_to(tmp_path: Path) -> None:
     assert node.outputs["report"].type is Report
     assert {name: node.exec_properties[name] for name in parameters} == parameters
     assert from_json(FeatureSpec, node.exec_properties["feature_spec"]) == gate_part(SPEC)
+
+
+def test_a_batch_that_the_train_split_does_not_fill_stops(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path, "user", "item")
+    node = make_gate(inputs, minimum_train_rows=65, serving_directory=str(tmp_path / "serving"), run_id="r")
+    report = Report()
+    report.uri = str(tmp_path / "report")
+    message = "Received: 65 rows in a batch of all replicas, and no more than 64 train rows"
+    with pytest.raises(DataError, match=message):
+        node.executor_spec.executor_class().Do(inputs, {"report": [report]}, node.exec_properties)

@@ -1,6 +1,6 @@
 import pytest
 
-from components.interaction_ingest.config import IngestConfig
+from components.interaction_ingest.config import IngestConfig, WindowConfig
 from schemas.errors import ConfigError
 from schemas.strict_config import from_json, parse, to_json
 
@@ -59,3 +59,21 @@ def test_one_condition_and_a_list_of_them():
 def test_rules_that_say_nothing_or_two_things_are_refused(data, message):
     with pytest.raises(ConfigError, match=message):
         parse(IngestConfig, data, source="test")
+
+
+@pytest.mark.parametrize(
+    ("maximum", "days", "allowed"),
+    # Unless it is set: one of each seven days that have begun.
+    [
+        (None, 0, 0),
+        (None, 1, 1),
+        (None, 7, 1),
+        (None, 8, 2),
+        (None, 28, 4),
+        (None, 30, 5),
+        (0, 30, 0),
+        (9, 2, 9),
+    ],
+)
+def test_how_many_days_may_have_no_file(maximum: int | None, days: int, allowed: int) -> None:
+    assert WindowConfig(maximum_missing_days=maximum).count_allowed_missing(days) == allowed

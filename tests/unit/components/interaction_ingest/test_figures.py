@@ -4,7 +4,7 @@ import pytest
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.counts import IngestCounts, merge_counts
 from components.interaction_ingest.figures import count_cut_values, count_figures, describe_figures
-from components.interaction_ingest.item_rows import add_counts, count_items, write_counts
+from components.interaction_ingest.item_rows import add_counts, count_items, list_items, write_counts
 from components.interaction_ingest.user_sequences import build_sequences
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
@@ -85,6 +85,8 @@ def test_the_rows_of_each_item_are_added_up_bucket_by_bucket(spec, tmp_path):
     found = add_counts(paths, pa.array(["x", "d", "c", "b", "a"]))
     assert found["train_rows"].tolist() == [0, 0, 0, 2, 2]
     assert found["validation_rows"].tolist() == [0] * 5
+    # Where there is no item table, the catalogue has what is held out, too.
+    assert list_items(paths).to_pylist() == ["a", "b", "c", "d"]
 
 
 def test_values_beyond_the_limit_are_counted_once_for_each_item():

@@ -15,6 +15,7 @@ from components.interaction_ingest.config import (
     PositiveRule,
 )
 from components.interaction_ingest.counts import IngestCounts, merge_counts
+from components.interaction_ingest.dead_letters import DeadLetter, make_rejections
 from components.interaction_ingest.reading.entities import EntityTable
 from components.interaction_ingest.reading.inputs import Inputs
 from components.interaction_ingest.report import build_report, check_counts, summarize
@@ -42,7 +43,8 @@ def inputs(rows, window=ALL_DAYS):
 
 
 def counts(read=10, train=6, held_out=1, dropped=3, **fields):
-    rows = Counter(read=read, train=train, eval=held_out, users=4, users_with_one_positive=2, unknown_users=1)
+    rows = Counter(read=read, train=train, eval=held_out, users=4, users_with_one_positive=2)
+    rows.update(users_of_log=5, unknown_users=1)
     return IngestCounts(
         rows=rows, dropped=Counter(null_id=dropped), first_timestamp=5.0, last_timestamp=90.0, **fields
     )
@@ -84,6 +86,7 @@ def test_report_and_its_line():
         DAYS,
         FIGURES,
         {},
+        {"age": 40, "city": ""},
     )
     assert report == {
         "rows_read": 10,
@@ -96,8 +99,11 @@ def test_report_and_its_line():
         "users": 4,
         "items": 5,
         "users_with_one_positive": 2,
+        "users_of_log": 5,
         "unknown_users": 1,
         "unknown_items": 1,
+        "items_of_table": 1,
+        "metadata_defaults": {"age": 40, "city": ""},
         "filled_defaults": {"age": 3, "device": 7},
         "history_values_cut": {},
         "line_breaks_cleaned": {"title": 4, "device": 1},
@@ -122,6 +128,7 @@ def test_report_and_its_line():
         "Ingest: 10 interactions read, 7 kept (6 train, 1 eval, 0 skipped), dropped: 3 null_id; "
         "4 users, 5 items in the catalogue; times 1970-01-01 to 1970-01-01 UTC; "
         "2 rows of the user table dropped: line_break_in_id; "
+        "1 of 5 users and 1 of 2 items without metadata, given age 40, city ''; "
         "defaults filled in: age 3, device 7; line breaks in labels made spaces: title 4, device 1. "
         f"Warning: {WARNING}"
     )
@@ -130,7 +137,7 @@ def test_report_and_its_line():
 def test_validation_and_what_a_history_has_no_place_for_are_in_the_report_and_its_line():
     found = counts(train=4)
     found.rows["validation"] = 2
-    report = build_report(found, inputs(10), 5, "f00d", DAYS, FIGURES, {"tags": 1_200})
+    report = build_report(found, inputs(10), 5, "f00d", DAYS, FIGURES, {"tags": 1_200}, {})
     assert (report["rows_kept"], report["validation_rows"]) == (7, 2)
     assert report["history_values_cut"] == {"tags": 1_200}
     line = summarize(report)
@@ -140,29 +147,36 @@ def test_validation_and_what_a_history_has_no_place_for_are_in_the_report_and_it
 
 def test_times_of_usual_years_and_more_than_a_day_are_in_no_doubt():
     found = dataclasses.replace(counts(), first_timestamp=1_600_000_000.0, last_timestamp=1_600_086_400.0)
-    report = build_report(found, inputs(10), 5, "f00d", DAYS, FIGURES, {})
+    report = build_report(found, inputs(10), 5, "f00d", DAYS, FIGURES, {}, {})
     assert report["warnings"] == []
     assert "; times 2020-09-13 to 2020-09-14 UTC;" in summarize(report)
     in_milliseconds = dataclasses.replace(inputs(10), time_unit="ms")
-    report = build_report(found, in_milliseconds, 5, "f00d", DAYS, FIGURES, {})
+    report = build_report(found, in_milliseconds, 5, "f00d", DAYS, FIGURES, {}, {})
     assert report["time_unit"] == "ms"
     assert "; times 2020-09-13 to 2020-09-14 UTC (numbers read as ms);" in summarize(report)
     report = build_report(
-        dataclasses.replace(found, last_timestamp=1_600_086_399.0), inputs(10), 5, "f00d", DAYS, FIGURES, {}
+        dataclasses.replace(found, last_timestamp=1_600_086_399.0),
+        inputs(10),
+        5,
+        "f00d",
+        DAYS,
+        FIGURES,
+        {},
+        {},
     )
     assert report["warnings"][0].startswith("all positives are within a day, 2020-09-13. Times")
 
 
 def test_a_window_is_in_the_report_and_its_line():
     window = Window(datetime.date(2026, 11, 1), datetime.date(2026, 11, 22))
-    report = build_report(counts(), inputs(10, window), 5, "f00d", DAYS, FIGURES, {})
+    report = build_report(counts(), inputs(10, window), 5, "f00d", DAYS, FIGURES, {}, {})
     assert (report["window_from"], report["window_to"]) == ("2026-11-01", "2026-11-22")
     assert (
         "5 items in the catalogue; times 1970-01-01 to 1970-01-01 UTC; days 2026-11-01 to 2026-11-22; "
         in summarize(report)
     )
     half = build_report(
-        counts(), inputs(10, Window(last=datetime.date(2026, 11, 22))), 5, "f00d", DAYS, FIGURES, {}
+        counts(), inputs(10, Window(last=datetime.date(2026, 11, 22))), 5, "f00d", DAYS, FIGURES, {}, {}
     )
     assert "; days from the start to 2026-11-22; " in summarize(half)
 
@@ -215,6 +229,11 @@ SKIP_TWO = IngestConfig(split=LatestPerUserSplit(kind="latest_per_user", skip_la
             "UTC, and those from ingest.split.time 2020-01-01T00:00:00+00:00 on are eval",
         ),
         (counts(train=0, held_out=7), CUT_OFF, "the train split is empty"),
+        (
+            counts(train=0, held_out=7),
+            CUT_OFF,
+            "choose a time in between. Of 10 interactions, these were dropped before: null_id: 3.",
+        ),
         (
             counts(),
             CUT_OFF_AND_VALIDATION,
@@ -274,13 +293,43 @@ def test_unknown_ids_are_refused_with_counts_and_examples(spec):
     found = counts(dropped=0, unknown_users=("no one",), unknown_items=frozenset(f"i{n}" for n in range(7)))
     found.dropped["missing_metadata"] = 3
     message = (
-        "log.parquet: 3 interactions have no metadata: 1 users are not in people.parquet, such as 'no one'; "
+        "log.parquet: 3 interactions have no metadata: 1 users are not in people.parquet, such as 'no one' "
+        "(of its rows, some were dropped as malformed, which may be theirs: 2 line_break_in_id); "
         "7 items are not in things.parquet, such as 'i0', 'i1', 'i2', 'i3', 'i4'. Add them to the tables, "
         "or set ingest.missing_metadata to drop or default."
     )
     with pytest.raises(DataError, match=re.escape(message)):
         check_counts(found, inputs(10), spec, IngestConfig())
     check_counts(found, inputs(10), spec, IngestConfig(missing_metadata="drop"))
+
+
+def test_items_whose_rows_were_dropped_are_said_to_be_so(spec):
+    letters = [
+        DeadLetter("wrong_type", "things.csv", 3, column="price", expected="a number", text='{"iid": 7}'),
+        DeadLetter("too_few_fields", "things.csv", 4, text="8,"),
+    ]
+    good = inputs(10)
+    items = EntityTable(
+        good.items.table, {"wrong_type": 1}, {}, rejections=(make_rejections("items", letters),)
+    )
+    found = counts(dropped=0, unknown_items=frozenset(["7", "9"]))
+    found.rows["unknown_users"] = 0
+    found.dropped["missing_metadata"] = 3
+    message = (
+        "3 interactions have no metadata: 2 items have no row in things.parquet that can be used, such as "
+        "'7', '9'; rows of '7' stand there, but were dropped as malformed: wrong_type (things.csv, row 3, "
+        "column 'price', expected a number: {\"iid\": 7}). Add them"
+    )
+    with pytest.raises(DataError, match=re.escape(message)):
+        check_counts(found, dataclasses.replace(good, items=items), spec, IngestConfig())
+    # Where nothing at all is left, that is why.
+    nothing = IngestCounts(
+        rows=Counter(read=10), dropped=Counter(missing_metadata=10), unknown_items=frozenset(["7"])
+    )
+    with pytest.raises(DataError, match=r"no positives are left of 10 .* rows of '7' stand there, but were"):
+        check_counts(
+            nothing, dataclasses.replace(good, items=items), spec, IngestConfig(missing_metadata="drop")
+        )
 
 
 def test_an_empty_log_is_called_empty(spec):

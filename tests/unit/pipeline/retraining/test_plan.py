@@ -21,7 +21,11 @@ pytestmark = pytest.mark.unit
 
 SPEC = {
     "name": "shop",
-    "tables": {"interactions": {"file": "log/{date}.csv"}},
+    "tables": {
+        "interactions": {"file": "log/{date}.csv"},
+        "users": {"file": "users.parquet"},
+        "items": {"file": "items.parquet"},
+    },
     "features": [
         {"name": "user", "dtype": "string", "tower": "user", "role": "user_id"}
         | {"encoding": {"kind": "vocabulary"}},

@@ -84,6 +84,14 @@ def test_ids_with_line_breaks_and_empty_ids_are_dropped_and_counted(check):
     assert inputs.users.dropped == {"empty_id": 1, "line_break_in_id": 2, "null_id": 1}
 
 
+def test_a_table_without_a_row_that_can_be_used_is_not_called_empty(check):
+    config = IngestConfig(maximum_rejected_fraction=1.0)
+    with pytest.raises(
+        DataError, match=r"Received: 2 malformed ones \(empty_id: 1, null_id: 1\), such as .*row"
+    ):
+        check(config, people={"uid": ["", None]})
+
+
 @pytest.mark.parametrize("file", ["log", "people", "things"])
 def test_files_that_are_missing_empty_or_no_parquet(check, spec, tmp_path, file):
     check()

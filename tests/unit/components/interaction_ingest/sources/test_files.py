@@ -89,6 +89,8 @@ def test_daily_logs_by_date_and_by_span(make, tmp_path):
     ("window", "chosen", "missing"),
     [
         ({"maximum_missing_days": 1}, DAYS, ["2026-11-20"]),
+        # Unless the configuration says otherwise, one of each seven days that have begun.
+        ({}, DAYS, ["2026-11-20"]),
         ({"last_days": 2}, DAYS[2:], []),
         ({"last_days": 4, "maximum_missing_days": 1}, DAYS[1:], ["2026-11-20"]),
         ({"last_days": 6, "maximum_missing_days": 2}, DAYS, ["2026-11-17", "2026-11-20"]),
@@ -116,9 +118,15 @@ def test_a_window_chooses_days_and_lists_the_missing_ones(make, tmp_path, window
     ("window", "message"),
     [
         (
-            {},
+            {"maximum_missing_days": 0},
             "1 days of 2026-11-18 to 2026-11-22 have no file: 2026-11-20. Expected at most 0; there are",
         ),
+        (
+            {"last_days": 6},
+            "2 days of 2026-11-17 to 2026-11-22 have no file: 2026-11-17, 2026-11-20. Expected at most 1;",
+        ),
+        # The eighth day begins another seven.
+        ({"last_days": 8}, "4 days of 2026-11-15 to 2026-11-22 have no file: 2026-11-15, 2026-11-16, "),
         (
             {"last_days": 10, "maximum_missing_days": 5},
             "6 days of 2026-11-13 to 2026-11-22 have no file: 2026-11-13, 2026-11-14, 2026-11-15, "
