@@ -73,7 +73,7 @@ def _walk(cls: Any, prefix: str) -> Iterator[KeyReference]:
     fields = cls.__pydantic_fields__
     for field in dataclasses.fields(cls):
         nested = list(_nested(hints[field.name]))
-        description = inspect.cleandoc(fields[field.name].description or "").replace("\n", " ")
+        description = inspect.cleandoc(_find_description(cls, field.name)).replace("\n", " ")
         many = _MANY.get(typing.get_origin(hints[field.name]), "") if nested else ""
         key = f"{prefix}{field.name}{many}"
         yield KeyReference(key, _default(fields[field.name], bool(nested)), description)
@@ -83,6 +83,12 @@ def _walk(cls: Any, prefix: str) -> Iterator[KeyReference]:
                     yield dataclasses.replace(reference, description=inspect.cleandoc(member.__doc__ or ""))
                 else:
                     yield reference
+
+
+def _find_description(cls: Any, name: str) -> str:
+    """Find a field's docstring, which pydantic keeps in the class alone that declares the field."""
+    declared = (base.__dict__.get("__pydantic_fields__", {}).get(name) for base in cls.__mro__)
+    return next((field.description for field in declared if field is not None and field.description), "")
 
 
 def _nested(hint: Any) -> Iterator[Any]:

@@ -69,7 +69,13 @@ def schema_part(spec: FeatureSpec) -> FeatureSpec:
     """
 
     def cut(feature: Feature) -> Feature:
-        return replace(feature, encoding=_encode_labels(feature), default=None, drift_threshold=None)
+        return replace(
+            feature,
+            encoding=_encode_labels(feature),
+            time_part=None,
+            default=None,
+            drift_threshold=None,
+        )
 
     return FeatureSpec(name="", features=_map_features(cut, spec), tables=_keep_timestamp(spec))
 
@@ -85,7 +91,14 @@ def gate_part(spec: FeatureSpec) -> FeatureSpec:
     """
 
     def cut(feature: Feature) -> Feature:
-        return replace(feature, encoding=_encode_labels(feature), default=None, minimum=None, maximum=None)
+        return replace(
+            feature,
+            encoding=_encode_labels(feature),
+            time_part=None,
+            default=None,
+            minimum=None,
+            maximum=None,
+        )
 
     return FeatureSpec(name="", features=_map_features(cut, spec), tables=_keep_timestamp(spec))
 
@@ -101,7 +114,7 @@ def model_part(spec: FeatureSpec) -> FeatureSpec:
     """
 
     def cut(feature: Feature) -> Feature:
-        return replace(feature, values=None, minimum=None, maximum=None, drift_threshold=None)
+        return replace(feature, time_part=None, values=None, minimum=None, maximum=None, drift_threshold=None)
 
     return FeatureSpec(
         name="",

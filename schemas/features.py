@@ -1,5 +1,6 @@
 """The features of a data set, declared once: everything downstream follows from a FeatureSpec."""
 
+import datetime
 import difflib
 import re
 from dataclasses import replace
@@ -14,6 +15,8 @@ from schemas.yaml_files import load_yaml, locate
 
 Tower = Literal["user", "item", "context"]
 Dtype = Literal["string", "int", "float"]
+TimePart = Literal["seconds", "days", "year", "month", "day", "weekday", "hour"]
+TimeUnit = Literal["auto", "s", "ms", "us", "ns", "yyyymmdd"]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -104,6 +107,10 @@ class Feature:
     """Whether a row holds a list of values (strings only)."""
     length: Annotated[int, Field(ge=1)] | None = None
     """Numbers in a row's list (dtype float); every row has so many. Null: a single value."""
+    time_part: TimePart | None = None
+    """What of a date or time the number is, in UTC: `seconds` or `days` since 1970, `year`, `month` (from 1),
+    `day` of the month, `weekday` (0 is Monday) or `hour`. The column holds dates, timestamps, ISO 8601 or
+    seconds since 1970, and several features may be made of it. Null: the column holds the value itself."""
     default: str | int | float | None = None
     """Stands in for a missing value; without one a missing value is refused. For a list of numbers: what each
     of them is."""
@@ -149,6 +156,10 @@ class Feature:
             raise ValueError(
                 f"feature {self.name!r}: the drift of a text or a vector is not measured; leave "
                 "drift_threshold out"
+            )
+        if self.time_part is not None and (not is_number or self.length is not None):
+            raise ValueError(
+                f"feature {self.name!r}: time_part gives a single number; set dtype to int or float"
             )
         if self.multi_valued and is_number:
             raise ValueError(f"feature {self.name!r}: only strings can be multi_valued")
@@ -291,21 +302,42 @@ class TableSource:
     """How a table's files are read."""
 
     format: Format | None = None
-    """`parquet`, `csv` (with a header), `jsonl` (an object per line), `tfrecord` (tf.Example) or `avro`.
+    """`parquet`, `csv`, `jsonl` (an object per line), `tfrecord` (tf.Example) or `avro`.
     Null: what the names of the files end in, before .gz or .zst."""
     columns: dict[str, str] = Field(default_factory=dict)
     """What the files call a column, by its name here: {item: product_id}. Others have the same name."""
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    """What stands between the fields of a CSV file."""
+    delimiter: Annotated[str, Field(min_length=1)] = ","
+    """What stands between the fields of a CSV file, one character or several, such as `::`."""
+    header: tuple[str, ...] | None = None
+    """Names of the columns of a CSV file that has none, in their order; null: its first row names them."""
+    encoding: str = "utf-8"
+    """Encoding of CSV and JSON Lines files, such as `latin-1`. UTF-16 is told by its byte-order mark."""
+    decimal: Literal[".", ","] = "."
+    """What stands before the fraction of a number that is written as text."""
     list_separator: Annotated[str, Field(min_length=1)] = "|"
-    """What stands between the values of a list within a CSV field."""
+    """What stands between the values of a list that is written as one text."""
+    list_format: Literal["separated", "json", "python"] = "separated"
+    """How a list is written as one text: `separated` as A|B, `json` as ["A", "B"], `python` as ['A', 'B'] or
+    ('A', 'B')."""
 
     @model_validator(mode="after")
-    def _check(self) -> "TableSource":
-        theirs = list(self.columns.values())
-        repeated = sorted({name for name in theirs if theirs.count(name) > 1})
-        if repeated:
-            raise ValueError(f"expected each name once in the values of columns. Received twice: {repeated}")
+    def _check_text(self) -> "TableSource":
+        if any(mark in self.delimiter for mark in '"\r\n'):
+            raise ValueError(
+                "delimiter: expected no quotation mark and no line break, which have their own meaning. "
+                f"Received: {self.delimiter!r}"
+            )
+        if self.header is not None and (not self.header or len(set(self.header)) < len(self.header)):
+            raise ValueError(
+                f"header: expected a name for each column, each once. Received: {list(self.header)}"
+            )
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(
+                "encoding: expected one that Python knows, such as utf-8, latin-1 or cp1252. "
+                f"Received: {self.encoding!r}"
+            ) from None
         return self
 
 
@@ -318,8 +350,39 @@ class InteractionTable(TableSource):
     {date} stands for a day, such as 2026-11-22, {SPAN} for a day counted from 1970-01-01: of daily logs, only
     the days of the run's window are read."""
     timestamp: str = "timestamp"
-    """Column with the time of the interaction: integer seconds since 1970, a timestamp type, or in text
-    formats ISO 8601."""
+    """Column with the time of the interaction: a number in `unit`, a date, a timestamp, or a text in ISO 8601
+    or `time_format`."""
+    unit: TimeUnit = "s"
+    """What times that are numbers count since 1970: `s`, `ms`, `us` or `ns`; `yyyymmdd` are dates such as
+    20200913. `auto`: the one that makes the log's times lie between 1990 and now, told in the ingest's
+    report; where none or more than one does, the run stops."""
+    time_format: str | None = None
+    """How times are written as text, in the signs of Python's strptime, such as `%d.%m.%Y %H:%M`; UTC without
+    an offset (`%z`). Null: as ISO 8601, or as numbers."""
+
+    @property
+    def timestamp_source(self) -> str:
+        """What the files call the timestamp column."""
+        return self.columns.get(self.timestamp, self.timestamp)
+
+    @model_validator(mode="after")
+    def _check_time_format(self) -> "InteractionTable":
+        if self.time_format is None:
+            return self
+        moment = datetime.datetime(2001, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
+        try:
+            read = datetime.datetime.strptime(moment.strftime(self.time_format), self.time_format)
+        except ValueError as error:
+            raise ValueError(
+                "time_format: expected the signs of Python's strptime, such as %d.%m.%Y %H:%M. "
+                f"Received: {self.time_format!r} ({error})"
+            ) from None
+        if read.date() != moment.date():
+            raise ValueError(
+                "time_format: expected one that tells year, month and day, such as %d.%m.%Y. "
+                f"Received: {self.time_format!r}"
+            )
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -409,7 +472,21 @@ class FeatureSpec:
                 f"a history needs an encoding on the item id {self.item_id.name!r}, whose embedding it shares"
             )
         self._check_history_features()
+        self._check_sources()
         return self
+
+    def _check_sources(self) -> None:
+        """Refuse one column under two names, but for parts of times."""
+        tables = self.tables
+        parts = {self.timestamp, *(f.name for f in self.features if f.time_part is not None)}
+        for source in filter(None, (tables.interactions, tables.users, tables.items)):
+            theirs = [their for name, their in source.columns.items() if name not in parts]
+            repeated = sorted({name for name in theirs if theirs.count(name) > 1})
+            if repeated:
+                raise ValueError(
+                    "expected each name once in the values of columns, but for features with a time_part. "
+                    f"Received twice: {repeated}"
+                )
 
     def _check_history_features(self) -> None:
         if self.history is None:

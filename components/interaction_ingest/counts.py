@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
+FIRST_USUAL_SECOND: Final = 631_152_000
+"""Seconds since 1970 of the start of 1990: logs of interactions begin later."""
+
 EXAMPLE_IDS_SHOWN: Final = 5
 """How many ids a message names."""
 
@@ -44,10 +47,14 @@ class IngestCounts:
     """Missing values of context features that a default stands in for, by feature."""
     missing: Counter[str] = dataclasses.field(default_factory=Counter)
     """Missing values of context features without a default, by feature."""
+    cleaned: Counter[str] = dataclasses.field(default_factory=Counter)
+    """Labels of context features whose line breaks became spaces, by feature."""
     unknown_users: tuple[str, ...] = ()
     """The first few user ids that are not in the user table."""
     unknown_items: frozenset[str] = frozenset()
     """Every item id that is not in the item table."""
+    rows_before_1990: int = 0
+    """Positives that are older than logs of interactions are."""
     first_timestamp: float = math.inf
     """Seconds since 1970 of the earliest positive."""
     last_timestamp: float = -math.inf
@@ -104,7 +111,7 @@ class IngestCounts:
             The counts.
         """
         plain: dict[str, Any] = json.loads(text)
-        for name in ("rows", "dropped", "filled", "missing"):
+        for name in ("rows", "dropped", "filled", "missing", "cleaned"):
             plain[name] = Counter(plain[name])
         for name in ("users_by_train_rows", "train_rows_by_day"):
             plain[name] = Counter(dict(plain[name]))
@@ -126,12 +133,13 @@ def merge_counts(parts: Iterable[IngestCounts]) -> IngestCounts:
     dropped: Counter[str] = Counter()
     filled: Counter[str] = Counter()
     missing: Counter[str] = Counter()
+    cleaned: Counter[str] = Counter()
     users: set[str] = set()
     items: set[str] = set()
     problems: set[str] = set()
     unread_bytes = 0
     examples: dict[str, str] = {}
-    first, last = math.inf, -math.inf
+    first, last, old = math.inf, -math.inf, 0
     users_by_train_rows: Counter[int] = Counter()
     train_rows_by_day: Counter[int] = Counter()
     for part in parts:
@@ -139,12 +147,14 @@ def merge_counts(parts: Iterable[IngestCounts]) -> IngestCounts:
         dropped.update(part.dropped)
         filled.update(part.filled)
         missing.update(part.missing)
+        cleaned.update(part.cleaned)
         users.update(part.unknown_users)
         items.update(part.unknown_items)
         problems.update(part.problems)
         unread_bytes += part.unread_bytes
         for reason, example in part.examples.items():
             examples[reason] = min(example, examples.get(reason, example))
+        old += part.rows_before_1990
         first, last = min(first, part.first_timestamp), max(last, part.last_timestamp)
         users_by_train_rows.update(part.users_by_train_rows)
         train_rows_by_day.update(part.train_rows_by_day)
@@ -153,8 +163,10 @@ def merge_counts(parts: Iterable[IngestCounts]) -> IngestCounts:
         dropped,
         filled,
         missing,
+        cleaned,
         tuple(sorted(users)[:EXAMPLE_IDS_SHOWN]),
         frozenset(items),
+        old,
         first,
         last,
         tuple(sorted(problems)[:EXAMPLE_IDS_SHOWN]),

@@ -37,6 +37,8 @@ INVALID_UTF8: Final = "invalid_utf8"
 """A text is not UTF-8."""
 WRONG_TYPE: Final = "wrong_type"
 """A value is not of the column's type, such as a word where a number belongs."""
+OTHER_LIST_SYNTAX: Final = "other_list_syntax"
+"""A text in brackets where the values of a list stand between separators."""
 OUT_OF_RANGE_TIMESTAMP: Final = "out_of_range_timestamp"
 """A time that no calendar has: milli- or microseconds where seconds belong."""
 
@@ -52,6 +54,7 @@ REJECTED: Final = frozenset(
         MALFORMED_EXAMPLE,
         INVALID_UTF8,
         WRONG_TYPE,
+        OTHER_LIST_SYNTAX,
         OUT_OF_RANGE_TIMESTAMP,
         "null_id",
         "empty_id",
@@ -76,6 +79,20 @@ SCHEMA: Final = pa.schema(
 )
 """Columns of the dead letters."""
 
+_REMEDIES: Final[Mapping[str, str]] = {
+    OTHER_LIST_SYNTAX: (
+        'Lists such as ["A", "B"] need list_format: json for the table in the schema file, and those such as '
+        "['A', 'B'] or ('A', 'B') list_format: python."
+    ),
+    OUT_OF_RANGE_TIMESTAMP: (
+        "Times that are numbers are counted in tables.interactions.unit of the schema file: s, ms, us, ns, "
+        "yyyymmdd, or auto."
+    ),
+    INVALID_UTF8: (
+        "Text files in another encoding need it under 'encoding' of the table in the schema file, such as "
+        "latin-1."
+    ),
+}
 _UNREADABLE = frozenset({UNREADABLE_FILE, UNREADABLE_ROW_GROUP, UNREADABLE_REST})
 _TEXT_LIMIT = 4_096
 _REASONS_SHOWN = 3
@@ -122,12 +139,14 @@ class Rejections:
     """Columns of `SCHEMA`."""
     unread_bytes: int = 0
     """Bytes of the files, as they are stored, that could not be read."""
+    cleaned: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Labels of the rows kept whose line breaks became spaces, by feature."""
 
     def count(self) -> IngestCounts:
         """Add up.
 
         Returns:
-            Rows read, and dropped by reason, unreadable bytes, and an example of each reason.
+            Rows read, and dropped by reason, unreadable bytes, an example of each reason, and labels cleaned.
         """
         dropped: Counter[str] = Counter()
         examples: dict[str, str] = {}
@@ -139,16 +158,23 @@ class Rejections:
             dropped=dropped,
             unread_bytes=self.unread_bytes,
             examples=examples,
+            cleaned=Counter(self.cleaned),
         )
 
 
-def make_rejections(table: str, letters: Iterable[DeadLetter], unread_bytes: int = 0) -> Rejections:
+def make_rejections(
+    table: str,
+    letters: Iterable[DeadLetter],
+    unread_bytes: int = 0,
+    cleaned: Mapping[str, int] | None = None,
+) -> Rejections:
     """Put dead letters into a table.
 
     Args:
         table: `interactions`, `users` or `items`.
         letters: The dead letters.
         unread_bytes: Bytes of the files that could not be read.
+        cleaned: Labels whose line breaks became spaces, by feature.
 
     Returns:
         The rejections.
@@ -159,7 +185,8 @@ def make_rejections(table: str, letters: Iterable[DeadLetter], unread_bytes: int
         for field in dataclasses.fields(DeadLetter)
     }
     columns |= {"table": [table] * len(found), "text": [letter.text[:_TEXT_LIMIT] for letter in found]}
-    return Rejections(pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA), unread_bytes)
+    table_of_letters = pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
+    return Rejections(table_of_letters, unread_bytes, cleaned or {})
 
 
 def reject_rows(
@@ -319,13 +346,15 @@ def refuse_too_many(table: str, counts: IngestCounts, total_bytes: int, maximum_
         f"{reason}: {number:,} (such as {counts.examples.get(reason, 'unknown')})"
         for reason, number in ranked[:_REASONS_SHOWN]
     )
+    remedies = [_REMEDIES[reason] for reason, _ in ranked[:_REASONS_SHOWN] if reason in _REMEDIES]
     percent = math.ceil(max(of_rows, of_bytes) * 10_000) / 100
     what = f"{count:,} of {read:,} rows are malformed"
     if counts.unread_bytes:
         what += f" and {counts.unread_bytes:,} of {total_bytes:,} bytes cannot be read"
     raise DataError(
         f"{table}: {what}, up to {percent:g}%. Expected at most {maximum_fraction:.4g} of them "
-        f"(ingest.maximum_rejected_fraction). Most frequent: {top}. Correct the data, or raise the limit."
+        f"(ingest.maximum_rejected_fraction). Most frequent: {top}. "
+        + " ".join([*remedies, "Correct the data, or raise the limit."])
     )
 
 

@@ -221,15 +221,14 @@ def _look(
     """Look into the first file or, if it cannot be used, into all of them; then every column is told."""
     if not files:
         return None
-    try:
-        return look(files[:1], columns)
-    except DssmError:
-        pass
-    looked: list[TableFiles] = []
-    if problems.find(lambda: looked.append(look(files, columns))):
-        return looked[0]
-    for column in columns:
-        problems.find(functools.partial(look, files, [column]))
+    for some in (files[:1], files):
+        try:
+            return look(some, columns)
+        except DssmError:
+            pass
+    fits = [problems.find(functools.partial(look, files, [column])) for column in columns]
+    if all(fits):
+        problems.find(functools.partial(look, files, columns))
     return None
 
 

@@ -1,7 +1,7 @@
 """The run's figures: what is refused, and what a person reads."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,7 +21,9 @@ from components.interaction_ingest.reading.entities import EntityTable
 from components.interaction_ingest.reading.inputs import Inputs
 from schemas.contract import DAY_FINGERPRINTS
 from schemas.errors import DataError
-from schemas.features import FeatureSpec
+from schemas.features import FeatureSpec, TimeUnit
+
+_SECONDS_PER_DAY: Final = 86_400
 
 
 def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config: IngestConfig) -> None:
@@ -141,7 +143,8 @@ def build_report(
         are seconds since 1970, and the window's ends are days, '' where there is no limit. Of the rows
         dropped, those `rejected` are malformed and in the dead letters. `item_table_columns` are those of
         its files, read or not. `history_values_cut` are values of
-        the catalogue's items that stand in no history, since an item has no place for more. `users_of_log`
+        the catalogue's items that stand in no history, since an item has no place for more, and
+        `line_breaks_cleaned` are labels. `time_unit` is what times that are numbers count. `users_of_log`
         have a positive, kept or not, and `items_of_table` a row in the item table.
     """
     filled = {**inputs.users.filled, **inputs.items.filled}
@@ -166,11 +169,18 @@ def build_report(
         "metadata_defaults": dict(metadata_defaults),
         "filled_defaults": filled,
         "history_values_cut": dict(history_values_cut),
+        "line_breaks_cleaned": {
+            **inputs.users.cleaned,
+            **inputs.items.cleaned,
+            **{name: count for name, count in counts.cleaned.items() if count},
+        },
         "item_table_columns": sorted(inputs.items.names),
         "user_table_dropped": inputs.users.dropped,
         "item_table_dropped": inputs.items.dropped,
         "first_timestamp": int(counts.first_timestamp),
         "last_timestamp": int(counts.last_timestamp),
+        "time_unit": inputs.time_unit,
+        "warnings": _doubt_times(counts, inputs.time_unit),
         "window_from": window.first_text,
         "window_to": window.last_text,
         "missing_days": [day.isoformat() for day in missing_days],
@@ -208,6 +218,9 @@ def summarize(report: Mapping[str, Any]) -> str:
         f"Ingest: {report['rows_read']:,} interactions read, {report['rows_kept']:,} kept ({splits}), "
         f"dropped: {dropped}; {report['users']:,} users, {report['items']:,} items in the catalogue"
     )
+    line += f"; times {_show_day(report['first_timestamp'])} to {_show_day(report['last_timestamp'])} UTC"
+    if report["time_unit"] != "s":
+        line += f" (numbers read as {report['time_unit']})"
     if report["window_from"] or report["window_to"]:
         line += f"; days {_describe_days(report['window_from'], report['window_to'])}"
     if report["missing_days"]:
@@ -222,7 +235,33 @@ def summarize(report: Mapping[str, Any]) -> str:
     if report["history_values_cut"]:
         cuts = ", ".join(f"{name} {count:,}" for name, count in report["history_values_cut"].items())
         line += f"; values of items beyond history.values_per_item, in no history: {cuts}"
-    return line
+    if report["line_breaks_cleaned"]:
+        cleaned = ", ".join(f"{name} {count:,}" for name, count in report["line_breaks_cleaned"].items())
+        line += f"; line breaks in labels made spaces: {cleaned}"
+    return "".join([line, *(f". Warning: {warning}" for warning in report["warnings"])])
+
+
+def _doubt_times(counts: IngestCounts, unit: TimeUnit) -> list[str]:
+    """Say what looks wrong about the times, as where they are counted in another unit than is set."""
+    first, last = int(counts.first_timestamp), int(counts.last_timestamp)
+    doubts = []
+    if counts.rows_before_1990:
+        doubts.append(
+            f"{counts.rows_before_1990:,} of {counts.kept:,} positives are from before 1990, the first from "
+            f"{_show_day(first)}"
+        )
+    if last - first < _SECONDS_PER_DAY and counts.kept > 1:
+        doubts.append(f"all positives are within a day, {_show_day(first)}")
+    if not doubts:
+        return []
+    return [
+        f"{' and '.join(doubts)}. Times that are numbers were read as {unit}; if that is wrong, set "
+        "tables.interactions.unit in the schema file to s, ms, us, ns, yyyymmdd or auto"
+    ]
+
+
+def _show_day(second: int) -> str:
+    return str(np.datetime64(second, "s").astype("datetime64[D]"))
 
 
 def _summarize_unknown(report: Mapping[str, Any]) -> str:

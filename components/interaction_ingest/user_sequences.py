@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.counts import (
     EXAMPLE_IDS_SHOWN,
+    FIRST_USUAL_SECOND,
     MISSING_METADATA,
     OVER_USER_LIMIT,
     REPEATED_PAIR,
@@ -132,6 +133,7 @@ def build_sequences(
         missing=missing,
         unknown_users=tuple(sorted(unknown_users)[:EXAMPLE_IDS_SHOWN]),
         unknown_items=frozenset(items.filter(pa.array(item_unknown)).to_pylist()),
+        rows_before_1990=int((seconds < FIRST_USUAL_SECOND).sum()),
         first_timestamp=float(seconds.min()) if len(seconds) else math.inf,
         last_timestamp=float(seconds.max()) if len(seconds) else -math.inf,
     )

@@ -266,11 +266,18 @@ def test_every_output_of_a_small_shop(tmp_path, caplog):
         "metadata_defaults": {},
         "filled_defaults": {"age": 1, "price": 1, "tags": 1, "device": 1},
         "history_values_cut": {},
+        "line_breaks_cleaned": {},
         "item_table_columns": ["item", "price", "tags", "title"],
         "user_table_dropped": {"line_break_in_id": 1},
         "item_table_dropped": {},
         "first_timestamp": 10,
         "last_timestamp": 50,
+        "time_unit": "s",
+        "warnings": [
+            "5 of 5 positives are from before 1990, the first from 1970-01-01 and all positives are within a "
+            "day, 1970-01-01. Times that are numbers were read as s; if that is wrong, set "
+            "tables.interactions.unit in the schema file to s, ms, us, ns, yyyymmdd or auto"
+        ],
         "window_from": "",
         "window_to": "",
         "missing_days": [],

@@ -103,7 +103,7 @@ class ReadAndClean(beam.DoFn):
                     self._rows_read.inc(batch.num_rows)
                     kept, counts = clean_batch(batch, piece.file_index, spec, self._config, self._window)
                     yield beam.pvalue.TaggedOutput(COUNTS, counts)
-                    if len(rejected.letters):
+                    if len(rejected.letters) or rejected.cleaned:
                         dead_letters.write(rejected)
                         yield beam.pvalue.TaggedOutput(COUNTS, rejected.count())
                     self._keep(kept)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.interaction_ingest.columns import to_mask
+from components.interaction_ingest.columns import FIRST_PRINTED, bytes_of, to_mask
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.counts import OUTSIDE_WINDOW, IngestCounts
 from components.interaction_ingest.rules.positives import positive_reasons
@@ -111,11 +111,7 @@ def bad_text_ids(columns: Sequence[pa.Array]) -> dict[str, npt.NDArray[np.bool_]
 
 
 def _have_line_break(ids: pa.Array) -> npt.NDArray[np.bool_]:
-    # The bytes of all ids are looked at in one go, which is many times as fast as a search in each.
-    _, offsets, content = ids.buffers()
-    ends = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1] if len(ids) else [0, 0]
-    text = np.frombuffer(content or b"", np.uint8)[ends[0] : ends[-1]]
-    if not ((text == ord("\n")) | (text == ord("\r"))).any():
+    if not (bytes_of(ids) < FIRST_PRINTED).any():
         return np.zeros(len(ids), bool)
     return to_mask(pc.match_substring_regex(ids, "[\r\n]"))
 

@@ -35,6 +35,8 @@ class EntityTable:
     """Rows left out, by reason."""
     filled: dict[str, int]
     """Missing values that a default stands in for, by feature."""
+    cleaned: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Labels whose line breaks became spaces, by feature."""
     files: tuple[DataFile, ...] = ()
     """The files that were read."""
     rejections: tuple[Rejections, ...] = ()
@@ -128,6 +130,7 @@ def load_entity_table(
         pa.table(loaded),
         dict(counts.dropped),
         filled,
+        dict(counts.cleaned),
         files,
         tuple(r for r in rejections if len(r.letters)),
         looked.names,

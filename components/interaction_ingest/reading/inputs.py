@@ -15,12 +15,13 @@ from components.interaction_ingest.reading.table_files import (
     name_of,
     needs_numbers,
 )
+from components.interaction_ingest.reading.time_unit import find_time_unit
 from components.interaction_ingest.sources.files import DailyLogs, choose_days, find_files
 from components.interaction_ingest.sources.parts import Column, DataFile, Piece
 from components.interaction_ingest.sources.reading import list_columns
 from components.interaction_ingest.window import Window, find_latest_second, resolve_window
 from schemas.errors import ConfigError, DataError
-from schemas.features import FeatureSpec, InteractionTable
+from schemas.features import FeatureSpec, InteractionTable, TimeUnit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Inputs:
     """The user table; without a row where there is none."""
     items: EntityTable
     """The item table, likewise."""
+    time_unit: TimeUnit = "s"
+    """What times that are numbers count."""
     is_counted: bool = True
     """Whether `rows` is no estimate."""
     files: tuple[DataFile, ...] = ()
@@ -78,6 +81,7 @@ def check_inputs(
         window=interactions.window,
         users=_load_users(spec, config, data_directory),
         items=_load_items(spec, config, data_directory),
+        time_unit=looked.pieces[0].time_unit,
         is_counted=looked.is_counted,
         files=looked.files,
         daily=daily,
@@ -193,7 +197,7 @@ def open_interactions(
 
     Raises:
         DataError: A file is missing or all are unreadable, a column is missing or has the wrong type,
-            or too many days are missing.
+            too many days are missing, or the unit of the times cannot be told.
         StorageError: The files' store cannot be reached or refuses.
     """
     log = spec.tables.interactions
@@ -227,7 +231,9 @@ def look_into_log(
         Their pieces.
 
     Raises:
-        DataError: No file can be used, or a column is in none.
+        DataError: No file can be used, a column is in none, or the unit of the times cannot be told.
         StorageError: The store cannot be reached or refuses.
     """
-    return look_into_files(log, "interactions", files, columns, find_latest_second(config.latest_time))
+    looked = look_into_files(log, "interactions", files, columns, find_latest_second(config.latest_time))
+    time = next((column for column in columns if column.kind == "timestamp"), None)
+    return looked if time is None else looked.with_unit(find_time_unit(looked.pieces, log, time))

@@ -37,6 +37,8 @@ def _expected(column: Column) -> str:
     feature = column.feature
     if feature is None:
         return {"timestamp": "a time", "number": "a number", "text": "a text"}.get(column.kind, "any value")
+    if feature.time_part is not None:
+        return "a date or time"
     if feature.role is not None:
         return "an id: a text or a whole number"
     if feature.multi_valued:

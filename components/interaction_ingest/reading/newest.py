@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.interaction_ingest.columns import cast_timestamp
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.reading.cleaning import clean_batch
 from components.interaction_ingest.reading.table_files import TableFiles
 from components.interaction_ingest.sources.parts import LAST_SECOND, Column, Piece
 from components.interaction_ingest.sources.reading import is_possible_time, list_columns, read_piece
 from components.interaction_ingest.sources.registry import FORMATS
+from components.interaction_ingest.sources.times import to_time
 from components.interaction_ingest.window import Window
+from schemas.errors import DataError
 from schemas.features import FeatureSpec, TableSource
 
 
@@ -85,7 +86,8 @@ def can_hold(piece: Piece, column: Column, text: str) -> bool:
         return True
     low, high = bounds.low, bounds.high
     if isinstance(low, int) and isinstance(high, int):
-        return bool(re.fullmatch(r"0|-?[1-9][0-9]{0,18}", text)) and low <= int(text) <= high
+        # The largest unsigned number of 64 bits has 20 digits.
+        return bool(re.fullmatch(r"0|-?[1-9][0-9]{0,19}", text)) and low <= int(text) <= high
     return not (isinstance(low, str) and isinstance(high, str)) or low <= text <= high
 
 
@@ -115,9 +117,13 @@ def _newest_of_statistics(piece: Piece, column: str) -> int | None:
     bounds = FORMATS[piece.format].find_bounds(piece, column)
     if bounds is None:
         return None
-    try:
-        second = cast_timestamp(pa.array([bounds.high], bounds.type))[0].as_py()
-    except (OverflowError, pa.ArrowException):
+    if pa.types.is_string(bounds.type) or pa.types.is_large_string(bounds.type):
+        # The last text need not be the newest time.
         return None
+    try:
+        ticks = to_time(pa.array([bounds.high], bounds.type), piece.time_unit)[0].as_py()
+    except (OverflowError, DataError, pa.ArrowException):
+        return None
+    second = None if ticks is None else ticks // 10**6
     # With an impossible time in it, the row group has to be read.
-    return second if is_possible_time(second, piece.latest_second) else None
+    return second if second is not None and is_possible_time(second, piece.latest_second) else None

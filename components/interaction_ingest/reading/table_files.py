@@ -14,19 +14,19 @@ from components.interaction_ingest.dead_letters import (
     Rejections,
     make_rejections,
 )
+from components.interaction_ingest.sources.lists import is_list
 from components.interaction_ingest.sources.parts import LAST_SECOND, Column, DataFile, FileLook, Piece
 from components.interaction_ingest.sources.registry import FORMATS
 from schemas.errors import DataError
-from schemas.features import InteractionTable, ItemTable, TableSource, UserTable
+from schemas.features import InteractionTable, ItemTable, TableSource, TimeUnit, UserTable
 
 _EXPECTED_TYPES = {
-    "id": "strings or integers",
-    "string": "strings",
-    "int": "integers",
-    "float": "numbers",
-    "multi_valued": "lists of strings",
-    "vector": "lists of numbers",
-    "text": "strings or integers",
+    "id": "texts, whole numbers or bytes",
+    "label": "texts, numbers, booleans, dates or timestamps",
+    "number": "numbers, booleans, or texts of them",
+    "time": "numbers, dates, timestamps, or texts of them",
+    "labels": "lists of texts, numbers or booleans, or texts of lists",
+    "numbers": "lists of numbers, or texts of lists",
 }
 
 
@@ -43,6 +43,18 @@ class TableFiles:
     names: frozenset[str] = frozenset()
     """Every column of the files, read or not; of a format in which each row names its own, those of the rows
     at the files' starts."""
+
+    def with_unit(self, unit: TimeUnit) -> "TableFiles":
+        """Say what the times count.
+
+        Args:
+            unit: The unit of those that are numbers.
+
+        Returns:
+            The same files.
+        """
+        pieces = tuple(dataclasses.replace(piece, time_unit=unit) for piece in self.pieces)
+        return dataclasses.replace(self, pieces=pieces)
 
     @property
     def rows(self) -> int:
@@ -120,7 +132,7 @@ def _look_into_file(file: DataFile, index: int, table: TableSource, columns: Seq
     if look.schema is not None:
         _check_columns(name_of(file.path), look.schema, columns)
     elif look.names is not None:
-        _check_names(name_of(file.path), look.names, columns, every=look.is_header)
+        _check_names(name_of(file.path), look.names, columns, every=look.is_header, hint=look.hint)
     return look
 
 
@@ -136,16 +148,27 @@ def name_of(location: str) -> str:
     return PurePosixPath(location).name
 
 
-def _check_names(file: str, names: frozenset[str], columns: Iterable[Column], every: bool) -> None:
+def _check_names(
+    file: str, names: frozenset[str], columns: Sequence[Column], every: bool, hint: str = ""
+) -> None:
     for column in columns:
         if column.source in names or not (every or column.is_required):
             continue
-        nearest = difflib.get_close_matches(column.source, names, n=1, cutoff=0.0)
+        remedy = hint or (
+            f"{_suggest(column, columns, names)}Rename the column, or map it under 'columns' of the table in "
+            "the schema file."
+        )
         raise DataError(
             f"{file}: no column {column.source!r}, which is {_purpose(column)}. Its columns: "
-            f"{', '.join(sorted(names))}. Did you mean {nearest[0]!r}? Rename the column, or map it under "
-            "'columns' of the table in the schema file."
+            f"{', '.join(sorted(names))}. {remedy}"
         )
+
+
+def _suggest(column: Column, columns: Iterable[Column], names: Iterable[str]) -> str:
+    """Suggest the nearest name that is not that of another column already; '' where all are."""
+    free = set(names) - {other.source for other in columns}
+    nearest = difflib.get_close_matches(column.source, sorted(free), n=1, cutoff=0.0)
+    return f"Did you mean {nearest[0]!r}? " if nearest else ""
 
 
 def needs_numbers(file: str, column: Column, found: str) -> str:
@@ -175,69 +198,80 @@ def _purpose(column: Column) -> str:
     }[column.kind]
 
 
-def _require_column(file: str, schema: pa.Schema, name: str, what: str) -> pa.DataType:
+def _require_column(file: str, schema: pa.Schema, column: Column, columns: Iterable[Column]) -> pa.DataType:
+    name = column.source
     count = schema.names.count(name)
     if count == 1:
         return schema.field(name).type
     if count > 1:
         raise DataError(f"{file}: {count} columns are named {name!r}. Expected one: rename the others.")
-    nearest = difflib.get_close_matches(name, schema.names, n=1, cutoff=0.0)
     raise DataError(
-        f"{file}: no column {name!r}, which is {what}. Its columns: {', '.join(schema.names)}. "
-        f"Did you mean {nearest[0]!r}? Rename the column, or correct the configuration."
+        f"{file}: no column {name!r}, which is {_purpose(column)}. Its columns: {', '.join(schema.names)}. "
+        f"{_suggest(column, columns, schema.names)}Rename the column, or correct the configuration."
     )
 
 
-def _check_columns(file: str, schema: pa.Schema, columns: Iterable[Column]) -> None:
+def _check_columns(file: str, schema: pa.Schema, columns: Sequence[Column]) -> None:
     for column in columns:
         if not column.is_required and column.source not in schema.names:
             continue
-        found = _require_column(file, schema, column.source, _purpose(column))
-        name = repr(column.source)
-        if column.kind == "timestamp":
-            is_integer = _fits(found, "id") and not _fits(found, "string")
-            if not is_integer and not pa.types.is_timestamp(_value_type(found)):
-                raise DataError(
-                    f"{file}: column {name} must hold integer seconds since 1970 or timestamps. Found: "
-                    f"{found}. Write it with one of these types, or name another column under "
-                    "tables.interactions.timestamp."
-                )
-        elif column.kind == "number" and not _fits(found, "float"):
+        found = _value_type(_require_column(file, schema, column, columns))
+        kind = _kind_of(column)
+        if kind is None or _fits(found, kind):
+            continue
+        if column.kind == "number":
             raise DataError(needs_numbers(file, column, str(found)))
-        elif column.kind == "text" and not _fits(found, "text"):
-            raise DataError(
-                f"{file}: column {name} must hold {_EXPECTED_TYPES['text']}, since ingest.positives or "
-                f"ingest.weight compares it with texts. Found: {found}. Name another column."
-            )
-        elif column.feature is not None:
-            feature = column.feature
-            kind: str = "id" if feature.role else "multi_valued" if feature.multi_valued else feature.dtype
-            kind = "vector" if feature.length is not None else kind
-            if not _fits(found, kind):
-                raise DataError(
-                    f"{file}: column {name} must hold {_EXPECTED_TYPES[kind]}. Found: {found}. "
-                    "Write it with that type, or correct the feature's dtype in the schema file."
-                )
+        remedies = {
+            "timestamp": "name another column under tables.interactions.timestamp",
+            "text": "name another column in ingest.positives or ingest.weight",
+        }
+        raise DataError(
+            f"{file}: column {column.source!r} must hold {_EXPECTED_TYPES[kind]}. Found: {found}. Write it "
+            "with one of these types, or "
+            f"{remedies.get(column.kind, 'correct the feature in the schema file')}."
+        )
+
+
+def _kind_of(column: Column) -> str | None:
+    """Tell what a column must hold; None for anything."""
+    feature = column.feature
+    if column.kind == "timestamp" or (feature is not None and feature.time_part is not None):
+        return "time"
+    if feature is None:
+        return {"number": "number", "text": "label"}.get(column.kind)
+    if feature.role is not None:
+        return "id"
+    if feature.is_list:
+        return "labels" if feature.multi_valued else "numbers"
+    return "label" if feature.dtype == "string" else "number"
 
 
 def _fits(found: pa.DataType, kind: str) -> bool:
-    found = _value_type(found)
+    """Tell whether a column of a type can hold what is needed; whether each value fits is seen later."""
     types = pa.types
-    if types.is_null(found):
+    is_text = (
+        types.is_string(found)
+        or types.is_large_string(found)
+        or types.is_string_view(found)
+        or types.is_binary(found)
+        or types.is_large_binary(found)
+    )
+    if types.is_null(found) or is_text:
         return True
-    if kind in ("multi_valued", "vector"):
-        is_list = types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found)
-        return bool(is_list and _fits(found.value_type, "string" if kind == "multi_valued" else "float"))
-    is_string = types.is_string(found) or types.is_large_string(found) or types.is_string_view(found)
-    is_integer = types.is_integer(found)
-    if kind == "string":
-        return bool(is_string)
-    if kind in ("id", "text"):
-        return bool(is_string or is_integer)
-    if kind == "int":
-        return bool(is_integer or types.is_boolean(found))
-    return bool(is_integer or types.is_boolean(found) or types.is_floating(found) or types.is_decimal(found))
+    if kind in ("labels", "numbers"):
+        return is_list(found) and _fits(_value_type(found.value_type), kind.removesuffix("s"))
+    is_number = types.is_integer(found) or types.is_floating(found) or types.is_decimal(found)
+    if kind == "id":
+        return bool(is_number or types.is_fixed_size_binary(found))
+    if kind == "time":
+        return bool(is_number or types.is_date(found) or types.is_timestamp(found))
+    if kind == "number":
+        return bool(is_number or types.is_boolean(found))
+    return bool(is_number or types.is_boolean(found) or types.is_date(found) or types.is_timestamp(found))
 
 
 def _value_type(found: pa.DataType) -> pa.DataType:
+    """Give the type of the values themselves, without a dictionary or an extension around them."""
+    if isinstance(found, pa.BaseExtensionType):
+        return found.storage_type
     return found.value_type if pa.types.is_dictionary(found) else found

@@ -1,33 +1,33 @@
 """Columns as files hold them brought to the types that are needed, value by value where some do not fit."""
 
 from collections.abc import Callable
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.interaction_ingest.columns import to_microseconds
+from components.interaction_ingest.columns import FIRST_PRINTED, bytes_of
+from components.interaction_ingest.sources.labels import read_bytes
+from components.interaction_ingest.sources.lists import is_list
 from schemas.errors import DataError
 
-PLAUSIBLE: Final = {
-    "timestamp": r"^\s*([+-]?\d{1,19}|\d{4}-\d\d-\d\d.*)\s*$",
-    "number": r"^\s*[+-]?(\d|\.\d|nan|NaN|NAN|inf|Inf|INF)[\w.+-]*\s*$",
-}
-"""What a text must look like to be a time or a number; another one is not tried."""
 
-
-def to_text(column: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+def to_text(column: pa.Array, are_ids: bool = False) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
     """Make bytes and all kinds of texts strings; lists of them are only checked, and other types stay.
 
     Args:
         column: [rows] of any type.
+        are_ids: Whether bytes may be those of UUIDs.
 
     Returns:
         [rows], null where a text is not UTF-8; and [rows] bool, whether it is not.
     """
     values = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    if isinstance(values, pa.ExtensionArray):
+        values = values.storage
+    if pa.types.is_fixed_size_binary(values.type):
+        values = values.cast(pa.binary())
     is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
     if is_text or pa.types.is_string_view(values.type):
         try:
@@ -36,7 +36,7 @@ def to_text(column: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
         except pa.ArrowInvalid:
             values = values.cast(pa.binary())
     if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
-        return _decode(values)
+        return _decode_ids(values) if are_ids else _decode(values)
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         _, bad = to_text(values.flatten())
         if bad.any():
@@ -63,73 +63,15 @@ def _decode(values: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
         return pa.array(texts, pa.string()), bad
 
 
-def split_lists(values: pa.Array, separator: str) -> pa.Array:
-    """Cut texts into lists.
-
-    Args:
-        values: [rows] string.
-        separator: What stands between two values.
-
-    Returns:
-        [rows] list of string; an empty text is an empty list, and null stays null.
-    """
-    lists = pc.split_pattern(values, separator)
-    is_empty = pc.equal(values, "").fill_null(False)
-    return pc.if_else(is_empty, pa.scalar([], lists.type), lists)
-
-
-def to_number(values: pa.Array) -> pa.Array:
-    """Make numbers of texts.
-
-    Args:
-        values: [rows] string, or any other type but lists.
-
-    Returns:
-        [rows] float64 of texts, otherwise as they were.
-
-    Raises:
-        DataError: They are lists.
-        pyarrow.ArrowInvalid: A text is no number.
-    """
-    if pa.types.is_string(values.type):
-        return pc.utf8_trim_whitespace(values).cast(pa.float64())
-    if pa.types.is_list(values.type):
-        raise DataError("expected a single number")
-    return values.cast(pa.float64()) if pa.types.is_null(values.type) else values
-
-
-def to_time(values: pa.Array) -> pa.Array:
-    """Make times of integer seconds, Arrow timestamps, or texts that are seconds or ISO 8601.
-
-    Args:
-        values: [rows]; UTC where there is no zone.
-
-    Returns:
-        [rows] int64 microseconds since 1970, rounded down, nulls kept.
-
-    Raises:
-        DataError: They are of another type.
-        pyarrow.ArrowInvalid: A text is no time.
-    """
-    if pa.types.is_null(values.type):
-        return pa.nulls(len(values), pa.int64())
-    if not pa.types.is_string(values.type):
-        if not (pa.types.is_integer(values.type) or pa.types.is_timestamp(values.type)):
-            raise DataError("expected integer seconds or a timestamp")
-        return to_microseconds(values)
-    texts = pc.utf8_trim_whitespace(values)
-    numbers = pc.match_substring_regex(texts, r"^[+-]?\d+$").fill_null(False)
-    zoned = pc.match_substring_regex(texts, r":.*(Z|[+-]\d\d(:?\d\d)?)$").fill_null(False)
-    nothing = pa.scalar(None, pa.string())
-    # Arrow wants minutes in an offset, and at most as many decimals as the unit has.
-    times = pc.replace_substring_regex(texts, r"( UTC)$", "Z")
-    times = pc.replace_substring_regex(times, r"(:\d\d\.\d{6})\d+", r"\1")
-    times = pc.replace_substring_regex(times, r"(:.*[+-]\d\d)$", r"\1:00")
-    zoned = pc.or_(zoned, pc.ends_with(times, "Z").fill_null(False))
-    plain = pc.if_else(pc.or_(numbers, zoned), nothing, times).cast(pa.timestamp("us"))
-    with_zone = pc.if_else(pc.and_(zoned, pc.invert(numbers)), times, nothing).cast(pa.timestamp("us", "UTC"))
-    seconds = pc.if_else(numbers, texts, nothing).cast(pa.int64())
-    return pc.coalesce(*(to_microseconds(times) for times in (seconds, plain, with_zone)))
+def _decode_ids(values: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+    """Make strings of bytes, those of UUIDs in their usual form, null where they are neither."""
+    texts, bad = _decode(values)
+    if not bad.any() and (bytes_of(texts) >= FIRST_PRINTED).all():
+        return texts, bad
+    found = pa.array(
+        [None if value is None else read_bytes(value) for value in values.to_pylist()], pa.string()
+    )
+    return found, pc.and_(found.is_null(), values.is_valid()).to_numpy(zero_copy_only=False)
 
 
 def cast_leniently(
@@ -159,7 +101,7 @@ def cast_leniently(
 
 def _halve(values: pa.Array, cast: Callable[[pa.Array], pa.Array]) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
     """Cast at once if all values fit, else halve them until those that do not stand alone, as null."""
-    if isinstance(values, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+    if is_list(values.type):
         # A slice of lists keeps the elements of all of them, and a cast looks at those too.
         values = values.take(pa.array(np.arange(len(values))))
     try:

@@ -15,6 +15,7 @@ LARGEST_ROW_BREAKS: Final = 1_000
 """Line breaks that the quoted values of a row may have: with more, a quotation mark was not closed."""
 
 _QUOTE, _LINE_FEED, _CARRIAGE_RETURN = b'"'[0], b"\n"[0], b"\r"[0]
+_UNIT_SEPARATOR: Final = "\x1f"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TEXT_BYTES = 4_096
 _NO_NUMBERS: Final = np.zeros(0, np.int64)
@@ -58,21 +59,37 @@ class _Lines:
     """Whether the content ends inside quotation marks."""
 
 
+def mark_of(delimiter: str) -> str:
+    """Give the character of one byte that stands for a delimiter in blocks.
+
+    Args:
+        delimiter: What stands between two fields of the file.
+
+    Returns:
+        The delimiter itself, or where it has several bytes one that no text has.
+    """
+    return delimiter if len(delimiter.encode()) == 1 else _UNIT_SEPARATOR
+
+
 def read_blocks(stream: SourceStream, delimiter: str) -> Iterator[CsvBlock]:
     """Cut a file into blocks of whole rows.
 
     Args:
         stream: The file, not in whole lines; its `partial` is set to what follows the last whole row of a
             damaged file.
-        delimiter: The character between two fields.
+        delimiter: What stands between two fields of the file.
 
     Yields:
-        The rows in order, the header first.
+        The rows in order, the header first, with `mark_of` in the place of the delimiter.
     """
+    chunks = stream.chunks()
+    if mark_of(delimiter) != delimiter:
+        chunks = _mark_fields(chunks, delimiter.encode())
+    delimiter = mark_of(delimiter)
     number = 0
     rest = b""
     swallowing: _Swallowing | None = None
-    for index, chunk in enumerate(stream.chunks()):
+    for index, chunk in enumerate(chunks):
         content = rest + (chunk if index else chunk.removeprefix(_BYTE_ORDER_MARK))
         if swallowing is not None:
             left = swallowing.take(chunk)
@@ -103,7 +120,7 @@ def split_header(block: CsvBlock, delimiter: str) -> tuple[list[str], CsvBlock]:
 
     Args:
         block: The first block of a file.
-        delimiter: The character between two fields.
+        delimiter: What stands between two fields of the file.
 
     Returns:
         The names, none if the block has no row; and the block without that row.
@@ -111,10 +128,23 @@ def split_header(block: CsvBlock, delimiter: str) -> tuple[list[str], CsvBlock]:
     if not len(block.numbers):
         return [], block
     content = block.content.lstrip(b"\r\n")
+    delimiter = mark_of(delimiter)
     end = int(_find_lines(content, delimiter).ends[0])
     text = content[:end].decode("utf-8", errors="replace")
     names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
     return names, dataclasses.replace(block, content=content[end:], numbers=block.numbers[1:])
+
+
+def _mark_fields(chunks: Iterator[bytes], delimiter: bytes) -> Iterator[bytes]:
+    mark = _UNIT_SEPARATOR.encode()
+    rest = b""
+    for chunk in chunks:
+        *fields, last = (rest + chunk).split(delimiter)
+        # A chunk may end within a delimiter.
+        kept = next((size for size in range(len(delimiter) - 1, 0, -1) if last.endswith(delimiter[:size])), 0)
+        rest = last[len(last) - kept :]
+        yield mark.join([*fields, last[: len(last) - kept]])
+    yield rest
 
 
 class _Swallowing:

@@ -13,7 +13,10 @@ import pyarrow as pa
 from components.interaction_ingest import dead_letters
 from components.interaction_ingest.dead_letters import DeadLetter
 from components.interaction_ingest.sources.streams import SourceStream
-from schemas.features import Feature, Format, TableSource
+from schemas.features import Feature, Format, TableSource, TimeUnit
+
+FIRST_SECOND: Final = -62_135_596_800
+"""The first second of Python's calendar, at the start of the year 1."""
 
 LAST_SECOND: Final = 253_402_300_799
 """The last second of Python's calendar, at the end of the year 9999."""
@@ -81,6 +84,8 @@ class Piece:
     """Bytes of the file, as it is stored, that belong to it."""
     latest_second: int = LAST_SECOND
     """Seconds since 1970 of the latest time that an interaction can have."""
+    time_unit: TimeUnit = "s"
+    """What times that are numbers count; not `auto`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +120,8 @@ class FileLook:
     """The columns with their types, where the file declares them."""
     is_header: bool = False
     """Whether the names are those of a header, which declares no types but has every column."""
+    hint: str = ""
+    """What may be wrong with the names and what to do about it, for a message; '' where they look right."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +157,8 @@ class SourceFormat:
     if it is none of the format."""
     read: Callable[[Piece, TableSource, Sequence[Column]], Iterator[RawPart]]
     """Reads a piece in the order of its rows; what cannot be read becomes dead letters."""
+    is_untyped: bool = False
+    """Whether all values are texts, so that a number cannot be told from a text of digits."""
     is_counted: bool = False
     """Whether the pieces' numbers of rows are no estimates."""
     find_bounds: Callable[[Piece, str], Bounds | None] = _no_bounds
@@ -163,6 +172,7 @@ def look_of_start(
     names: Iterable[str],
     rows: int,
     is_header: bool = False,
+    hint: str = "",
 ) -> FileLook:
     """Tell what the start of a file says about the whole, which is read in one piece.
 
@@ -173,6 +183,7 @@ def look_of_start(
         names: The columns, none if there is no row.
         rows: Rows of the start.
         is_header: Whether the names are those of a header.
+        hint: What may be wrong with them.
 
     Returns:
         The look; the number of rows is an estimate, as if all of the file were like its start.
@@ -183,7 +194,7 @@ def look_of_start(
         share = stream.stored_position() / max(1, file.size_bytes)
         estimate = int(max(1, rows) / min(1.0, share))
     whole = Piece(file.path, file.format, index, 0, 0, estimate, file.size_bytes)
-    return FileLook((whole,) if file.size_bytes else (), found or None, is_header=is_header)
+    return FileLook((whole,) if file.size_bytes else (), found or None, is_header=is_header, hint=hint)
 
 
 def reject_unreadable_rest(

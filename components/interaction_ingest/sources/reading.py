@@ -1,5 +1,6 @@
 """Rows of files of every format, as RecordBatches of one form."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
@@ -20,20 +21,16 @@ from components.interaction_ingest.reading.cleaning import (
     interaction_columns,
 )
 from components.interaction_ingest.reading.misfits import find_misfits
-from components.interaction_ingest.sources.casting import (
-    PLAUSIBLE,
-    cast_leniently,
-    split_lists,
-    to_number,
-    to_text,
-    to_time,
-)
-from components.interaction_ingest.sources.parts import LAST_SECOND, NO_NUMBERS, Column, Piece
+from components.interaction_ingest.sources.casting import cast_leniently, to_text
+from components.interaction_ingest.sources.labels import clean_line_breaks, to_ids, to_labels
+from components.interaction_ingest.sources.lists import clean_elements, have_other_syntax, to_lists
+from components.interaction_ingest.sources.numbers import PLAUSIBLE_NUMBER, to_integers, to_numbers
+from components.interaction_ingest.sources.parts import FIRST_SECOND, LAST_SECOND, Column, Piece
 from components.interaction_ingest.sources.registry import FORMATS
+from components.interaction_ingest.sources.times import PLAUSIBLE_TIME, take_part, to_time
 from schemas.errors import DataError
-from schemas.features import Feature, FeatureSpec, TableSource
+from schemas.features import Feature, FeatureSpec, InteractionTable, TableSource
 
-_FIRST_SECOND = -62_135_596_800
 _MICROSECONDS = 10**6
 
 
@@ -98,7 +95,7 @@ def is_possible_time(second: int, latest_second: int) -> bool:
     Returns:
         Whether it lies in the years 1 to 9999, and is not later than that.
     """
-    return _FIRST_SECOND <= second <= min(latest_second, LAST_SECOND)
+    return FIRST_SECOND <= second <= min(latest_second, LAST_SECOND)
 
 
 def read_piece(
@@ -122,7 +119,9 @@ def read_piece(
         DataError: Rows have vanished between the file and its parser.
         StorageError: The store cannot be reached or refuses.
     """
-    for part in FORMATS[piece.format].read(piece, source, columns):
+    # Several columns can be made of one of the file's, which is read once.
+    by_source = {column.source: column for column in reversed(columns)}
+    for part in FORMATS[piece.format].read(piece, source, list(by_source.values())):
         letters = list(part.letters)
         given = len(letters) + (0 if part.batch is None else part.batch.num_rows)
         if part.records not in (None, given):
@@ -130,82 +129,135 @@ def read_piece(
                 f"{piece.path}: {part.records:,} rows are in a part of the file, {given:,} were read or "
                 "rejected. Expected each row once: this is a defect of the reader, please report it."
             )
-        if part.batch is None:
-            nothing = pa.record_batch({c.name: pa.nulls(0) for c in columns})
-            empty, _ = _conform(nothing, source, columns, id_names, piece.latest_second)
-            yield _number(empty, NO_NUMBERS), make_rejections(table, letters, part.unread_bytes)
-            continue
-        batch, reasons = _conform(part.batch, source, columns, id_names, piece.latest_second)
-        numbers = part.numbers
-        if any(mask.any() for mask in reasons.values()):
-            misfits = functools.partial(find_misfits, part.batch, batch, columns)
-            keep, rejected = reject_rows(part.batch, reasons, numbers, piece.path, part.row_group, misfits)
+        raw = pa.record_batch(
+            {
+                column.name: pa.nulls(0)
+                if part.batch is None
+                else part.batch.column(by_source[column.source].name)
+                for column in columns
+            }
+        )
+        conformed = _conform(raw, source, columns, id_names, piece)
+        batch, numbers, cleaned = conformed.batch, part.numbers, conformed.cleaned
+        if any(mask.any() for mask in conformed.reasons.values()):
+            misfits = functools.partial(find_misfits, raw, batch, columns)
+            keep, rejected = reject_rows(raw, conformed.reasons, numbers, piece.path, part.row_group, misfits)
             letters += rejected
             batch, numbers = batch.filter(pa.array(keep)), numbers[keep]
-        yield _number(batch, numbers), make_rejections(table, letters, part.unread_bytes)
+        rows = batch.append_column(ROW_COLUMN, pa.array(numbers, pa.int64()))
+        yield rows, make_rejections(table, letters, part.unread_bytes, cleaned)
 
 
-def _number(batch: pa.RecordBatch, numbers: npt.NDArray[np.int64]) -> pa.RecordBatch:
-    return batch.append_column(ROW_COLUMN, pa.array(numbers, pa.int64()))
+@dataclasses.dataclass(frozen=True)
+class _Conformed:
+    batch: pa.RecordBatch
+    """[rows] the columns in their types, null where a value cannot be used."""
+    reasons: dict[str, npt.NDArray[np.bool_]]
+    """Per reason [rows] bool: whether the row cannot be used."""
+    cleaned: dict[str, int]
+    """Labels whose line breaks became spaces, by feature."""
 
 
 def _conform(
-    batch: pa.RecordBatch,
+    raw: pa.RecordBatch,
     source: TableSource,
     columns: Sequence[Column],
     id_names: Sequence[str],
-    latest_second: int,
-) -> tuple[pa.RecordBatch, dict[str, npt.NDArray[np.bool_]]]:
+    piece: Piece,
+) -> _Conformed:
     """Bring columns to their types, and find the rows that cannot be used, by reason."""
-    rows = batch.num_rows
-    not_utf8, wrong_type = np.zeros(rows, bool), np.zeros(rows, bool)
+    rows = raw.num_rows
+    not_utf8, wrong_type, other_syntax = (np.zeros(rows, bool) for _ in range(3))
     null_time, out_of_range = np.zeros(rows, bool), np.zeros(rows, bool)
     typed: dict[str, pa.Array] = {}
+    cleaned: dict[str, int] = {}
     for column in columns:
-        values, bad_text = to_text(batch.column(column.name))
+        feature = column.feature
+        is_id = feature is not None and feature.role is not None
+        values, bad_text = to_text(raw.column(column.name), is_id)
         not_utf8 |= bad_text
+        if feature is not None and feature.is_list:
+            is_other = have_other_syntax(values, source)
+            if is_other.any():
+                other_syntax |= is_other
+                values = pc.if_else(pa.array(is_other), pa.scalar(None, pa.string()), values)
+        reading = _choose_reading(column, source, piece)
+        values, bad = cast_leniently(values, reading.cast, reading.plausible)
+        wrong_type |= bad
         if column.kind == "timestamp":
-            times, bad = cast_leniently(values, to_time, PLAUSIBLE["timestamp"])
-            null_time = times.is_null().to_numpy(zero_copy_only=False)
-            ticks = times.fill_null(0).to_numpy(zero_copy_only=False)
+            null_time = values.is_null().to_numpy(zero_copy_only=False)
+            ticks = values.fill_null(0).to_numpy(zero_copy_only=False)
             seconds = np.floor_divide(ticks, _MICROSECONDS)
-            out_of_range = (seconds < _FIRST_SECOND) | (seconds > min(latest_second, LAST_SECOND))
+            out_of_range = (seconds < FIRST_SECOND) | (seconds > min(piece.latest_second, LAST_SECOND))
             typed[column.name] = pa.array(seconds, mask=null_time)
             typed[MICROSECOND_COLUMN] = pa.array((ticks - seconds * _MICROSECONDS).astype(np.int32))
-        else:
-            is_number = column.kind == "number" or (
-                column.feature is not None and column.feature.dtype != "string" and not column.feature.is_list
-            )
-            plausible = PLAUSIBLE["number"] if is_number else ""
-            typed[column.name], bad = cast_leniently(values, _caster(column, source), plausible)
-        wrong_type |= bad
-    reasons = {dead_letters.INVALID_UTF8: not_utf8, dead_letters.WRONG_TYPE: wrong_type}
+            continue
+        if feature is not None and feature.dtype == "string" and not is_id:
+            values, count = clean_elements(values) if feature.is_list else clean_line_breaks(values)
+            if count:
+                cleaned[column.name] = count
+        typed[column.name] = values
+    reasons = {
+        dead_letters.INVALID_UTF8: not_utf8,
+        dead_letters.OTHER_LIST_SYNTAX: other_syntax,
+        dead_letters.WRONG_TYPE: wrong_type,
+    }
     if id_names:
         ids = [typed[name] for name in id_names]
         nulls = [values.is_null().to_numpy(zero_copy_only=False) for values in ids]
         reasons |= {"null_id": np.logical_or.reduce(nulls), **bad_text_ids(ids)}
     reasons |= {"null_timestamp": null_time, dead_letters.OUT_OF_RANGE_TIMESTAMP: out_of_range}
-    return pa.record_batch(typed), reasons
+    return _Conformed(pa.record_batch(typed), reasons, cleaned)
 
 
-def _caster(column: Column, source: TableSource) -> Callable[[pa.Array], pa.Array]:
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    cast: Callable[[pa.Array], pa.Array]
+    """Brings values to their type; raises where one does not fit."""
+    plausible: str = ""
+    """What a text must look like to be tried, a regular expression; '' for anything."""
+
+
+def _choose_reading(column: Column, source: TableSource, piece: Piece) -> _Reading:
+    """Choose how a column's values are read: the one place for the values of every format."""
     feature = column.feature
+    times = _read_times(column, source, piece)
+    if column.kind == "timestamp":
+        return times
     if column.kind == "any":
-        return lambda values: values
+        return _Reading(lambda values: values)
+    if feature is None and column.kind == "text":
+        return _Reading(to_labels)
     if feature is None:
-        if column.kind == "text":
-            return lambda values: values.cast(pa.string())
-        return to_number
+        return _Reading(functools.partial(to_numbers, decimal=source.decimal), PLAUSIBLE_NUMBER)
+    if feature.time_part is not None:
+        return _Reading(
+            lambda values: cast_column(take_part(times.cast(values), feature), feature, ""), times.plausible
+        )
+    is_number = feature.dtype != "string" and not feature.is_list
+    cast = functools.partial(
+        _cast_feature, feature=feature, source=source, are_all_texts=FORMATS[piece.format].is_untyped
+    )
+    return _Reading(cast, PLAUSIBLE_NUMBER if is_number else "")
 
-    def cast(values: pa.Array) -> pa.Array:
-        if feature.role is not None and pa.types.is_floating(values.type):
-            raise DataError("an id is a text or an integer")
-        if pa.types.is_string(values.type):
-            if feature.is_list:
-                values = split_lists(values, source.list_separator)
-            elif feature.dtype != "string":
-                number = pa.int64() if feature.dtype == "int" else pa.float64()
-                values = pc.utf8_trim_whitespace(values).cast(number)
-        return cast_column(values, feature, "")
 
-    return cast
+def _read_times(column: Column, source: TableSource, piece: Piece) -> _Reading:
+    """Read times by the unit and the format of the log where they are its own, also for parts of them."""
+    if not isinstance(source, InteractionTable) or column.source != source.timestamp_source:
+        return _Reading(to_time, PLAUSIBLE_TIME)
+    cast = functools.partial(to_time, unit=piece.time_unit, time_format=source.time_format)
+    return _Reading(cast, PLAUSIBLE_TIME if source.time_format is None else "")
+
+
+def _cast_feature(values: pa.Array, feature: Feature, source: TableSource, are_all_texts: bool) -> pa.Array:
+    if feature.role is not None:
+        values = to_ids(values, are_all_texts)
+    elif feature.is_list:
+        values = to_lists(values, feature, source)
+    elif feature.dtype == "string":
+        values = to_labels(values)
+    elif feature.dtype == "int":
+        values = to_integers(values, source.decimal)
+    else:
+        values = to_numbers(values, source.decimal)
+    return cast_column(values, feature, "")

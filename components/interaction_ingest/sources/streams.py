@@ -1,9 +1,11 @@
-"""Files read from start to end, decompressed, up to where they are damaged."""
+"""Files read from start to end, decompressed and in UTF-8, up to where they are damaged."""
 
+import codecs
 import io
+import itertools
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Final, Self
 
@@ -33,12 +35,14 @@ class SourceStream:
     What cannot be read ends the stream, and `failure` then says why.
     """
 
-    def __init__(self, location: str, whole_lines: bool) -> None:
+    def __init__(self, location: str, whole_lines: bool, encoding: str | None = None) -> None:
         """Open a file; whether it is gzip, zstd or plain is seen from its first bytes.
 
         Args:
             location: A path or URI.
             whole_lines: Whether each chunk ends with a line break, but for the last one of a whole file.
+            encoding: That of a text file, unless a byte-order mark says UTF-16: its content is given in
+                UTF-8, what is none of the encoding as bytes that are none of UTF-8. None: as it is.
 
         Raises:
             StorageError: It cannot be opened.
@@ -55,6 +59,7 @@ class SourceStream:
         self._slice_start = 0
         self._position = 0
         self._whole_lines = whole_lines
+        self._encoding = encoding
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +81,7 @@ class SourceStream:
         parts: list[bytes] = []
         waiting_bytes = 0
         try:
-            for content in self._decompressed():
+            for content in self._recoded():
                 parts.append(content)
                 waiting_bytes += len(content)
                 if waiting_bytes < CHUNK_BYTES:
@@ -112,6 +117,16 @@ class SourceStream:
         self._position += len(content)
         return content
 
+    def _recoded(self) -> Iterator[bytes]:
+        contents = self._decompressed()
+        first = next(contents, b"")
+        whole = itertools.chain([first], contents)
+        if self._encoding is None:
+            return whole
+        has_mark = first[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        name = codecs.lookup("utf-16" if has_mark else self._encoding).name
+        return whole if name == "utf-8" else _to_utf8(whole, name)
+
     def _decompressed(self) -> Iterator[bytes]:
         first = self._read_stored(SLICE_BYTES)
         if first[:2] == _GZIP_MAGIC:
@@ -142,6 +157,18 @@ class SourceStream:
                 stored = self._read_stored(SLICE_BYTES)
         if not member.eof:
             raise EOFError("the file ends in the middle of its compressed content")
+
+
+def _to_utf8(contents: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    # What is no character becomes a surrogate, and that no character of UTF-8 either.
+    errors = "surrogatepass" if encoding.startswith("utf") else "surrogateescape"
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    for content in contents:
+        yield decoder.decode(content).encode("utf-8", errors)
+    try:
+        yield decoder.decode(b"", final=True).encode("utf-8", errors)
+    except UnicodeDecodeError as error:
+        yield error.object
 
 
 class _Rejoined(io.RawIOBase):

@@ -26,6 +26,7 @@ _DROPS: Final = {
     "user_table_dropped": "rows of the user table",
     "item_table_dropped": "rows of the item table",
     "filled_defaults": "values filled with their default",
+    "line_breaks_cleaned": "labels whose line breaks became spaces",
     "history_values_cut": "values of items beyond history.values_per_item",
 }
 _TONES: Final[Mapping[str, Tone]] = {"ERROR": "bad", "WARNING": "bad"}
@@ -45,6 +46,7 @@ def describe_data(ingest: Mapping[str, Any]) -> Section:
     if first is not None and last is not None:
         window = _describe_window(ingest)
         blocks.append(Text(f"Interactions from {_show_moment(first)} to {_show_moment(last)}{window}."))
+    blocks += [Text(f"Warning: {warning}.", tone="bad") for warning in ingest.get("warnings") or ()]
     if ingest.get("missing_days"):
         blocks.append(Text(f"Days without a file: {', '.join(ingest['missing_days'])}.", tone="bad"))
     blocks.append(

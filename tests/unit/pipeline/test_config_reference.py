@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.config_reference import list_keys, render_reference
+from schemas.features import FeatureSpec
 from trainer.config import TrainerConfig
 
 pytestmark = pytest.mark.unit
@@ -18,6 +19,11 @@ def test_keys_carry_default_and_docstring():
     assert keys["training.per_replica_batch"].default == "`512`"
     assert keys["loss.temperature"].description == "What the cosine similarities are divided by."
     assert all(key.description for key in keys.values())
+
+
+def test_keys_of_a_base_class_carry_its_docstrings():
+    keys = {key.key: key for key in list_keys(FeatureSpec)}
+    assert keys["tables.items.delimiter"].description.startswith("What stands between the fields of a CSV")
 
 
 def test_union_members_are_listed_with_their_kind():

@@ -75,6 +75,8 @@ def file():
         ("tables.items.file", "other.parquet", {"ingest"}),
         ("tables.interactions.columns", {"user": "client"}, {"ingest"}),
         ("tables.interactions.timestamp", "when", {"ingest", "schema", "gate", "model"}),
+        ("tables.interactions.unit", "ms", {"ingest"}),
+        ("features.5.time_part", "year", {"ingest"}),
         ("history.length", 8, {"model"}),
         ("history.time_gap_buckets", 5, {"model"}),
         # The ingest counts the values that have no place.

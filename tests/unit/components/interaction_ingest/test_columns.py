@@ -1,28 +1,11 @@
 import pyarrow as pa
 import pytest
 
-from components.interaction_ingest.columns import cast_column, cast_timestamp, to_microseconds
+from components.interaction_ingest.columns import cast_column, to_microseconds
 from schemas.errors import DataError
 from schemas.features import Feature
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.mark.parametrize(
-    ("column", "expected"),
-    [
-        (pa.array([7, None], pa.int32()), [7, None]),
-        (pa.array([7], pa.uint64()), [7]),
-        (pa.array([1_999, -1, None], pa.timestamp("ms")), [1, -1, None]),
-        (pa.array([2_000_000_000], pa.timestamp("ns", tz="Europe/Berlin")), [2]),
-        (pa.array([5, 5], pa.int64()).dictionary_encode(), [5, 5]),
-        (pa.chunked_array([[1], [2]]), [1, 2]),
-    ],
-)
-def test_cast_timestamp_gives_seconds_rounded_down(column, expected):
-    seconds = cast_timestamp(column)
-    assert seconds.type == pa.int64()
-    assert seconds.to_pylist() == expected
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,25 @@ def test_a_limit_on_rows_and_on_bytes():
         refuse_too_many("log.csv", lost, 10_000, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        (
+            "other_list_syntax",
+            r"\(such as log.csv, row 9: .*\)\. Lists such as .* need list_format: json .* Correct",
+        ),
+        (
+            "out_of_range_timestamp",
+            r"counted in tables\.interactions\.unit .*: s, ms, us, ns, yyyymmdd, or auto",
+        ),
+        ("invalid_utf8", r"in another encoding need it under 'encoding'"),
+    ],
+)
+def test_what_to_set_is_told_with_the_reason(reason, remedy):
+    with pytest.raises(DataError, match=remedy):
+        refuse_too_many("log.csv", counts(10, **{reason: 9}), 100, 0.01)
+
+
 def test_rows_with_values_that_python_has_none_for_are_shown():
     texts = pa.array([b"ok", b"\xff", b"x"]).buffers()
     child = pa.Array.from_buffers(pa.string(), 3, texts)

@@ -25,6 +25,11 @@ from schemas.errors import DataError
 pytestmark = pytest.mark.unit
 
 DAYS = {"interactions": {"2026-11-22": "ab"}, "users": {"": "cd"}, "items": {"": "ef"}}
+WARNING = (
+    "2 of 7 positives are from before 1990, the first from 1970-01-01 and all positives are within a day, "
+    "1970-01-01. Times that are numbers were read as s; if that is wrong, set tables.interactions.unit in "
+    "the schema file to s, ms, us, ns, yyyymmdd or auto"
+)
 FIGURES = {"train_positives_per_day": {"2026-11-22": 6}}
 
 
@@ -32,7 +37,7 @@ def inputs(rows, window=ALL_DAYS):
     empty = pa.table({"uid": ["a"]})
     users, items = (
         EntityTable(empty, {"line_break_in_id": 2}, {"age": 3}),
-        EntityTable(empty, {}, {}, names=frozenset("zba")),
+        EntityTable(empty, {}, {}, {"title": 4}, names=frozenset("zba")),
     )
     return Inputs(row_groups=(), rows=rows, window=window, users=users, items=items)
 
@@ -69,7 +74,12 @@ def test_merge_counts_does_not_depend_on_grouping():
 
 def test_report_and_its_line():
     report = build_report(
-        counts(unknown_items=frozenset("q"), filled=Counter(device=7, x=0)),
+        counts(
+            unknown_items=frozenset("q"),
+            filled=Counter(device=7, x=0),
+            cleaned=Counter(device=1),
+            rows_before_1990=2,
+        ),
         inputs(10),
         5,
         "f00d",
@@ -96,11 +106,14 @@ def test_report_and_its_line():
         "metadata_defaults": {"age": 40, "city": ""},
         "filled_defaults": {"age": 3, "device": 7},
         "history_values_cut": {},
+        "line_breaks_cleaned": {"title": 4, "device": 1},
         "item_table_columns": ["a", "b", "z"],
         "user_table_dropped": {"line_break_in_id": 2},
         "item_table_dropped": {},
         "first_timestamp": 5,
         "last_timestamp": 90,
+        "time_unit": "s",
+        "warnings": [WARNING],
         "window_from": "",
         "window_to": "",
         "missing_days": [],
@@ -113,9 +126,11 @@ def test_report_and_its_line():
     }
     assert summarize(report) == (
         "Ingest: 10 interactions read, 7 kept (6 train, 1 eval, 0 skipped), dropped: 3 null_id; "
-        "4 users, 5 items in the catalogue; 2 rows of the user table dropped: line_break_in_id; "
+        "4 users, 5 items in the catalogue; times 1970-01-01 to 1970-01-01 UTC; "
+        "2 rows of the user table dropped: line_break_in_id; "
         "1 of 5 users and 1 of 2 items without metadata, given age 40, city ''; "
-        "defaults filled in: age 3, device 7"
+        "defaults filled in: age 3, device 7; line breaks in labels made spaces: title 4, device 1. "
+        f"Warning: {WARNING}"
     )
 
 
@@ -127,14 +142,39 @@ def test_validation_and_what_a_history_has_no_place_for_are_in_the_report_and_it
     assert report["history_values_cut"] == {"tags": 1_200}
     line = summarize(report)
     assert "7 kept (4 train, 2 validation, 1 eval, 0 skipped)" in line
-    assert line.endswith("; values of items beyond history.values_per_item, in no history: tags 1,200")
+    assert "; values of items beyond history.values_per_item, in no history: tags 1,200" in line
+
+
+def test_times_of_usual_years_and_more_than_a_day_are_in_no_doubt():
+    found = dataclasses.replace(counts(), first_timestamp=1_600_000_000.0, last_timestamp=1_600_086_400.0)
+    report = build_report(found, inputs(10), 5, "f00d", DAYS, FIGURES, {}, {})
+    assert report["warnings"] == []
+    assert "; times 2020-09-13 to 2020-09-14 UTC;" in summarize(report)
+    in_milliseconds = dataclasses.replace(inputs(10), time_unit="ms")
+    report = build_report(found, in_milliseconds, 5, "f00d", DAYS, FIGURES, {}, {})
+    assert report["time_unit"] == "ms"
+    assert "; times 2020-09-13 to 2020-09-14 UTC (numbers read as ms);" in summarize(report)
+    report = build_report(
+        dataclasses.replace(found, last_timestamp=1_600_086_399.0),
+        inputs(10),
+        5,
+        "f00d",
+        DAYS,
+        FIGURES,
+        {},
+        {},
+    )
+    assert report["warnings"][0].startswith("all positives are within a day, 2020-09-13. Times")
 
 
 def test_a_window_is_in_the_report_and_its_line():
     window = Window(datetime.date(2026, 11, 1), datetime.date(2026, 11, 22))
     report = build_report(counts(), inputs(10, window), 5, "f00d", DAYS, FIGURES, {}, {})
     assert (report["window_from"], report["window_to"]) == ("2026-11-01", "2026-11-22")
-    assert "5 items in the catalogue; days 2026-11-01 to 2026-11-22; " in summarize(report)
+    assert (
+        "5 items in the catalogue; times 1970-01-01 to 1970-01-01 UTC; days 2026-11-01 to 2026-11-22; "
+        in summarize(report)
+    )
     half = build_report(
         counts(), inputs(10, Window(last=datetime.date(2026, 11, 22))), 5, "f00d", DAYS, FIGURES, {}, {}
     )

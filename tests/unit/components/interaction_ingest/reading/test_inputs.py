@@ -64,6 +64,12 @@ def test_good_tables_are_cast_filled_and_counted(check):
     assert (inputs.items.dropped, inputs.items.filled) == ({}, {})
 
 
+def test_labels_with_line_breaks_are_cleaned_and_counted(check):
+    inputs = check(things={"tags": [["Toys\r", "x"], ["a\nb", "c\n"]]})
+    assert inputs.items.table.column("tags").to_pylist() == [["Toys", "x"], ["a b", "c"]]
+    assert (inputs.items.cleaned, inputs.items.dropped) == ({"tags": 3}, {})
+
+
 def test_odd_ids_simply_work(check):
     odd = ["with space", "quote\"s and 'these'", "🙂,;", "tab\t", "ünï"]
     inputs = check(people={"uid": odd, "age": [1] * 5})
@@ -115,7 +121,7 @@ def test_files_that_are_missing_empty_or_no_parquet(check, spec, tmp_path, file)
         (
             {"log": {"iid": None, "item": [1, 2]}},
             "log.parquet: no column 'iid', which is a feature of the schema file. "
-            "Its columns: uid, at, device, stars, item. Did you mean 'uid'?",
+            "Its columns: uid, at, device, stars, item. Did you mean 'item'?",
         ),
         (
             {"log": {"at": None, "date": [1, 2]}},
@@ -123,14 +129,26 @@ def test_files_that_are_missing_empty_or_no_parquet(check, spec, tmp_path, file)
         ),
         ({"log": {"device": None}}, "log.parquet: no column 'device'"),
         ({"people": {"age": None, "aged": [1, 2]}}, "people.parquet: no column 'age'"),
-        ({"people": {"age": ["1", "2"]}}, "people.parquet: column 'age' must hold integers. Found: string."),
-        ({"people": {"age": [1.0, 2.0]}}, "people.parquet: column 'age' must hold integers. Found: double."),
-        ({"people": {"uid": [1.0, 2.0]}}, "column 'uid' must hold strings or integers. Found: double."),
-        ({"things": {"price": ["1", "2"]}}, "column 'price' must hold numbers. Found: string."),
-        ({"things": {"tags": ["x", "y"]}}, "column 'tags' must hold lists of strings. Found: string."),
-        ({"log": {"device": [1, 2]}}, "column 'device' must hold strings. Found: int64."),
-        ({"log": {"at": ["2020", "2021"]}}, "column 'at' must hold integer seconds since 1970 or timestamps"),
-        ({"log": {"at": [1.0, 2.0]}}, "column 'at' must hold integer seconds since 1970 or timestamps"),
+        (
+            {"people": {"age": [[1], [2]]}},
+            "people.parquet: column 'age' must hold numbers, booleans, or texts of them. Found: list<",
+        ),
+        (
+            {"people": {"uid": [True, False]}},
+            "column 'uid' must hold texts, whole numbers or bytes. Found: bool.",
+        ),
+        (
+            {"things": {"tags": [1, 2]}},
+            "column 'tags' must hold lists of texts, numbers or booleans, or texts of",
+        ),
+        (
+            {"log": {"device": [{"a": 1}, {"a": 2}]}},
+            "column 'device' must hold texts, numbers, booleans, dates",
+        ),
+        (
+            {"log": {"at": [True, False]}},
+            "column 'at' must hold numbers, dates, timestamps, or texts of them",
+        ),
         (
             {"people": {"uid": ["a", "b", "a", "c", "c", "c"], "age": [1] * 6}},
             "people.parquet: 'uid' must be unique, but 2 ids stand in more than one row, such as 'a', 'c'.",

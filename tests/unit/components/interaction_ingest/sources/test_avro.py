@@ -184,13 +184,13 @@ def test_columns_that_are_missing_or_of_another_type(read_log):
     with pytest.raises(DataError, match="no column 'device', which is a feature of the schema file"):
         read_log("log.avro", write([ROW], schema))
     nested = {"type": "record", "name": "Item", "fields": [{"name": "id", "type": "long"}]}
-    with pytest.raises(DataError, match=r"'item' must hold strings or integers. Found: struct<id: int64>"):
+    with pytest.raises(DataError, match=r"'item' must hold texts, whole numbers or bytes. Found: struct<"):
         read_log("log.avro", write([{**ROW, "item": {"id": 1}}], event(item=nested)))
-    with pytest.raises(DataError, match=r"'tags' must hold lists of strings. Found: string"):
-        read_log("log.avro", write([{**ROW, "tags": "x"}], event(tags="string")))
-    with pytest.raises(DataError, match=r"'user' must hold strings or integers. Found: binary"):
-        read_log("log.avro", write([{**ROW, "user": b"x"}], event(user="bytes")))
-    with pytest.raises(DataError, match=r"'item' must hold strings or integers. Found: dense_union"):
+    with pytest.raises(DataError, match=r"'tags' must hold lists of texts.* Found: int64"):
+        read_log("log.avro", write([{**ROW, "tags": 1}], event(tags="int")))
+    with pytest.raises(
+        DataError, match=r"'item' must hold texts, whole numbers or bytes. Found: dense_union"
+    ):
         read_log("log.avro", write([{**ROW, "item": True}], event(item=["boolean", "string"])))
 
 

@@ -3,8 +3,13 @@ import json
 import pytest
 
 from components.interaction_ingest.reading.cleaning import ROW_COLUMN
+from components.interaction_ingest.reading.table_files import look_into_files
 from components.interaction_ingest.sources import streams
+from components.interaction_ingest.sources.files import find_files
+from components.interaction_ingest.sources.parts import Column
+from components.interaction_ingest.sources.reading import read_piece
 from schemas.errors import DataError
+from schemas.features import Feature, ItemTable
 
 pytestmark = pytest.mark.unit
 
@@ -103,3 +108,87 @@ def test_a_quoted_value_longer_than_a_block(read_log):
     found, reasons, _, _ = read_log("log.csv", "".join(f"{line}\n" for line in lines).encode())
     assert [row["user"] for row in found] == [f"u{n}" for n in range(4000)]
     assert reasons == []
+
+
+def read_items(tmp_path, content, **options):
+    """Read films of a CSV file: their rows, and the reasons and texts of what is left out."""
+    (tmp_path / "films.csv").write_bytes(content)
+    table = ItemTable(file="films.csv", **options)
+    columns = (
+        Column("id", "id", "feature", Feature(name="id", dtype="string", tower="item", role="item_id")),
+        Column("title", "title", "feature", Feature(name="title", dtype="string", tower="item")),
+    )
+    looked = look_into_files(table, "items", find_files(table, str(tmp_path)), columns)
+    rows, letters = [], []
+    for piece in looked.pieces:
+        for batch, rejections in read_piece(piece, table, "items", columns, ["id"]):
+            rows += [(row["id"], row["title"]) for row in batch.to_pylist()]
+            letters += [(one["reason"], one["row"], one["text"]) for one in rejections.letters.to_pylist()]
+    return rows, letters
+
+
+@pytest.mark.parametrize("chunk_bytes", [5, 1 << 20])
+def test_a_file_without_a_header_with_a_separator_of_two_characters(tmp_path, monkeypatch, chunk_bytes):
+    monkeypatch.setattr(streams, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(streams, "SLICE_BYTES", chunk_bytes)
+    content = '1::Am\xe9lie::x\n2::"a::b: c"::y\n3::one::too::many\n4:::d::z\n'.encode("latin-1")
+    rows, letters = read_items(
+        tmp_path, content, delimiter="::", encoding="latin-1", header=("id", "title", "more")
+    )
+    assert rows == [("1", "Amélie"), ("2", "a::b: c"), ("4", ":d")]
+    assert letters == [("too_many_fields", 3, "3::one::too::many")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_utf16_is_told_by_its_mark(tmp_path, encoding):
+    text = "id,title\n1,Amélie \U0001f600\n2,b\n"
+    content = text.encode(encoding) if encoding == "utf-16" else b"\xfe\xff" + text.encode(encoding)
+    assert read_items(tmp_path, content) == ([("1", "Amélie \U0001f600"), ("2", "b")], [])
+
+
+def test_what_is_none_of_the_encoding_is_malformed(tmp_path):
+    rows, letters = read_items(tmp_path, b"id,title\n1,a\x81b\n2,\xe9\n", encoding="cp1252")
+    assert rows == [("2", "é")]
+    assert [letter[:2] for letter in letters] == [("invalid_utf8", 1)]
+    rows, letters = read_items(tmp_path, "id,title\n1,a\n".encode("utf-16") + b"\x00")
+    assert (rows, [letter[0] for letter in letters]) == ([("1", "a")], ["too_few_fields"])
+
+
+def test_blanks_around_the_names_of_a_header(tmp_path):
+    assert read_items(tmp_path, b" id , title\n1,a\n") == ([("1", "a")], [])
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (
+            b"id;title\n1;a\n",
+            {},
+            r"Its columns: id;title\. ',' does not separate its first row, 'id;title': set delimiter: \";\"",
+        ),
+        (b"id\ttitle\n1\ta\n", {}, r'set delimiter: "\\t" for the table in the schema file\.$'),
+        (b"id,title\n1,a\n", {"delimiter": ";"}, r'set delimiter: "," for'),
+        (b"1::Toy Story\n", {}, r'set delimiter: "::" for .* looks like values: .*set \'header\''),
+        (
+            b"1,Toy Story\n",
+            {},
+            r"^films.csv: no column 'id'.*Story\. The first row looks like values: if the file",
+        ),
+        (b"1,1,Toy\n", {}, r"header has 1 twice\. The first row looks like values"),
+        (b"id,name\n1,a\n", {}, r"no column 'title'.*Did you mean 'name'\?"),
+        (b"id\n1\n", {}, r"no column 'title'.*Its columns: id\. Rename the column"),
+        (
+            b"1,a,x\n",
+            {"header": ("id", "title")},
+            r"expected 2 fields in each row.*Received: 3 in the first row, '1', 'a', 'x'\. Correct the",
+        ),
+        (
+            b"1;a\n",
+            {"header": ("id", "title")},
+            r"Received: 1 in the first row, '1;a'.* set delimiter: \";\"",
+        ),
+    ],
+)
+def test_the_first_thing_that_is_wrong_is_told(tmp_path, content, options, message):
+    with pytest.raises(DataError, match=message):
+        read_items(tmp_path, content, **options)

@@ -40,9 +40,10 @@ def test_malformed_json_lines(read_log):
     assert [(row["user"], row["item"], row["timestamp"], row[ROW_COLUMN]) for row in rows] == [
         ("a", "1", 10, 0),
         ("a", "x", NOON, 4),
+        ("a", "1180591620717411303424", 10, 9),
         ("2020-01-01", "4", NOON - 3600, 12),
     ]
-    assert (rows[0]["device"], rows[0]["tags"], rows[2]["tags"]) == (None, None, ["x"])
+    assert (rows[0]["device"], rows[0]["tags"], rows[3]["tags"]) == (None, None, ["x"])
     assert sorted(reasons, key=lambda reason: reason[1]) == [
         ("malformed_json", 2, 1),
         ("malformed_json", 4, 1),
@@ -50,7 +51,6 @@ def test_malformed_json_lines(read_log):
         ("malformed_json", 7, 1),
         ("null_id", 8, 1),
         ("out_of_range_timestamp", 9, 1),
-        ("wrong_type", 10, 1),
         ("null_id", 11, 1),
         ("wrong_type", 12, 1),
         ("invalid_utf8", 14, 1),

@@ -288,8 +288,9 @@ def test_parquet_text_that_is_not_utf8_and_times_out_of_range(tmp_path):
 
 
 def test_a_column_that_two_names_map_to_is_refused():
+    columns = {"user": "sku", "item": "sku"}
     with pytest.raises(ConfigError, match=r"each name once in the values of columns.*\['sku'\]"):
-        parse(InteractionTable, {"columns": {"user": "sku", "item": "sku"}}, source="test")
+        parse(FeatureSpec, {**SPEC_DATA, "tables": {"interactions": {"columns": columns}}}, source="test")
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
