@@ -85,7 +85,8 @@ def can_hold(piece: Piece, column: Column, text: str) -> bool:
         return True
     low, high = bounds.low, bounds.high
     if isinstance(low, int) and isinstance(high, int):
-        return bool(re.fullmatch(r"0|-?[1-9][0-9]{0,18}", text)) and low <= int(text) <= high
+        # The largest unsigned number of 64 bits has 20 digits.
+        return bool(re.fullmatch(r"0|-?[1-9][0-9]{0,19}", text)) and low <= int(text) <= high
     return not (isinstance(low, str) and isinstance(high, str)) or low <= text <= high
 
 
