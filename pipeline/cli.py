@@ -14,7 +14,7 @@ from pipeline.commands.config import config_command
 from pipeline.commands.embed import embed_command
 from pipeline.commands.export import export_command
 from pipeline.commands.lint import lint_command
-from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.options import follows_last_run, reports_errors
 from pipeline.commands.prune import prune_command
 from pipeline.commands.refresh_index import refresh_index_command
 from pipeline.commands.releases import releases_command
@@ -108,7 +108,7 @@ def synth(users: int, items: int, interactions: int, days: int, seed: int, outpu
 
 
 @main.command()
-@takes_config
+@follows_last_run
 @click.option("--user", help="A user of the user table.")
 @click.option(
     "--feature", "features", multiple=True, metavar="NAME=VALUE", help="A feature of a user never seen."
