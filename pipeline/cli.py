@@ -14,8 +14,9 @@ from pipeline.commands.config import config_command
 from pipeline.commands.embed import embed_command
 from pipeline.commands.export import export_command
 from pipeline.commands.lint import lint_command
-from pipeline.commands.options import follows_last_run, reports_errors
+from pipeline.commands.options import reports_errors
 from pipeline.commands.prune import prune_command
+from pipeline.commands.recommend import recommend_command
 from pipeline.commands.refresh_index import refresh_index_command
 from pipeline.commands.releases import releases_command
 from pipeline.commands.report import report_command
@@ -70,6 +71,7 @@ main.add_command(retrain_command)
 main.add_command(runs_command)
 main.add_command(status_command)
 main.add_command(prune_command)
+main.add_command(recommend_command)
 main.add_command(refresh_index_command)
 main.add_command(releases_command)
 main.add_command(schedule_command)
@@ -105,32 +107,3 @@ def synth(users: int, items: int, interactions: int, days: int, seed: int, outpu
 
     write_synthetic(output, users=users, items=items, interactions=interactions, days=days, seed=seed)
     click.echo(f"Wrote {interactions:,} interactions of {users:,} users with {items:,} items to {output}")
-
-
-@main.command()
-@follows_last_run
-@click.option("--user", help="A user of the user table.")
-@click.option(
-    "--feature", "features", multiple=True, metavar="NAME=VALUE", help="A feature of a user never seen."
-)
-@click.option(
-    "--history", multiple=True, metavar="ITEM_ID", help="An item that the user liked; oldest first."
-)
-@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Number of items.")
-@reports_errors
-def recommend(
-    config: str,
-    overrides: tuple[str, ...],
-    user: str | None,
-    features: tuple[str, ...],
-    history: tuple[str, ...],
-    k: int,
-) -> None:
-    """Recommend items with the current release."""
-    from pipeline.config import load_config
-    from pipeline.console import noise_to_file
-    from pipeline.recommend.offline import recommend_items
-
-    settings = load_config(config, overrides)
-    with noise_to_file(Path(settings.run.directory) / "logs" / "recommend.log") as screen:
-        click.echo(recommend_items(settings, user=user, features=features, history=history, k=k), file=screen)
