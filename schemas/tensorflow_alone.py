@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 _DISPENSABLE: Final = (
     # Keras registers optimisers, which no released SavedModel holds.
@@ -40,7 +40,7 @@ def import_tensorflow_alone() -> None:
     if "tensorflow" in sys.modules:
         return
     with _hide_dispensable(), _postpone_namespaces():
-        tensorflow = importlib.import_module("tensorflow")
+        tensorflow: Any = importlib.import_module("tensorflow")
     # TensorFlow's folder of that name takes the attribute when it is first imported: now, and not later.
     namespace = tensorflow.lite
     importlib.import_module("tensorflow.lite")

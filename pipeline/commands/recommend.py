@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from pipeline.commands.options import follows_last_run, reports_errors
+from schemas.errors import ConfigError
 
 _LOG: Final = Path("logs", "recommend.log")
 
@@ -65,15 +66,15 @@ def recommend_command(
     """
     asked = [user is not None or bool(features) or bool(history), similar is not None, batch is not None]
     if sum(asked) > 1:
-        raise click.UsageError(
+        raise ConfigError(
             "Expected one of: a user (--user, --feature, --history), --similar, --batch. Received: several."
         )
     if (batch is None) != (output is None):
-        raise click.UsageError("Expected --batch and --output together. Received: one of them.")
+        raise ConfigError("Expected --batch and --output together. Received: one of them.")
     if explains and any(asked[1:]):
-        raise click.UsageError("Expected --explain with one user. Received: --similar or --batch.")
+        raise ConfigError("Expected --explain with one user. Received: --similar or --batch.")
     if repeats is not None and similar is not None:
-        raise click.UsageError("Expected --similar without --repeats. Received: both.")
+        raise ConfigError("Expected --similar without --repeats. Received: both.")
 
     from pipeline.config import load_config
     from pipeline.console import noise_to_file
