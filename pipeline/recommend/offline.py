@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.candidate_indexer.logic import read_index
+from components.candidate_indexer.logic import IndexData, read_index
 from components.interaction_ingest.user_lookup import (
     UserRecord,
     find_log_end,
@@ -181,7 +181,7 @@ def recommend(
         notes=notes,
     )
     columns: dict[str, Any] = {name: [value] for name, value in inputs.items()}
-    read = np.zeros(0, np.int32)
+    left_out: list[str] = []
     histories: list[dict[str, pa.Array]] = [{}]
     if spec.history is not None and any(name in tower.inputs for name in history_columns):
         if history and len(recent) > spec.history.length:
@@ -191,14 +191,7 @@ def recommend(
         seconds, now = None if history else record.seconds, 0
         if spec.history.gap_column in tower.inputs:
             now = _find_now(config, spec, seconds, notes)
-        times = np.array(seconds or [0] * len(recent), np.int64)[-spec.history.length :]
-        rows = pc.index_in(pa.array(recent, index_ids.type), value_set=index_ids).to_numpy()
-        rows = rows[-spec.history.length :]
-        read, kept = leave_each_out(rows)
-        histories = [
-            history_inputs(spec, spec.history, rows[places], times[places], now, index.catalogue)
-            for places in (np.ones(len(rows), bool), *(kept if explains else ()))
-        ]
+        left_out, histories = _compose_histories(spec, recent, seconds, now, index, explains=explains)
     elif explains:
         raise ConfigError(
             "--explain: expected a release whose model reads a history. Received: one that reads none. "
@@ -219,7 +212,7 @@ def recommend(
     influences = None
     if without:
         changes = measure_influences(index.embeddings[best], embedding, np.stack(without))
-        influences = _list_influences(index_ids.take(pa.array(read)).to_pylist(), changes)
+        influences = _list_influences(left_out, changes)
     elif explains:
         notes.append("There is no history, so no item of it pulled a recommendation up.")
     items = list_items(best, scores, index.catalogue, spec, influences)
@@ -268,6 +261,29 @@ def _list_absences(spec: FeatureSpec, user: str | None, record: UserRecord) -> l
     if not record.interacted:
         return [f"User {user} has no interaction in {spec.tables.interactions.file}."]
     return []
+
+
+def _compose_histories(
+    spec: FeatureSpec,
+    items: list[str],
+    seconds: list[int] | None,
+    now: int,
+    index: IndexData,
+    *,
+    explains: bool,
+) -> tuple[list[str], list[dict[str, pa.Array]]]:
+    """Put together what the model reads of a history: whole, and to explain, without each of its items."""
+    assert spec.history is not None
+    length = spec.history.length
+    ids = index.catalogue[spec.item_id.name].combine_chunks()
+    rows = pc.index_in(pa.array(items, ids.type), value_set=ids).to_numpy()[-length:]
+    times = np.array(seconds or [0] * len(items), np.int64)[-length:]
+    left_out, kept = leave_each_out(rows)
+    columns = [
+        history_inputs(spec, spec.history, rows[places], times[places], now, index.catalogue)
+        for places in (np.ones(len(rows), bool), *(kept if explains else ()))
+    ]
+    return ids.take(pa.array(left_out)).to_pylist(), columns
 
 
 def _list_influences(items: list[str], changes: np.ndarray) -> list[tuple[Influence, ...]]:

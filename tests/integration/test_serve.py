@@ -309,6 +309,8 @@ def test_the_server_imports_nothing_that_it_does_not_need(toy_serving):
         "import pipeline.serving.server; from pipeline.serving.models import load_model\n"
         "from schemas.tensorflow_alone import import_tensorflow_alone; import_tensorflow_alone()\n"
         f"load_model('retriever', 1, Path({str(toy_serving.directory / 'retriever' / '1')!r}))\n"
+        "from components.candidate_indexer.logic import read_index\n"
+        f"read_index(Path({str(toy_serving.directory / 'index' / '1')!r}))\n"
         f"print(*sorted(set(sys.modules) & {heavy}))\n"
         # It is there for whoever needs it.
         "import tensorflow as tf; tf.lite.Interpreter, tf.compat.v1.Session, tf.distribute.MirroredStrategy"
