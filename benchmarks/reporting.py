@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+# What a benchmark runs in a temporary folder is no last run that later commands here should follow.
+os.environ.setdefault("DSSM_LAST_RUN", "")
+
 
 @dataclass(frozen=True)
 class Figure:

@@ -12,7 +12,8 @@ and on as many as there are cores. `serve_vs_in_process` divides the server's an
 connections by the faster of the two. The two take turns, and the server is idle while the other runs. Both
 must give the same items.
 
-`ready_seconds` are those from starting the command to the first 200 of /readyz.
+`ready_seconds` are those from starting the command to the first 200 of /readyz, which is asked for every
+quarter of a second.
 
 `failed_requests` are the requests that failed, of all loads and of one at 8 connections that goes on while 20
 releases are pushed and 5 times an older one is made current again, each of which must take over.
@@ -48,6 +49,7 @@ RATE_BAR: Final = 0.5
 READY_BAR_SECONDS: Final = 10.0
 START_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.5
+READY_POLL_SECONDS: Final = 0.25
 TAKE_OVER_SECONDS: Final = 120.0
 TRAINING: Final = (
     "training.per_replica_batch=64",
@@ -150,7 +152,7 @@ def serve(options: Sequence[str]) -> Iterator[Served]:
                 break
             if time.perf_counter() > start + START_SECONDS:
                 sys.exit(f"dssm serve is not ready after {START_SECONDS} s")
-            time.sleep(0.02)
+            time.sleep(READY_POLL_SECONDS)
         yield Served(served.port, time.perf_counter() - start)
     finally:
         process.terminate()

@@ -15,6 +15,8 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 # The tests start some hundred processes that import TensorFlow or TFX, and each would compile all of it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# No command of a test follows a run that another test, or whoever works here, made in the same folder.
+os.environ["DSSM_LAST_RUN"] = ""
 
 pytest_plugins = [
     "fixtures.processes",

@@ -10,6 +10,9 @@ and tau the temperature:
   softmax is a maximum: its gradient goes to 0 in every row that is right, and one item has all of it in every
   row that is wrong.
 - the mean and the largest norm of the rows of each embedding table, over at most 4,096 evenly spaced rows.
+
+And of what was trained on: the share of the candidate negatives that were masked. Where all are, as in the
+log of one user, the own item is alone in its softmax: the loss is 0 and so is every gradient.
 """
 
 import logging
@@ -36,6 +39,7 @@ _TABLE_ROWS: Final = 4096
 # Of the deviation that random directions have.
 COLLAPSED_SHARE: Final = 0.1
 SATURATED_PROBABILITY: Final = 0.99
+MASKED_FRACTION: Final = 0.99
 PATIENCE_MEASURES: Final = 3
 
 
@@ -122,15 +126,7 @@ class HealthMonitor:
             epoch_ended: Whether they were measured at the end of an epoch.
         """
         random_deviation = 1 / math.sqrt(dim)
-        is_bad = {
-            "collapse": health.cosine_deviation < COLLAPSED_SHARE * random_deviation,
-            "saturation": health.top_probability > SATURATED_PROBABILITY,
-        }
-        for sign, bad in is_bad.items():
-            self._bad_in_a_row[sign] = self._bad_in_a_row[sign] + 1 if bad else 0
-        needed = 1 if epoch_ended else PATIENCE_MEASURES
-        certain = {sign for sign, count in self._bad_in_a_row.items() if count >= needed}
-        if "collapse" in certain:
+        if self._lasts("collapse", health.cosine_deviation < COLLAPSED_SHARE * random_deviation, epoch_ended):
             self._warn_once(
                 "collapse",
                 f"The embeddings have collapsed: the cosines of users and other rows' items are "
@@ -138,13 +134,37 @@ class HealthMonitor:
                 f"would have a deviation of {random_deviation:.4f}. Lower training.learning_rate or raise "
                 "loss.temperature.",
             )
-        if "saturation" in certain:
+        if self._lasts("saturation", health.top_probability > SATURATED_PROBABILITY, epoch_ended):
             self._warn_once(
                 "saturation",
                 f"The temperature saturates the softmax: one item has a probability of "
                 f"{health.top_probability:.4f} on average, so that hardly any gradient is left. Raise "
                 f"loss.temperature ({self._temperature:g}).",
             )
+
+    def warn_of_masks(self, masked_fraction: float, loss: float, *, epoch_ended: bool) -> None:
+        """Warn once where (nearly) no negative is left, as `warn` does.
+
+        Args:
+            masked_fraction: Share of the candidate negatives that were masked since the last measure.
+            loss: The mean loss since then; an exact 0 is that of rows without any negative.
+            epoch_ended: Whether an epoch has ended.
+        """
+        is_bad = masked_fraction > MASKED_FRACTION or loss == 0.0
+        if self._lasts("no negatives", is_bad, epoch_ended):
+            self._warn_once(
+                "no negatives",
+                f"Next to nothing is learnt: expected negatives for the rows of a batch. Received: "
+                f"{100 * masked_fraction:.2f} % of them masked, at a loss of {loss:.4f}. The users have "
+                "nearly all items of their batches. Train on more users and items, raise "
+                "training.per_replica_batch, add loss.uniform_negatives, or set loss.mask_same_user to false "
+                "where users want again what they have.",
+            )
+
+    def _lasts(self, sign: str, is_bad: bool, epoch_ended: bool) -> bool:
+        """Count a sign, and tell whether it is certain."""
+        self._bad_in_a_row[sign] = self._bad_in_a_row[sign] + 1 if is_bad else 0
+        return self._bad_in_a_row[sign] >= (1 if epoch_ended else PATIENCE_MEASURES)
 
     def _look_once(
         self, sample: Mapping[str, tf.Tensor]

@@ -367,7 +367,9 @@ def _run(
                     health.cosine_mean, health.cosine_deviation,
                 )  # fmt: skip
             speed_logged = _Speed()
-            phase.monitor.warn(health, config.model.dim, epoch_ended=progress.step == epoch_end)
+            has_ended = progress.step == epoch_end
+            phase.monitor.warn(health, config.model.dim, epoch_ended=has_ended)
+            phase.monitor.warn_of_masks(masked_fraction, loss, epoch_ended=has_ended)
 
         if progress.step == epoch_end and phase.recall is not None and stopping is not None:
             report_progress(replace(how_far, note=f"validation after epoch {epoch + 1}/{epochs}"))

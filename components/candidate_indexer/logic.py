@@ -169,7 +169,9 @@ def read_index(folder: Path, columns: Sequence[str] | None = None) -> IndexData:
     model_id = read_part_id(folder, INDEX)
     try:
         embeddings = np.load(folder / INDEX_EMBEDDINGS_FILE, mmap_mode="r")
-        catalogue = pq.read_table(folder / CATALOGUE_FILE, columns=columns)
+        # `read_table` imports pyarrow.dataset, which takes as long as all else that a command does here.
+        with pq.ParquetFile(folder / CATALOGUE_FILE) as file:
+            catalogue = file.read(columns=columns)
     except (OSError, ValueError) as error:
         raise ReleaseError(
             f"Cannot read the index {folder}: {error}. Build it again with `dssm run`."

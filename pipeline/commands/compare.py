@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.options import follows_last_run, reports_errors
 
 
 @click.command("compare")
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@takes_config
+@follows_last_run
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reports_errors
 def compare_command(first: str, second: str, config: str, overrides: tuple[str, ...], as_json: bool) -> None:

@@ -6,12 +6,12 @@ from typing import Literal, cast
 
 import click
 
-from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.options import follows_last_run, reports_errors
 
 
 @click.command("embed")
 @click.argument("table", type=click.Choice(["users", "items"]))
-@takes_config
+@follows_last_run
 @click.option(
     "--input",
     "source",

@@ -2,6 +2,7 @@
 
 import functools
 import select
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -58,14 +59,65 @@ def _has_no_reader(output: TextIO) -> bool:
 
 
 def takes_config(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --config and --set."""
-    command = click.option(
+    """Add --config and --set, for a command that makes something of a configuration."""
+    return click.option(
+        "--config", default=DEFAULT_CONFIG, show_default=True, help="The configuration file."
+    )(_takes_overrides(command))
+
+
+def follows_last_run(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --config and --set, for a command that looks at what a run made: by default, the last run's."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, config: str | None, overrides: tuple[str, ...], **kwargs: Any) -> None:
+        # With --serving, the commands on releases read no configuration.
+        if config is None and kwargs.get("serving") is None:
+            config, overrides = _follow(overrides)
+        command(*args, config=config or DEFAULT_CONFIG, overrides=overrides, **kwargs)
+
+    return click.option(
+        "--config",
+        help=f"The configuration file.  [default: that of the last run in this folder, or {DEFAULT_CONFIG}]",
+    )(_takes_overrides(wrapped))
+
+
+def remember_configuration(config: str, overrides: tuple[str, ...]) -> None:
+    """Let the commands that follow the last run take this configuration from now on.
+
+    Args:
+        config: The configuration file.
+        overrides: The `--set` options.
+    """
+    from pipeline.last_run import remember_run
+
+    problem = remember_run(config, overrides)
+    if problem is not None:
+        click.echo(f"Note: {problem}", err=True)
+
+
+def _takes_overrides(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
         "--set",
         "overrides",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
         help="Override one key of the configuration; repeatable.",
     )(command)
-    return click.option(
-        "--config", default=DEFAULT_CONFIG, show_default=True, help="The configuration file."
-    )(command)
+
+
+def _follow(overrides: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Take the last run's options, and these after them, and say so where they are not the defaults."""
+    from pipeline.last_run import find_last_run
+
+    try:
+        last = find_last_run()
+    except ValueError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(EXIT_FAILED)
+    if last is None:
+        return DEFAULT_CONFIG, overrides
+    if (last.config, last.overrides) != (DEFAULT_CONFIG, ()):
+        options = " ".join([last.config, *(f"--set {shlex.quote(text)}" for text in last.overrides)])
+        # What a program reads of the command is on the other stream.
+        click.echo(f"Configuration: {options}, as the last run here ({last.time})", err=True)
+    return last.config, (*last.overrides, *overrides)

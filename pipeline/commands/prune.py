@@ -5,11 +5,11 @@ import sys
 
 import click
 
-from pipeline.commands.options import EXIT_FAILED, reports_errors, takes_config
+from pipeline.commands.options import EXIT_FAILED, follows_last_run, reports_errors
 
 
 @click.command("prune")
-@takes_config
+@follows_last_run
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every folder.")
 @reports_errors

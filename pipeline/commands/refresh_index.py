@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.options import follows_last_run, reports_errors
 
 
 @click.command("refresh-index")
-@takes_config
+@follows_last_run
 @click.option("--dry-run", is_flag=True, help="Only say what would change; nothing is pushed.")
 @click.option(
     "--maximum-gone",

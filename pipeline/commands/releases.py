@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import click
 
-from pipeline.commands.options import EXIT_FAILED, reports_errors, takes_config
+from pipeline.commands.options import EXIT_FAILED, follows_last_run, reports_errors
 
 
 def takes_serving(command: Callable[..., None]) -> Callable[..., None]:
     """Add --config, --set and --serving."""
-    return takes_config(
+    return follows_last_run(
         click.option(
             "--serving",
             metavar="DIR",

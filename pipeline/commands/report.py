@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.options import follows_last_run, reports_errors
 from schemas.contract import REPORT_PAGE_FILE, REPORT_SCALARS_FILE
 from schemas.errors import ConfigError
 
@@ -16,7 +16,7 @@ _STEP: Final = Path("artifacts", "RunReport")
 
 @click.command("report")
 @click.argument("run", required=False)
-@takes_config
+@follows_last_run
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
 @reports_errors
 def report_command(run: str | None, config: str, overrides: tuple[str, ...], opens: bool) -> None:

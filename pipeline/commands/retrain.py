@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.options import remember_configuration, reports_errors, takes_config
 from pipeline.commands.run import EXIT_NOT_BLESSED, run_and_show
 
 
@@ -37,6 +37,7 @@ def retrain_command(config: str, overrides: tuple[str, ...], dry_run: bool, resu
         runs = read_pipeline_runs(Path(settings.run.directory), settings.run.name)
         click.echo(render_plan(make_plan(settings, features, runs, resume=resume)))
         return
+    remember_configuration(config, overrides)
     outcome = retrain(
         settings,
         features,

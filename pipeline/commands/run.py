@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.options import remember_configuration, reports_errors, takes_config
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
@@ -37,6 +37,7 @@ def run_command(config: str, overrides: tuple[str, ...], no_cache: bool) -> None
 
     settings = load_config(config, overrides)
     features = settings.load_features()
+    remember_configuration(config, overrides)
     with hold_run_lock(settings.run.directory, settings.serving.directory):
         result = run_and_show(settings, features, enable_cache=not no_cache)
     click.echo(_render_next_steps(result, config, overrides))

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.options import follows_last_run, reports_errors
 
 
 @click.command("runs")
-@takes_config
+@follows_last_run
 @click.option(
     "--most",
     type=click.IntRange(min=0),

@@ -4,11 +4,11 @@ import os
 
 import click
 
-from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.options import follows_last_run, reports_errors
 
 
 @click.command("serve")
-@takes_config
+@follows_last_run
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for every one."
 )

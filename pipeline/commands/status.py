@@ -6,14 +6,14 @@ from typing import Final
 
 import click
 
-from pipeline.commands.options import reports_errors, takes_config
+from pipeline.commands.options import follows_last_run, reports_errors
 
 EXIT_UNHEALTHY: Final = 5
 """Exit status where something needs a person."""
 
 
 @click.command("status")
-@takes_config
+@follows_last_run
 @click.option(
     "--format",
     "form",

@@ -3,16 +3,16 @@
 import datetime
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tabulate import tabulate
 
-from components.candidate_indexer.logic import read_index
+from components.candidate_indexer.logic import IndexData, read_index
 from components.interaction_ingest.user_lookup import (
     UserRecord,
     find_log_end,
@@ -21,30 +21,26 @@ from components.interaction_ingest.user_lookup import (
 )
 from components.towers import load_tower
 from pipeline.config import PipelineConfig
-from pipeline.recommend.features import UNKNOWN_TEXT, fill_features, has_median, median_of, parse_feature
+from pipeline.recommend.answer import (
+    RELEASE_CACHE,
+    Recommendation,
+    describe_items,
+    list_items,
+    render_items,
+    show,
+)
+from pipeline.recommend.explain import Influence, leave_each_out, measure_influences
+from pipeline.recommend.features import fill_features, has_median, median_of, parse_feature
 from pipeline.recommend.history import history_inputs
 from pipeline.recommend.ranking import rank_items
 from schemas.contract import INDEX, USER_TOWER
 from schemas.errors import ConfigError, DataError
 from schemas.features import Feature, FeatureSpec
 from schemas.release import read_current_release
+from schemas.tensorflow_alone import import_tensorflow_alone
 
 RECENT_ITEMS = 5
-_RELEASE_CACHE = "release-cache"
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One recommended item."""
-
-    rank: int
-    """From 1."""
-    item_id: str
-    """The item."""
-    score: float
-    """Cosine similarity of the user's and the item's embedding, -1 to 1."""
-    display: dict[str, Any]
-    """The catalogue's display columns."""
+SHOWN_INFLUENCES = 3
 
 
 @dataclass(frozen=True)
@@ -63,10 +59,19 @@ class Recommendations:
     """The best items first."""
     notes: list[str]
     """What was assumed or left out."""
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+    """By recommended item, the items of the history that pulled it up most, as they are shown; empty unless
+    asked for."""
 
 
 def recommend_items(
-    config: PipelineConfig, user: str | None, features: Sequence[str], history: Sequence[str], k: int
+    config: PipelineConfig,
+    user: str | None,
+    features: Sequence[str],
+    history: Sequence[str],
+    k: int,
+    repeats: bool | None = None,
+    explains: bool = False,
 ) -> str:
     """Recommend, from the command line's texts to the terminal's text.
 
@@ -76,6 +81,8 @@ def recommend_items(
         features: Texts of the form NAME=VALUE.
         history: Item ids, oldest first.
         k: Number of items.
+        repeats: As `recommend` takes it.
+        explains: As `recommend` takes it.
 
     Returns:
         What `render` returns.
@@ -91,20 +98,27 @@ def recommend_items(
         if name in values:
             raise ConfigError(f"--feature: {name!r} is given twice. A multi-valued feature takes {name}=A,B.")
         values[name] = value
-    return render(recommend(config, user, values, list(history), k))
+    return render(recommend(config, user, values, list(history), k, repeats=repeats, explains=explains))
 
 
 def recommend(
-    config: PipelineConfig, user: str | None, features: dict[str, str], history: list[str], k: int = 10
+    config: PipelineConfig,
+    user: str | None,
+    features: dict[str, str],
+    history: list[str],
+    k: int = 10,
+    *,
+    repeats: bool | None = None,
+    explains: bool = False,
 ) -> Recommendations:
     """Recommend the items whose embeddings are nearest to the user's.
 
     For a known user, the features are the row of the user table, the history is every positive that the
     ingest keeps of the user, those held out and skipped among them, whose item the release has, and items of
     any interaction are left out. A feature or a history that is given takes the place of the known one;
-    items of a given history are left out too. With `evaluation.candidates: all` none is left out. The
-    features of the history's items are those of the release's catalogue. The time since each is counted up
-    to the newest interaction of the log; a given item counts as just now.
+    items of a given history are left out too. With `evaluation.candidates: all` or `repeats` none is left
+    out. The features of the history's items are those of the release's catalogue. The time since each is
+    counted up to the newest interaction of the log; a given item counts as just now.
 
     A feature that is neither known nor given is, in this order: its default; for a string, a
     value that no vocabulary holds; for a bucketised or z-scored number of the user table, that table's
@@ -117,12 +131,16 @@ def recommend(
             with quotes around a value that holds one.
         history: Item ids, oldest first; ids outside the catalogue are left out and noted.
         k: Number of items; fewer come where the catalogue has fewer left.
+        repeats: Whether what the user has can be recommended; None: as `evaluation.candidates` says.
+        explains: Whether each item of the history that the model reads is left out once, to see what it did
+            to the scores.
 
     Returns:
         The items and what they were chosen for.
 
     Raises:
-        ConfigError: k is below 1, a feature is unknown, unusable or missing, or nothing was given.
+        ConfigError: k is below 1, a feature is unknown, unusable or missing, nothing was given, or an
+            explanation is asked of a model that reads no history.
         DataError: The user is unknown, or a table cannot be read.
         StorageError: The data or the release is in an object store, which cannot be reached or refuses.
         ReleaseError: There is no release, or it is incomplete, mixed, damaged, or of another schema.
@@ -135,18 +153,19 @@ def recommend(
         )
     spec = config.load_features()
     given = {name: parse_feature(spec, name, text) for name, text in features.items()}
-    cache = Path(config.run.directory) / _RELEASE_CACHE
+    cache = Path(config.run.directory) / RELEASE_CACHE
     release = read_current_release(config.serving.directory, cache, parts=(INDEX, USER_TOWER))
 
     notes: list[str] = []
-    shown = list(dict.fromkeys([spec.item_id.name, *spec.tables.display]))
     index = read_index(release.index)
     index_ids = index.catalogue[spec.item_id.name].combine_chunks()
     record = _read_known_user(config, spec, user, index_ids, has_context=bool(features or history))
+    notes += _list_absences(spec, user, record)
     known_history = _known_items(history, index_ids, notes)
-    ranks_new_items = config.evaluation.candidates == "new"
+    ranks_new_items = config.evaluation.candidates == "new" if repeats is None else not repeats
     recent = known_history if history else record.positives
 
+    import_tensorflow_alone()
     tower = load_tower(release.user_tower, USER_TOWER)
     history_columns = spec.history.columns if spec.history is not None else ()
     names = [name for name in tower.inputs if name not in history_columns]
@@ -162,6 +181,8 @@ def recommend(
         notes=notes,
     )
     columns: dict[str, Any] = {name: [value] for name, value in inputs.items()}
+    left_out: list[str] = []
+    histories: list[dict[str, pa.Array]] = [{}]
     if spec.history is not None and any(name in tower.inputs for name in history_columns):
         if history and len(recent) > spec.history.length:
             notes.append(
@@ -170,34 +191,39 @@ def recommend(
         seconds, now = None if history else record.seconds, 0
         if spec.history.gap_column in tower.inputs:
             now = _find_now(config, spec, seconds, notes)
-        seconds = seconds or [0] * len(recent)
-        rows = pc.index_in(pa.array(recent, index_ids.type), value_set=index_ids).to_numpy()
-        columns |= history_inputs(spec, spec.history, rows, seconds, now, index.catalogue)
+        left_out, histories = _compose_histories(spec, recent, seconds, now, index, explains=explains)
+    elif explains:
+        raise ConfigError(
+            "--explain: expected a release whose model reads a history. Received: one that reads none. "
+            "Leave --explain out."
+        )
     elif history:
         notes.append(
             "The model reads no history: the given one "
             + ("only leaves its items out." if ranks_new_items else "changes nothing.")
         )
-    embedding = tower.embed(pa.table(columns))[0]
+    embedding, *without = tower.embed(pa.concat_tables(pa.table(columns | one) for one in histories))
 
     excluded = pa.array([*record.interacted, *known_history] if ranks_new_items else [], index_ids.type)
     is_excluded = pc.is_in(index_ids, value_set=excluded).to_numpy(zero_copy_only=False)
     best, scores = rank_items(index.embeddings @ embedding, is_excluded.nonzero()[0], k)
     if len(best) < k:
         notes.append(f"Only {len(best):,} items are left of the {len(index_ids):,} in the catalogue.")
-    display = index.catalogue.select([name for name in shown if name in index.catalogue.column_names])
+    influences = None
+    if without:
+        changes = measure_influences(index.embeddings[best], embedding, np.stack(without))
+        influences = _list_influences(left_out, changes)
+    elif explains:
+        notes.append("There is no history, so no item of it pulled a recommendation up.")
+    items = list_items(best, scores, index.catalogue, spec, influences)
     return Recommendations(
         user=user,
         version=release.version,
         inputs={name: value for name, value in inputs.items() if name != spec.user_id.name},
-        recent=_describe(recent[: -RECENT_ITEMS - 1 : -1], display, spec.item_id.name),
-        items=[
-            Recommendation(rank=rank, item_id=row.pop(spec.item_id.name), score=float(score), display=row)
-            for rank, (score, row) in enumerate(
-                zip(scores, display.take(pa.array(best)).to_pylist(), strict=True), start=1
-            )
-        ],
+        recent=describe_items(recent[: -RECENT_ITEMS - 1 : -1], index.catalogue, spec),
+        items=items,
         notes=notes,
+        reasons=_list_reasons(items, index.catalogue, spec),
     )
 
 
@@ -212,24 +238,73 @@ def render(answer: Recommendations) -> str:
     """
     who = "a user never seen" if answer.user is None else f"user {answer.user}"
     lines = [f"Recommendations for {who}, from release {answer.version}"]
-    described = ", ".join(f"{name} {_show(value)}" for name, value in answer.inputs.items())
+    described = ", ".join(f"{name} {show(value)}" for name, value in answer.inputs.items())
     if described:
         lines.append(f"Features: {described}")
     if answer.recent:
         lines.append("Recently liked, newest first: " + "; ".join(answer.recent))
-    names = list(answer.items[0].display) if answer.items else []
-    table = tabulate(
-        [
-            [item.rank, f"{item.score:.3f}", item.item_id, *map(_show, item.display.values())]
-            for item in answer.items
-        ],
-        headers=["rank", "score", "item", *names],
-        disable_numparse=True,
-    )
-    lines += ["", table]
+    lines += ["", render_items(answer.items)]
+    if answer.reasons:
+        lines += ["", "Pulled up by, with what the score would lose without it:"]
+        lines += [f"  {item}: {'; '.join(shown) or 'nothing'}" for item, shown in answer.reasons.items()]
     if answer.notes:
         lines += ["", *(f"Note: {note}" for note in answer.notes)]
     return "\n".join(lines)
+
+
+def _list_absences(spec: FeatureSpec, user: str | None, record: UserRecord) -> list[str]:
+    """Say which table does not know a user whom another one knows."""
+    if user is None:
+        return []
+    if record.features is None and spec.tables.users is not None:
+        return [f"User {user} has no row in {spec.tables.users.file}."]
+    if not record.interacted:
+        return [f"User {user} has no interaction in {spec.tables.interactions.file}."]
+    return []
+
+
+def _compose_histories(
+    spec: FeatureSpec,
+    items: list[str],
+    seconds: list[int] | None,
+    now: int,
+    index: IndexData,
+    *,
+    explains: bool,
+) -> tuple[list[str], list[dict[str, pa.Array]]]:
+    """Put together what the model reads of a history: whole, and to explain, without each of its items."""
+    assert spec.history is not None
+    length = spec.history.length
+    ids = index.catalogue[spec.item_id.name].combine_chunks()
+    rows = pc.index_in(pa.array(items, ids.type), value_set=ids).to_numpy()[-length:]
+    times = np.array(seconds or [0] * len(items), np.int64)[-length:]
+    left_out, kept = leave_each_out(rows)
+    columns = [
+        history_inputs(spec, spec.history, rows[places], times[places], now, index.catalogue)
+        for places in (np.ones(len(rows), bool), *(kept if explains else ()))
+    ]
+    return ids.take(pa.array(left_out)).to_pylist(), columns
+
+
+def _list_influences(items: list[str], changes: np.ndarray) -> list[tuple[Influence, ...]]:
+    """List, for each recommendation, what each item of the history did, the largest change first."""
+    return [
+        tuple(Influence(items[place], float(row[place])) for place in np.argsort(-row, kind="stable"))
+        for row in changes
+    ]
+
+
+def _list_reasons(
+    items: list[Recommendation], catalogue: pa.Table, spec: FeatureSpec
+) -> dict[str, list[str]]:
+    reasons = {}
+    for item in items:
+        best = [one for one in item.influences[:SHOWN_INFLUENCES] if one.score_change > 0]
+        described = describe_items([one.item_id for one in best], catalogue, spec)
+        reasons[item.item_id] = [
+            f"{text} {one.score_change:+.3f}" for text, one in zip(described, best, strict=True)
+        ]
+    return reasons if any(item.influences for item in items) else {}
 
 
 def _read_known_user(
@@ -283,24 +358,3 @@ def _find_now(config: PipelineConfig, spec: FeatureSpec, seconds: list[int] | No
     moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
     notes.append(f"How long ago the items of the history were counts from the log's end, {moment:%F %T} UTC.")
     return now
-
-
-def _describe(items: list[str], catalogue: pa.Table, item_id: str) -> list[str]:
-    ids = catalogue[item_id]
-    known = catalogue.filter(pc.is_in(ids, value_set=pa.array(items, ids.type)))
-    rows = {row[item_id]: row for row in known.to_pylist()}
-    described = []
-    for item in items:
-        first, *others = [_show(value) for name, value in rows.get(item, {}).items() if name != item_id] or [
-            item
-        ]
-        described.append(first + (f" ({', '.join(others)})" if others else ""))
-    return described
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], float):
-        return f"of {len(value)} numbers"
-    if isinstance(value, list):
-        return " | ".join(map(str, value)) or "unknown"
-    return "unknown" if value is None or value == UNKNOWN_TEXT else str(value)

@@ -41,9 +41,13 @@ from schemas.contract import (
 from schemas.errors import ReleaseError
 from schemas.features import FeatureSpec
 from schemas.release import Release, read_part_id, read_release
+from schemas.tensorflow_alone import import_tensorflow_alone
 
 SERVABLES: Final = (USER_TOWER, ITEM_TOWER, RETRIEVER)
 """The parts of a release that are called by TensorFlow Serving's REST format."""
+
+# The first call of the retriever takes longest, and goes on while the towers are loaded.
+_LOADED_IN_TURN: Final = (RETRIEVER, USER_TOWER, ITEM_TOWER)
 
 BATCH_QUERIES: Final = 64
 """The most recommendations that are computed by one call of the model."""
@@ -128,27 +132,15 @@ def load_engine(settings: EngineSettings, version: int, pool: ThreadPoolExecutor
             the features.
     """
     start = time.monotonic()
-    # An answer never takes more than one release: the parts are those of one version, and of one training.
-    release = read_release(
-        settings.serving_directory,
-        version,
-        settings.cache_directory,
-        parts=(INDEX, ANN, *SERVABLES, USERS),
-    )
-    model_id = release.manifest.model_id
-    for part, path in release.paths.items():
-        read_part_id(path, part, expected_model_id=model_id)
-    if release.retriever is not None:
-        _check_version(release.retriever, version)
-    index = read_index(release.index)
+    with ThreadPoolExecutor(1, thread_name_prefix="reading") as reader:
+        # Hashing every byte of a large release takes as long as TensorFlow does.
+        reading = reader.submit(_read_parts, settings, version)
+        import_tensorflow_alone()
+        parts = reading.result()
+    release, catalogue, embeddings = parts.release, parts.catalogue, parts.embeddings
     spec = settings.spec
-    catalogue = Catalogue(index.catalogue, spec.item_id.name, spec.tables.display)
-    # Mapped pages would be read from the disk in the middle of a request.
-    embeddings = np.array(index.embeddings)
-    models: dict[str, ServedModel] = {
-        name: load_model(name, version, release.paths[name]) for name in SERVABLES if name in release.paths
-    }
-    ann = None if release.ann is None else _read_ann(release.ann, embeddings, model_id)
+    models = _load_models(release, pool)
+    ann = None if release.ann is None else _read_ann(release.ann, embeddings, release.manifest.model_id)
     inputs = models[USER_TOWER].signatures[RAW_SIGNATURE].inputs
     users = None
     if release.users is not None:
@@ -165,9 +157,6 @@ def load_engine(settings: EngineSettings, version: int, pool: ThreadPoolExecutor
         users,
         has_filter=RETRIEVER in models and FILTER_INPUT in models[RETRIEVER].signatures[RAW_SIGNATURE].inputs,
     )
-    for model in models.values():
-        signature = model.signatures[RAW_SIGNATURE]
-        signature.call(signature.make_example())
     return Engine(
         release=release,
         models=models,
@@ -179,6 +168,51 @@ def load_engine(settings: EngineSettings, version: int, pool: ThreadPoolExecutor
         batcher=Batcher(rank, pool, settings.calls, BATCH_QUERIES, metrics.batch),
         load_seconds=time.monotonic() - start,
     )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What is read of a release without TensorFlow."""
+
+    release: Release
+    catalogue: Catalogue
+    embeddings: npt.NDArray[np.float32]
+
+
+def _read_parts(settings: EngineSettings, version: int) -> _Parts:
+    """Verify a release, and read its index."""
+    # An answer never takes more than one release: the parts are those of one version, and of one training.
+    release = read_release(
+        settings.serving_directory,
+        version,
+        settings.cache_directory,
+        parts=(INDEX, ANN, *SERVABLES, USERS),
+    )
+    for part, path in release.paths.items():
+        read_part_id(path, part, expected_model_id=release.manifest.model_id)
+    if release.retriever is not None:
+        _check_version(release.retriever, version)
+    index = read_index(release.index)
+    return _Parts(
+        release=release,
+        catalogue=Catalogue(index.catalogue, settings.spec.item_id.name, settings.spec.tables.display),
+        # Mapped pages would be read from the disk in the middle of a request.
+        embeddings=np.array(index.embeddings),
+    )
+
+
+def _load_models(release: Release, pool: ThreadPoolExecutor) -> dict[str, ServedModel]:
+    """Load the models, and call each once while the next ones are loaded."""
+    models: dict[str, ServedModel] = {}
+    calls = []
+    for name in _LOADED_IN_TURN:
+        if name in release.paths:
+            models[name] = load_model(name, release.version, release.paths[name])
+            signature = models[name].signatures[RAW_SIGNATURE]
+            calls.append(pool.submit(signature.call, signature.make_example()))
+    for call in calls:
+        call.result()
+    return {name: models[name] for name in SERVABLES if name in models}
 
 
 def _check_version(retriever: Path, version: int) -> None:

@@ -23,7 +23,6 @@ from pipeline.serving.service import Service
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ConfigError
 from schemas.features import load_feature_spec
-from schemas.tensorflow_alone import import_tensorflow_alone
 
 _CACHE: Final = "release-cache"
 _LOAD_STOP_SECONDS: Final = 10.0
@@ -72,7 +71,6 @@ def serve(config: PipelineConfig, options: ServerOptions, limits: Limits) -> Non
     pool = ThreadPoolExecutor(2 * options.threads, thread_name_prefix="models")
 
     def load(version: int) -> Engine:
-        import_tensorflow_alone()
         return load_engine(settings, version, pool, metrics)
 
     watcher = ReleaseWatcher(settings.serving_directory, load, metrics, options.poll_seconds)

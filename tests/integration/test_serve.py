@@ -301,15 +301,19 @@ def test_whatever_is_sent_no_answer_blames_the_server(toy_serving, start_server)
 def test_the_server_imports_nothing_that_it_does_not_need(toy_serving):
     toy_serving.publish(1)
     heavy = {
-        "apache_beam", "keras", "ml_metadata", "pandas", "pyarrow.dataset", "sklearn", "tensorflow_transform",
-        "tf_keras", "tfx",
+        "apache_beam", "keras", "ml_metadata", "pandas", "pyarrow.dataset", "sklearn",
+        "tensorflow.lite.python.lite", "tensorflow_transform", "tf_keras", "tfx",
     }  # fmt: skip
     code = (
         "import sys; from pathlib import Path; from pipeline.cli import prepare_process; prepare_process()\n"
         "import pipeline.serving.server; from pipeline.serving.models import load_model\n"
         "from schemas.tensorflow_alone import import_tensorflow_alone; import_tensorflow_alone()\n"
         f"load_model('retriever', 1, Path({str(toy_serving.directory / 'retriever' / '1')!r}))\n"
-        f"print(*sorted(set(sys.modules) & {heavy}))"
+        "from components.candidate_indexer.logic import read_index\n"
+        f"read_index(Path({str(toy_serving.directory / 'index' / '1')!r}))\n"
+        f"print(*sorted(set(sys.modules) & {heavy}))\n"
+        # It is there for whoever needs it.
+        "import tensorflow as tf; tf.lite.Interpreter, tf.compat.v1.Session, tf.distribute.MirroredStrategy"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []

@@ -260,6 +260,20 @@ def test_a_warm_start_comes_before_the_first_step_and_a_collapse_is_told_once(tm
     assert "loss.temperature" in message
 
 
+def test_the_log_of_one_user_has_no_negatives_and_says_so_once(tmp_path, caplog):
+    offsets = np.array([0, *[40] * 12])
+    of_one_user = dataclasses.replace(
+        make_data(),
+        sequences=FlatSequences(offsets, np.tile(np.arange(10, dtype=np.int32), 4)),
+        train=Rows.between(offsets[:-1], offsets[1:]),
+    )
+    with caplog.at_level(logging.WARNING, logger=PROGRESS_LOGGER):
+        result = run(tmp_path, make_config(loss=LossConfig()), of_one_user)
+    assert result.final_loss == 0.0
+    (message,) = [record.getMessage() for record in caplog.records if "learnt" in record.getMessage()]
+    assert "Received: 100.00 % of them masked, at a loss of 0.0000." in message
+
+
 def test_mixed_precision_computes_in_bfloat16_and_keeps_float32(tmp_path, monkeypatch):
     seen = set()
 

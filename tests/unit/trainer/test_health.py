@@ -111,3 +111,30 @@ def test_a_bad_sign_in_mid_epoch_must_last(caplog):
             monitor.warn(health, dim=64, epoch_ended=False)
             told.append(len(caplog.records))
     assert told == [0, 0, 0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("masked_fraction", "loss", "warns"),
+    # A batch of one row has no candidate negative, of which no share is masked.
+    [(1.0, 0.0, True), (0.995, 0.01, True), (0.0, 0.0, True), (0.985, 0.01, False), (0.0, 0.5, False)],
+)
+def test_rows_without_negatives_warn_once(caplog, masked_fraction, loss, warns):
+    monitor = make_monitor()
+    for _ in range(2):
+        monitor.warn_of_masks(masked_fraction, loss, epoch_ended=True)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == warns
+    if warns:
+        assert (
+            f"Received: {100 * masked_fraction:.2f} % of them masked, at a loss of {loss:.4f}." in messages[0]
+        )
+        assert "raise training.per_replica_batch" in messages[0]
+
+
+def test_masks_in_mid_epoch_must_last(caplog):
+    monitor = make_monitor()
+    told = []
+    for masked_fraction in (1.0, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0):
+        monitor.warn_of_masks(masked_fraction, 0.1, epoch_ended=False)
+        told.append(len(caplog.records))
+    assert told == [0, 0, 0, 0, 0, 1, 1]

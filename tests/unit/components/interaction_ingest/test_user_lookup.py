@@ -89,6 +89,28 @@ def look_up(folder, rows, catalogue="abcde", **config):
     return list(zip(record.positives, record.seconds, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("kind", "user", "others"),
+    [
+        (pa.int64(), 1_700_000_000_000_000_004, [1_700_000_000_000_000_005, 2**63 - 1]),
+        (pa.int64(), -(2**63), [0, 2**63 - 1]),
+        (pa.uint64(), 2**64 - 1, [0, 2**64 - 2]),
+        (pa.uint64(), 2**63, [2**63 - 1, 2**63 + 1]),
+        (pa.uint32(), 2**32 - 1, [0, 1]),
+        (pa.int8(), -128, [0, 127]),
+    ],
+    ids=str,
+)
+def test_users_with_ids_of_every_integer_type_are_found(tmp_path, kind, user, others):
+    ids = pa.array([*others, user], kind)
+    pq.write_table(pa.table({"user": ids}), tmp_path / "users.parquet", row_group_size=1)
+    log = {"user": ids, "item": ["a", "b", "c"], "timestamp": [1, 2, 3]}
+    pq.write_table(pa.table(log), tmp_path / "interactions.parquet", row_group_size=1)
+    record = read_user(SPEC, IngestConfig(), str(tmp_path), str(user), pa.array(["a", "b", "c"]))
+    assert record.features == {"user": str(user)}
+    assert (record.positives, record.interacted) == (["c"], ["c"])
+
+
 def test_every_split_is_part_of_the_history(tmp_path):
     rows = [("ann", "a", 1), ("ann", "b", 2), ("bob", "b", 9), ("ann", "c", 3), ("ann", "d", 4)]
     every = [("a", 1), ("b", 2), ("c", 3), ("d", 4)]

@@ -306,6 +306,47 @@ def test_what_the_user_has_is_recommended_where_all_items_are_candidates(make_co
     assert {item.item_id for item in of_history.items} == set(ITEMS)
 
 
+def test_repeats_are_asked_for_or_refused_whatever_the_evaluation_does(make_config):
+    answer = recommend(make_config(), "1", {}, [], k=10, repeats=True)
+    assert {item.item_id for item in answer.items} == set(ITEMS)
+    config = make_config(["evaluation.candidates=all"])
+    assert [item.item_id for item in recommend(config, "1", {}, [], k=10, repeats=False).items] == [
+        "c,d",
+        "13",
+    ]
+
+
+def test_an_explanation_leaves_each_item_of_the_history_out(make_config):
+    answer = recommend(make_config(), "1", {}, [], k=2, explains=True)
+    # The model reads 11, a b, 12; nothing takes the place of the one that is left out.
+    left = {"11": ("a b", "12"), "a b": ("11", "12"), "12": ("11", "a b")}
+    scores = expected_scores("11", "a b", "12")
+    for item in answer.items:
+        row = ITEMS.index(item.item_id)
+        changes = {one.item_id: one.score_change for one in item.influences}
+        assert changes == pytest.approx(
+            {of: scores[row] - expected_scores(*rest)[row] for of, rest in left.items()}, abs=1e-5
+        )
+        assert sorted(changes.values(), reverse=True) == list(changes.values())
+    text = render(answer)
+    # c,d is (0, .6, .8), and 12, the newest, is (0, 0, 1).
+    assert "Pulled up by, with what the score would lose without it:" in text
+    assert "  c,d: Twelve (2012) +" in text
+
+
+def test_an_explanation_without_a_history_says_so(make_config):
+    answer = recommend(make_config(), None, {"age": "30"}, [], k=1, explains=True)
+    assert answer.notes[-1] == "There is no history, so no item of it pulled a recommendation up."
+
+
+def test_a_table_without_the_user_is_named(make_config):
+    notes = recommend(make_config(), "4", {}, [], k=1).notes
+    assert notes[0] == "User 4 has no row in users.parquet."
+    assert recommend(make_config(), "3", {}, [], k=1).notes[0] == (
+        "User 3 has no interaction in interactions.parquet."
+    )
+
+
 def test_user_never_seen(make_config):
     config = make_config()
     answer = recommend(config, None, {"age": "30"}, ["10", "no such", "10", "11", "c,d"], k=10)
