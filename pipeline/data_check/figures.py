@@ -39,7 +39,7 @@ class DataFigures:
     items: int
     """Items with a positive."""
     catalogue_items: int
-    """Items of the item table."""
+    """Items of the item table; without one, of the log."""
     density: float
     """Share of all pairs of such users and items that there are."""
     first_second: int
@@ -100,6 +100,7 @@ def measure_data(log: CheckedLog, config: PipelineConfig, spec: FeatureSpec) -> 
     in_order = np.sort(seconds)
     pairs = users * len(sequences.item_ids) + items
     share_read = counts.rows["read"] / max(1, log.rows)
+    catalogue_items = len(sequences.item_ids if spec.tables.items is None else log.inputs.items.table)
     return DataFigures(
         rows=log.rows,
         rows_read=counts.rows["read"],
@@ -108,7 +109,7 @@ def measure_data(log: CheckedLog, config: PipelineConfig, spec: FeatureSpec) -> 
         dropped={reason: count for reason, count in sorted(counts.dropped.items()) if count},
         users=len(sequences.user_ids),
         items=int((rows_of_items > 0).sum()),
-        catalogue_items=len(log.inputs.items.table),
+        catalogue_items=catalogue_items,
         density=len(np.unique(pairs)) / max(1, len(sequences.user_ids) * int((rows_of_items > 0).sum())),
         first_second=int(in_order[0]) if len(in_order) else 0,
         last_second=int(in_order[-1]) if len(in_order) else 0,
@@ -126,9 +127,7 @@ def measure_data(log: CheckedLog, config: PipelineConfig, spec: FeatureSpec) -> 
         cold_users_share=_share_outside(np.unique(users[is_held_out]), users[is_train]),
         rows_of_users=np.diff(sequences.offsets),
         rows_of_items=rows_of_items[rows_of_items > 0],
-        popularity_recall=measure_popularity(
-            sequences, len(log.inputs.items.table), config.evaluation.candidates
-        ),
+        popularity_recall=measure_popularity(sequences, catalogue_items, config.evaluation.candidates),
         leaks=find_leaks(log, spec),
         users_without_metadata=counts.rows["unknown_users"],
         items_without_metadata=len(counts.unknown_items),

@@ -33,6 +33,9 @@ def find_leaks(log: CheckedLog, spec: FeatureSpec) -> dict[str, str]:
     for side in SIDES:
         other = "item" if side == "user" else "user"
         table = tables[side]
+        if not len(table):
+            # There is none; the ids are those of the interactions.
+            continue
         keys = table.column(id_features[side].name).combine_chunks()
         use = EntityUse.measure(side, keys, ids[side], codes[side], codes[other], seconds)
         partners = ids[other].to_pylist()

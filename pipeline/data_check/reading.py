@@ -1,6 +1,7 @@
 """The interactions read by the rules of the ingest, without Beam, as a sample where there are many."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.counts import IngestCounts, empty_message, merge_counts
 from components.interaction_ingest.reading.cleaning import clean_batch
+from components.interaction_ingest.reading.entities import EntityTable
 from components.interaction_ingest.reading.inputs import Inputs, check_inputs
 from components.interaction_ingest.report import check_counts
 from components.interaction_ingest.sources.reading import list_columns, read_piece
@@ -85,17 +87,20 @@ def read_log(
     newest = max(
         (pc.max(batch.column(spec.timestamp)).as_py() for batch in batches if batch.num_rows), default=None
     )
-    sequences, counts = build_sequences(
-        batches,
-        inputs.users.table.column(spec.user_id.name).combine_chunks(),
-        inputs.items.table.column(spec.item_id.name).combine_chunks(),
-        spec,
-        config,
-        newest,
-    )
+    tables = spec.tables
+    users = _list_known(inputs.users if tables.users is not None else None, spec.user_id.name, batches)
+    items = _list_known(inputs.items if tables.items is not None else None, spec.item_id.name, batches)
+    sequences, counts = build_sequences(batches, users, items, spec, config, newest)
     total = merge_counts([*parts, counts])
     refusal = _find_refusal(total, inputs, spec, config, is_whole)
     return CheckedLog(inputs, sequences, total, is_whole, refusal)
+
+
+def _list_known(table: EntityTable | None, name: str, batches: Sequence[pa.RecordBatch]) -> pa.Array:
+    """List the ids that have metadata; without a table none is missed."""
+    if table is None:
+        return pa.Table.from_batches([batch.select([name]) for batch in batches]).column(name).unique()
+    return table.table.column(name).combine_chunks()
 
 
 def _find_refusal(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.interaction_ingest.sources.casting import PLAUSIBLE, to_time
+from components.interaction_ingest.sources.times import to_time
 from pipeline.first_look.tables import SampledTable
 from schemas.errors import DataError
 
@@ -21,6 +21,7 @@ LIST_SEPARATORS: Final = ("|", ";", ", ", ",")
 _INTEGER: Final = r"^\s*[+-]?\d{1,18}\s*$"
 # Longer than a 64-bit integer takes: an id.
 _DIGITS: Final = r"^\s*\d+\s*$"
+_FLOAT: Final = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*$"
 _LEADING_ZERO: Final = r"^\s*[+-]?0\d"
 _DAY: Final = r"^\s*\d{4}-\d\d-\d\d"
 _LISTS_LOOKED_AT: Final = 20_000
@@ -183,7 +184,7 @@ def _profile_texts(profile: ColumnProfile) -> ColumnProfile:
         if pc.any(pc.match_substring_regex(values, _LEADING_ZERO)).as_py():
             return profile
         return _with(profile, kind="int", values=_cast(values, pa.int64()))
-    if _all_match(values, PLAUSIBLE["number"]) and not _all_match(values, _DIGITS):
+    if _all_match(values, _FLOAT) and not _all_match(values, _DIGITS):
         try:
             return _with(profile, kind="float", values=_cast(values, pa.float64()))
         except pa.ArrowInvalid:

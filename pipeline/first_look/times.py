@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from components.interaction_ingest.columns import to_microseconds
-from components.interaction_ingest.sources.casting import to_time
+from components.interaction_ingest.sources.times import to_time
 from pipeline.first_look.names import TIME_WORDS, split_name
 from pipeline.first_look.profiles import ColumnProfile
 

@@ -42,6 +42,7 @@ FEATURES = [
         "encoding": {"kind": "vocabulary"},
     },
 ]
+TABLES = {"users": {"file": "users.parquet"}, "items": {"file": "items.parquet"}}
 
 
 @pytest.fixture
@@ -49,12 +50,13 @@ def check(tmp_path):
     """Run `dssm check` on the log, with changes to the configuration."""
     names = ("user_id", "item_id", "timestamp", "rating")
 
-    def run(*options, rows=ROWS, exit_code=0, users="abc", items="wxyzv", **sections):
+    def run(*options, rows=ROWS, exit_code=0, users="abc", items="wxyzv", tables=TABLES, **sections):
         columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
         pq.write_table(pa.table(columns), tmp_path / "interactions.parquet")
         pq.write_table(pa.table({"user_id": list(users)}), tmp_path / "users.parquet")
         pq.write_table(pa.table({"item_id": list(items)}), tmp_path / "items.parquet")
-        (tmp_path / "schema.yaml").write_text(yaml.safe_dump({"name": "hand", "features": FEATURES}))
+        schema = {"name": "hand", "tables": tables, "features": FEATURES}
+        (tmp_path / "schema.yaml").write_text(yaml.safe_dump(schema))
         config = {
             "run": {"name": "hand", "directory": str(tmp_path / "runs")},
             "data": {"schema": str(tmp_path / "schema.yaml"), "directory": str(tmp_path)},
@@ -90,6 +92,12 @@ def test_figures_worked_by_hand(check):
                                       {"from": 4, "to": 7, "count": 1}]  # fmt: skip
     # Of five items the list has one: x, with three train rows; that is b's, and not a's.
     assert found["popularity_recall"] == {"1": 0.5}
+
+
+def test_without_tables_the_users_and_items_are_those_of_the_log(check):
+    found = json.loads(check("--json", tables={}))
+    assert (found["users"], found["items"], found["catalogue_items"]) == (3, 4, 4)
+    assert (found["dropped"], found["users_without_metadata"], found["items_without_metadata"]) == ({}, 0, 0)
 
 
 def test_rules_say_what_they_drop(check):
