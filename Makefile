@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(VENV)/setup-tools/bin/uv
 LOCK := environment/requirements-dev.lock
+# In the order of collection, since the files of tests/e2e take longest.
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 CONFIG ?= pipeline/configs/movielens_100k.yaml
 DATA := data/movielens-100k
 USER_ID ?= 42
@@ -23,16 +25,16 @@ run: $(VENV)/installed $(DATA)/interactions.parquet  ## Environment, data and pi
 	@$(BIN)/dssm recommend --config $(CONFIG) --user $(USER_ID)
 
 test: lint browser  ## Environment and the whole test suite
-	$(BIN)/pytest
+	$(PYTEST) --durations 40
 
 unit: $(VENV)/installed  ## The unit tests, under a minute
-	$(BIN)/pytest -m unit
+	$(PYTEST) -m unit
 
 integration: $(VENV)/installed browser  ## The tests with the real Transform, Beam and SavedModels
-	$(BIN)/pytest -m integration
+	$(PYTEST) -m integration
 
 e2e: $(VENV)/installed  ## One run of the whole pipeline on synthetic data
-	$(BIN)/pytest -m e2e
+	$(PYTEST) -m e2e
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -58,7 +58,7 @@ def _encoders(*names: str) -> Variant:
 
 VARIANTS: dict[str, Variant] = {
     "as configured": Variant(),
-    "without logQ": Variant(loss={"logq": False}),
+    "without logQ": Variant(loss={"logq": "none"}),
     "without masks": Variant(loss={"mask_same_item": False, "mask_same_user": False}),
     "masks over the whole sequence": Variant(loss={"mask_same_user": "sequence"}),
     "rotation, 20 negatives": Variant(loss={"negatives": "rotation", "rotation_negatives": 20}),

@@ -61,8 +61,10 @@ class LossConfig:
     """Steps before past embeddings count, since those of an untrained tower change too fast."""
     temperature: Annotated[float, Field(gt=0.0)] = 0.1
     """What the cosine similarities are divided by."""
-    logq: bool = True
-    """Whether log q of each item, its share of the train rows, is subtracted from its logits."""
+    logq: Literal["standard", "refined", "none"] | bool = "standard"
+    """How logits are corrected for how often an item is a candidate: `standard` (or true), log q of each
+    item, its share of the train rows, is subtracted; `refined`, from those of the negatives alone, since the
+    row's own item is always there (Khrylchenko et al. 2025); `none` (or false), not at all."""
     mask_same_item: bool = True
     """Whether another row's item is no negative where it is the row's own item."""
     mask_same_user: Literal["history", "sequence"] | bool = "history"
@@ -72,6 +74,13 @@ class LossConfig:
     """Size of the logits of one replica's step, in MiB, above which they are never held whole: the loss
     streams over blocks of rows, and the two that are worked on at once (on a GPU: the one) are together no
     larger. 8 is faster from 16,384 candidates on."""
+
+    @property
+    def correction(self) -> Literal["standard", "refined", "none"]:
+        """`logq` by its name."""
+        if isinstance(self.logq, bool):
+            return "standard" if self.logq else "none"
+        return self.logq
 
     @model_validator(mode="after")
     def _check(self) -> "LossConfig":

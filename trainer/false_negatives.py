@@ -111,6 +111,13 @@ class FalseNegatives:
                 # The row's own item is one that the user has anyway.
                 self._history = tf.where(found, places, self._own_first[:, None])
 
+    @property
+    def own_copies(self) -> tf.Tensor:
+        """[rows] int64: the candidates of each row that are masked as other copies of its own item."""
+        if not self._masks_any:
+            return tf.zeros_like(self.own)
+        return tf.gather(self._end, self.own) - self._own_first - 1
+
     def in_own_columns(self, values: tf.Tensor) -> tf.Tensor:
         """Place a vector of each row in the row's own column.
 
@@ -127,10 +134,10 @@ class FalseNegatives:
         """Take what stands in each row's own column.
 
         Args:
-            values: [columns, dim] float32.
+            values: [columns, ...].
 
         Returns:
-            [rows, dim] float32.
+            [rows, ...].
         """
         return values[self._first_own : self._first_own + self._rows]
 
@@ -144,7 +151,7 @@ class FalseNegatives:
         Returns:
             [masked] int64, each once: (row - `start`) * columns + the place of the column in `order`.
         """
-        if not (self._config.mask_same_item or self._config.mask_same_user):
+        if not self._masks_any:
             return tf.zeros([0], tf.int64)
         own, own_first = self.own[start:stop], self._own_first[start:stop]
         rows = tf.range(tf.size(own, tf.int64))
@@ -167,15 +174,33 @@ class FalseNegatives:
         Returns:
             [rows, negatives] bool.
         """
-        if not (self._config.mask_same_item or self._config.mask_same_user):
-            return tf.zeros_like(columns, tf.bool)
-        first = tf.gather(self._first, tf.gather(self.rank, columns))
-        masked = first == self._own_first[:, None]
+        masked = self.own_copies_among(columns)
+        first = self._first_places(columns)
         if self._config.mask_same_user:
             masked |= _find(self._positives, _pack(self._row_users[:, None], first))[1]
             if self._history is not None:
                 masked |= tf.reduce_any(first[:, :, None] == self._history[:, None, :], axis=2)
         return masked
+
+    def own_copies_among(self, columns: tf.Tensor) -> tf.Tensor:
+        """Tell for a few candidates of each row whether they are masked as other copies of its own item.
+
+        Args:
+            columns: [rows, negatives] int32, the columns, none of them the row's own.
+
+        Returns:
+            [rows, negatives] bool.
+        """
+        if not self._masks_any:
+            return tf.zeros_like(columns, tf.bool)
+        return self._first_places(columns) == self._own_first[:, None]
+
+    @property
+    def _masks_any(self) -> bool:
+        return bool(self._config.mask_same_item or self._config.mask_same_user)
+
+    def _first_places(self, columns: tf.Tensor) -> tf.Tensor:
+        return tf.gather(self._first, tf.gather(self.rank, columns))
 
     def _index_sequences(self, keys: BatchKeys, sorted_items: tf.Tensor, positives: KnownPositives) -> None:
         """Index which candidates each row's user has anywhere in train."""

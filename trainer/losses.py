@@ -9,6 +9,17 @@ i is
 (Yi et al. 2019, "Sampling-bias-corrected neural modeling for large corpus item recommendations"), and the
 loss of row i is the cross entropy of its own item among its own item and its negatives. Where all candidates
 are items of train rows, Q(j) = q_j, the share of the train rows that hold item j.
+
+The row's own item o is no sample, since it is always among its candidates, and correcting it biases the
+gradient. The refined correction (Khrylchenko et al. 2025, "Correcting the logQ correction: revisiting sampled
+softmax for large-scale retrieval") takes n negatives from Q'(j) = Q(j) / (1 - Q(o)). With
+
+    log S_i = log sum_j exp(<u_i, v_j> / tau - log Q'(j))      over the negatives
+    P_i     = exp(s_io) / (exp(s_io) + S_i / n)                with s_io = <u_i, v_o> / tau
+
+the loss of row i is (1 - P_i) (log S_i - s_io), 1 - P_i without a gradient. An item that is masked since the
+user likes it counts in n, since it is drawn from Q' and adds nothing to the sum; a copy of the row's own item
+that is masked does not.
 """
 
 import math
@@ -18,6 +29,7 @@ import tensorflow as tf
 
 from trainer.config import LossConfig
 from trainer.false_negatives import BatchKeys, FalseNegatives, KnownPositives
+from trainer.refined_softmax import RefinedRows, compute_refined_loss
 from trainer.streaming import choose_block_rows, streamed_cross_entropy
 
 
@@ -43,7 +55,7 @@ class LossSum:
     """The loss of one batch, not yet averaged: only the caller knows the global batch."""
 
     loss_sum: tf.Tensor
-    """Scalar float32: the sum of the rows' cross entropies, each times the row's weight."""
+    """Scalar float32: the sum of the rows' losses, each times the row's weight."""
     masked_fraction: tf.Tensor
     """Scalar float32: the share of the candidate negatives that were masked."""
 
@@ -73,17 +85,19 @@ def candidate_softmax(
     rows, columns = users.shape[0], candidates.embeddings.shape[0]
     present = candidates.items >= 0
     log_share = tf.zeros([columns]) if candidates.log_share is None else candidates.log_share
+    masks = FalseNegatives(keys, candidates.items, candidates.users, candidates.first_own, config, positives)
+    others = tf.math.count_nonzero(present, dtype=tf.float32) - 1
     loss_sum, masked = streamed_cross_entropy(
         users / config.temperature,
         candidates.embeddings,
         tf.where(present, -log_share, -math.inf),
         tf.ones([rows]) if weights is None else weights,
-        FalseNegatives(keys, candidates.items, candidates.users, candidates.first_own, config, positives),
+        masks,
         rows=rows,
         block_rows=choose_block_rows(rows, columns, config.maximum_logits_mib),
+        refined=_describe_rows(candidates, masks, others) if config.correction == "refined" else None,
     )
-    negatives = rows * (tf.math.count_nonzero(present, dtype=tf.float32) - 1)
-    return LossSum(loss_sum, tf.math.divide_no_nan(masked, negatives))
+    return LossSum(loss_sum, tf.math.divide_no_nan(masked, rows * others))
 
 
 def rotation_softmax(
@@ -116,9 +130,12 @@ def rotation_softmax(
         keys, candidates.items, candidates.users, candidates.first_own, config, positives
     )
     masked = false_negatives.among(columns[:, 1:])
-    # exp(-inf) is an exact 0, in the sum and in its gradient; the row's own logit keeps the sum positive.
-    kept = tf.where(masked, -math.inf, logits[:, 1:])
-    losses = tf.reduce_logsumexp(tf.concat([logits[:, :1], kept], axis=1), axis=1) - logits[:, 0]
+    if config.correction == "refined":
+        losses = _refined_rotation_losses(logits, masked, candidates, columns, false_negatives)
+    else:
+        # exp(-inf) is an exact 0, in the sum and in its gradient; the row's own logit keeps the sum positive.
+        kept = tf.where(masked, -math.inf, logits[:, 1:])
+        losses = tf.reduce_logsumexp(tf.concat([logits[:, :1], kept], axis=1), axis=1) - logits[:, 0]
     return LossSum(
         loss_sum=tf.reduce_sum(losses if weights is None else weights * losses),
         masked_fraction=tf.reduce_mean(tf.cast(masked, tf.float32)),
@@ -158,6 +175,33 @@ def draw_rotation_offsets(columns: int, negatives: int, seed: tf.Tensor) -> tf.T
     width = tf.constant(bounds[1:], tf.int32) - first
     share = tf.random.stateless_uniform([negatives], seed, dtype=tf.float64)
     return first + tf.cast(share * tf.cast(width, tf.float64), tf.int32)
+
+
+def _describe_rows(candidates: Candidates, masks: FalseNegatives, others: tf.Tensor) -> RefinedRows:
+    return RefinedRows(
+        own_log_share=masks.of_own_columns(candidates.log_share),
+        negatives=others - tf.cast(masks.own_copies, tf.float32),
+    )
+
+
+def _refined_rotation_losses(
+    logits: tf.Tensor,
+    masked: tf.Tensor,
+    candidates: Candidates,
+    columns: tf.Tensor,
+    false_negatives: FalseNegatives,
+) -> tf.Tensor:
+    copies = false_negatives.own_copies_among(columns[:, 1:])
+    rows = RefinedRows(
+        own_log_share=tf.gather(candidates.log_share, columns[:, 0]),
+        negatives=tf.reduce_sum(tf.cast(~copies, tf.float32), axis=1),
+    )
+    has_negatives = tf.reduce_any(~masked, axis=1)
+    # The gradient of a sum of nothing would be none.
+    kept = tf.where(masked & has_negatives[:, None], -math.inf, logits[:, 1:])
+    log_sums = tf.where(has_negatives, tf.reduce_logsumexp(kept, axis=1), -math.inf)
+    losses, _ = compute_refined_loss(logits[:, 0] + rows.own_log_share, log_sums, rows)
+    return losses
 
 
 def _rotated_columns(users: tf.Tensor, candidates: Candidates, offsets: tf.Tensor) -> tf.Tensor:

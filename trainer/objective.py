@@ -41,8 +41,8 @@ class Objective:
         Q(j) = ((B + F) q_j + U / N) / (B + F + U)
 
     for every candidate, the row's own included, since each of them could have come either way (Yang et al.
-    2020, "Mixed negative sampling for learning two-tower neural networks in recommendations"). Without `logq`
-    neither part is corrected.
+    2020, "Mixed negative sampling for learning two-tower neural networks in recommendations"); `refined` uses
+    it for the negatives alone (trainer/losses.py), and with `logq: none` nothing is corrected.
 
     Args:
         config: The `loss` section.
@@ -167,7 +167,7 @@ class Objective:
             embeddings=tf.concat([part.embeddings for part in columns], axis=0),
             items=items,
             users=tf.concat([part.users for part in columns], axis=0),
-            log_share=self._log_share(items, step) if self._config.logq else None,
+            log_share=self._log_share(items, step) if self._config.correction != "none" else None,
             first_own=first_own,
         )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from trainer.false_negatives import FalseNegatives
+from trainer.refined_softmax import RefinedRows, compute_refined_loss
 
 # Far above the smallest normal float32, 1e-38, below which a probability has lost its digits or is 0.
 _SMALLEST_PROBABILITY = 1e-30
@@ -56,11 +57,14 @@ def streamed_cross_entropy(
     *,
     rows: int,
     block_rows: int,
+    refined: RefinedRows | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Compute sum_i w_i (log sum_j exp(s_ij) - s_i,own) over the candidates j that row i does not mask.
 
     With s_ij = <u_i, v_j> + b_j and p_ij the softmax of row i, the gradient of u_i is w_i (sum_j p_ij v_j -
-    v_own), that of v_j sum_i w_i (p_ij - [j is row i's own]) u_i. Bias and weights have none.
+    v_own), that of v_j sum_i w_i (p_ij - [j is row i's own]) u_i. Bias and weights have none. With the
+    refined correction p_ij is the softmax over the negatives alone, and 1 - P_i is a factor of every gradient
+    of row i.
 
     Args:
         users: [rows, dim] float32, divided by the temperature.
@@ -70,6 +74,7 @@ def streamed_cross_entropy(
         masks: The masked candidates, and the columns of the rows' own items.
         rows: Rows of the batch.
         block_rows: Rows of a block.
+        refined: For the refined correction, where `bias` is -log Q; None: the loss above.
 
     Returns:
         The sum, a scalar float32, and the number of masked pairs, a scalar float32.
@@ -86,26 +91,33 @@ def streamed_cross_entropy(
 
         def block_sums(start: tf.Tensor | int, stop: tf.Tensor | int) -> tuple[tf.Tensor, ...]:
             own = tf.cast(masks.own[start:stop], tf.int32)
-            loss, probabilities, masked = _softmax(
-                tf.matmul(users_one[start:stop], items_bias), own, masks.in_rows(start, stop)
-            )
+            logits = tf.matmul(users_one[start:stop], items_bias)
+            masked = masks.in_rows(start, stop)
+            if refined is None:
+                loss, probabilities = _softmax(logits, own, masked)
+                factor = tf.ones_like(loss)
+            else:
+                loss, probabilities, factor = _refined_softmax(
+                    logits, own, masked, refined.between(start, stop)
+                )
             return (
                 tf.reduce_sum(weights[start:stop] * loss),
-                masked,
+                tf.size(masked, tf.int64),
+                factor[:, None],
                 tf.matmul(probabilities, sorted_items),
                 # The product of this orientation is the faster one by half.
-                tf.matmul(weighted_users[start:stop], probabilities, transpose_a=True),
+                tf.matmul(factor[:, None] * weighted_users[start:stop], probabilities, transpose_a=True),
             )
 
         if blocks == 1:
-            loss_sum, masked, users_gradient, items_gradient = block_sums(0, rows)
+            loss_sum, masked, factors, users_gradient, items_gradient = block_sums(0, rows)
         else:
-            loss_sum, masked, users_gradient, items_gradient = _sum_over_blocks(
+            loss_sum, masked, factors, users_gradient, items_gradient = _sum_over_blocks(
                 block_sums, users, sorted_items, blocks, block_rows
             )
         items_gradient = tf.gather(tf.transpose(items_gradient), masks.rank)
-        items_gradient -= masks.in_own_columns(weighted_users)
-        users_gradient = weights[:, None] * (users_gradient - masks.of_own_columns(items))
+        items_gradient -= masks.in_own_columns(factors * weighted_users)
+        users_gradient = factors * weights[:, None] * (users_gradient - masks.of_own_columns(items))
 
         def gradient(upstream: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return upstream * users_gradient, upstream * items_gradient
@@ -115,19 +127,39 @@ def streamed_cross_entropy(
     return summed(users, items)
 
 
-def _softmax(logits: tf.Tensor, own: tf.Tensor, masked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return the cross entropies, [block], their softmax, [block, columns], and how many pairs are masked."""
-    # exp(-inf) is an exact 0, in the sum and in its gradient; the row's own logit keeps the sum positive.
+def _remove(logits: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
+    # exp(-inf) is an exact 0, in a sum and in its gradient.
     # SparseToDense writes 10 times faster than tf.tensor_scatter_nd_update, the pass of the sum included.
     size = tf.size(logits, tf.int64)
     penalty = tf.raw_ops.SparseToDense(
-        sparse_indices=masked,
+        sparse_indices=cells,
         output_shape=size[None],
         sparse_values=-math.inf,
         default_value=0.0,
         validate_indices=False,
     )
-    logits += tf.reshape(penalty, tf.shape(logits))
+    return logits + tf.reshape(penalty, tf.shape(logits))
+
+
+def _refined_softmax(
+    logits: tf.Tensor, own: tf.Tensor, masked: tf.Tensor, rows: RefinedRows
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the losses, [block], the negatives' softmax, [block, columns], and 1 - P, [block]."""
+    own_logits = tf.gather(logits, own, batch_dims=1) + rows.own_log_share
+    block, columns = tf.unstack(tf.shape(logits, tf.int64))
+    own_cells = tf.range(block) * columns + tf.cast(own, tf.int64)
+    logits = _remove(logits, tf.concat([masked, own_cells], axis=0))
+    log_sums = tf.reduce_logsumexp(logits, axis=1)
+    losses, rest = compute_refined_loss(own_logits, log_sums, rows)
+    # tf.nn.softmax of a row without negatives would be none.
+    probabilities = tf.exp(logits - tf.where(tf.math.is_finite(log_sums), log_sums, 0.0)[:, None])
+    return losses, probabilities, rest
+
+
+def _softmax(logits: tf.Tensor, own: tf.Tensor, masked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the cross entropies, [block], and their softmax, [block, columns]."""
+    # The row's own logit keeps the sum positive.
+    logits = _remove(logits, masked)
     probabilities = tf.nn.softmax(logits)
     own_probability = tf.gather(probabilities, own, batch_dims=1)
 
@@ -146,7 +178,7 @@ def _softmax(logits: tf.Tensor, own: tf.Tensor, masked: tf.Tensor) -> tuple[tf.T
             lambda: -tf.math.log(own_probability),
             from_largest,
         )
-    return loss, probabilities, tf.size(masked, tf.int64)
+    return loss, probabilities
 
 
 def _sum_over_blocks(
@@ -165,15 +197,19 @@ def _sum_over_blocks(
             sums[0] + more[0],
             sums[1] + more[1],
             sums[2].write(block, more[2]),
-            sums[3] + more[3],
+            sums[3].write(block, more[3]),
+            sums[4] + more[4],
         ]
 
-    by_block = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None, dim])
-    nothing = [tf.zeros([]), tf.zeros([], tf.int64), by_block, tf.zeros_like(tf.transpose(items))]
-    _, (loss_sum, masked, users_gradient, items_gradient) = tf.while_loop(
+    factors, by_block = (
+        tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None, width])
+        for width in (1, dim)
+    )
+    nothing = [tf.zeros([]), tf.zeros([], tf.int64), factors, by_block, tf.zeros_like(tf.transpose(items))]
+    _, (loss_sum, masked, factors, users_gradient, items_gradient) = tf.while_loop(
         lambda block, _: block < blocks,
         add_block,
         (0, nothing),
         parallel_iterations=_blocks_at_once(),
     )
-    return [loss_sum, masked, users_gradient.concat(), items_gradient]
+    return [loss_sum, masked, factors.concat(), users_gradient.concat(), items_gradient]

@@ -66,6 +66,9 @@ class Plan:
     catches_up: bool
     """Whether the window reaches back further than usual, so that no day is left out that was never trained
     on."""
+    passed_days: tuple[str, ...]
+    """Days of the last training's window whose files came only now that the window begins after them, as ISO
+    8601: no model is trained on them."""
     resumed: str | None
     """The run that failed and is taken up again; None: a run of its own."""
     trainings: tuple[Training, ...]
@@ -108,6 +111,7 @@ def make_plan(
         record=record,
         changes=changes,
         catches_up=not resume and window != usual,
+        passed_days=_find_passed_days(_list_days(features, config.data.directory), window, record),
         resumed=runs[0].run_id if resume else None,
         trainings=_choose_trainings(config) if changes or resume else (),
     )
@@ -143,14 +147,29 @@ def _resolve_usual(
     """Give the days that end now, where the names of the files tell them."""
     if window is None or window.last_days is None:
         return window
-    files = find_files(features.tables.interactions, data_directory)
     # A folder that is named after a day to come says nothing about how far the logs reach.
     tomorrow = (today or datetime.datetime.now(datetime.UTC).date()) + datetime.timedelta(days=1)
-    past = [file.day for file in files if file.day is not None and file.day <= tomorrow]
+    past = [day for day in _list_days(features, data_directory) if day <= tomorrow]
     if not past:
         return window
     first = max(past) - datetime.timedelta(days=window.last_days - 1)
     return dataclasses.replace(window, first=first, last=max(past), last_days=None)
+
+
+def _list_days(features: FeatureSpec, data_directory: str) -> list[datetime.date]:
+    files = find_files(features.tables.interactions, data_directory)
+    return sorted({file.day for file in files if file.day is not None})
+
+
+def _find_passed_days(
+    there: Sequence[datetime.date], window: WindowConfig | None, record: Record | None
+) -> tuple[str, ...]:
+    trained = {} if record is None else record.days.get(_LOG, {})
+    known = [day for day in trained if day != NO_DAY]
+    if window is None or window.first is None or not known:
+        return ()
+    first = window.first.isoformat()
+    return tuple(day for day in map(str, there) if min(known) < day < first and day not in trained)
 
 
 def _extend(window: WindowConfig | None, record: Record | None) -> WindowConfig | None:

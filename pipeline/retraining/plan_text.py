@@ -27,6 +27,11 @@ def render_plan(plan: Plan) -> str:
         lines.append(f"New{since}: {_list_days(changes.new_days)}")
     if changes.changed_days:
         lines.append(f"Came late or were corrected{since}: {_list_days(changes.changed_days)}")
+    if plan.passed_days:
+        lines.append(
+            f"Came after the window had left them behind{since}, so no model is trained on them: "
+            f"{_list_days(plan.passed_days)}. A longer ingest.window would have them"
+        )
     if changes.tables:
         lines.append(f"Changed{since}: the tables of {', '.join(changes.tables)}")
     if not changes:

@@ -153,6 +153,18 @@ def test_a_day_that_was_missing_counts_as_new_once_it_is_there(shop):
     assert shop.plan().changes == Changes(new_days=days(17, 17))
 
 
+def test_a_day_that_came_after_the_window_had_left_it_behind_is_told(shop):
+    shop.write(10, 12, 13, 14)
+    shop.finish(10, 14)
+    shop.write(9, 11, 15, 16)
+    # The window begins on the 12th; the 9th lies before that of the last training, which had the 10th.
+    plan = shop.plan(missing=1)
+    assert plan.passed_days == ("2026-11-11",)
+    assert plan.days == tuple(f"2026-11-{day}" for day in range(12, 17))
+    assert "so no model is trained on them: 2026-11-11." in render_plan(plan)
+    assert shop.plan(missing=1, last_days=6).passed_days == ()
+
+
 def test_more_missing_days_than_allowed_are_refused(shop):
     shop.write(15, 16, 18, 19)
     with pytest.raises(DataError, match=r"1 days of 2026-11-15 to 2026-11-19 have no file: 2026-11-17"):

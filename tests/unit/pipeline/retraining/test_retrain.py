@@ -46,8 +46,8 @@ class Chain:
     def plan(self) -> Plan:
         changes = Changes(new_days=("2026-11-19",)) if self.trainings else Changes()
         return Plan(
-            window=None, days=("2026-11-19",), record=None, changes=changes, catches_up=False, resumed=None,
-            trainings=self.trainings,
+            window=None, days=("2026-11-19",), record=None, changes=changes, catches_up=False, passed_days=(),
+            resumed=None, trainings=self.trainings,
         )  # fmt: skip
 
     def plan_retention(self, *_: object) -> SimpleNamespace:

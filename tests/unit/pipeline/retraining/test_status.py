@@ -28,7 +28,8 @@ RUN = Run(
 )  # fmt: skip
 PLAN = Plan(
     window=None, days=("2026-11-18", "2026-11-19"), record=None, changes=Changes(new_days=("2026-11-19",)),
-    catches_up=False, resumed=None, trainings=(Training("warm", "release 3 is the current one"),),
+    catches_up=False, passed_days=(), resumed=None,
+    trainings=(Training("warm", "release 3 is the current one"),),
 )  # fmt: skip
 
 
