@@ -8,7 +8,29 @@ from pydantic.dataclasses import dataclass
 from schemas.ranking import Candidates
 from schemas.strict_config import STRICT
 
-HistoryEncoderName = Literal["mean", "position_weighted", "last", "attention", "gru"]
+HistoryEncoderName = Literal["mean", "position_weighted", "last", "attention", "gru", "transformer"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class TransformerConfig:
+    """The history encoder `transformer`."""
+
+    depth: Annotated[int, Field(ge=1)] = 2
+    """Blocks, one after the other."""
+    heads: Annotated[int, Field(ge=1)] = 2
+    """Heads of each block; a divisor of the width."""
+    width: Annotated[int, Field(ge=1)] | None = None
+    """Width of the blocks' states; null: `model.dim`. With another one a matrix leads to it and one back."""
+    feed_forward_width: Annotated[int, Field(ge=1)] | None = None
+    """Width of each block's feed-forward layer; null: 4 times the states' under `gelu`, and two thirds of
+    that, rounded up to a multiple of 8, under `swiglu`, which has three matrices where `gelu` has two."""
+    activation: Literal["swiglu", "gelu"] = "swiglu"
+    """Of the feed-forward layers: `swiglu` (Shazeer 2020) or `gelu` (Hendrycks and Gimpel 2016)."""
+    positions: Literal["rotary", "learned"] = "rotary"
+    """How attention knows the order: `rotary`, by how far apart two positions are (Su et al. 2021);
+    `learned`, by a vector of each position, counted from the newest."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    """Share of what each attention and each feed-forward layer adds that is dropped in training."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -25,6 +47,8 @@ class ModelConfig:
     """How the history becomes vectors; each encoder named adds one vector of width `dim`."""
     attention_heads: Annotated[int, Field(ge=1)] = 2
     """Heads of the history encoder `attention`; a divisor of `dim`."""
+    transformer: TransformerConfig = Field(default_factory=TransformerConfig)
+    """The history encoder `transformer`."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """Share of the embedded history and of the user MLP's input that is dropped in training."""
     user_tower: str | None = None
@@ -38,7 +62,23 @@ class ModelConfig:
                 "attention_heads: expected a divisor of dim, since each head has an equal part of it. "
                 f"Received: {self.attention_heads}, with dim {self.dim}"
             )
+        if "transformer" in self.history_encoders:
+            self._check_transformer()
         return self
+
+    def _check_transformer(self) -> None:
+        heads, width = self.transformer.heads, self.transformer.width or self.dim
+        if width % heads:
+            raise ValueError(
+                "transformer.heads: expected a divisor of the width, since each head has an equal part of "
+                f"it. Received: {heads}, with width {width}"
+            )
+        if self.transformer.positions == "rotary" and width // heads % 2:
+            raise ValueError(
+                "transformer.positions: expected an even width of each head under rotary, which turns pairs "
+                f"of numbers. Received: {width // heads}, the width {width} over {heads} heads. Set another "
+                "width or number of heads, or positions to learned"
+            )
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -9,6 +9,10 @@ from schemas.features import Feature
 from trainer.tables import lookup
 from trainer.vocabularies import EncodedSize
 
+# Far enough below every learned logit that exp of it is 0 in float32.
+_FAR = 1e9
+# Small against the variance of untrained embeddings, (0.1)^2 / 12.
+_VARIANCE_EPSILON = 1e-6
 # Values of the 16 bits that decide whether a number is dropped.
 _DRAWS = 2**16
 
@@ -199,6 +203,36 @@ def masked_mean(embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """
     count = tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1.0)
     return tf.einsum("bn,bnd->bd", mask, embedded) / count
+
+
+def masked_softmax(logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Share a weight of 1 among the positions that are present.
+
+    Args:
+        logits: [..., length] float32.
+        mask: [..., length] float32, 1 where there is an item; broadcast with `logits`.
+
+    Returns:
+        [..., length] float32: exp(logit) over its sum at the positions that are present; zeros where there
+        is none.
+    """
+    # Where nothing is present the softmax is one over the padding, which the second mask takes away.
+    return tf.nn.softmax(logits - _FAR * (1.0 - mask), axis=-1) * mask
+
+
+def normalise(vectors: tf.Tensor) -> tf.Tensor:
+    """Give the numbers of each vector mean 0 and deviation 1 (layer norm, Ba et al. 2016), in float32.
+
+    Args:
+        vectors: [..., dim] of any float type.
+
+    Returns:
+        The like.
+    """
+    values = tf.cast(vectors, tf.float32)
+    centred = values - tf.reduce_mean(values, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+    return tf.cast(centred * tf.math.rsqrt(variance + _VARIANCE_EPSILON), vectors.dtype)
 
 
 def dropout(values: tf.Tensor, share: float, seed: tf.Tensor | None) -> tf.Tensor:

@@ -12,13 +12,17 @@ import tf_keras
 
 from schemas.features import FeatureSpec
 from trainer.config import HistoryEncoderName, ModelConfig
-from trainer.encoders import EmbeddingEncoder, FeatureEncoder, dropout, masked_mean, present
+from trainer.encoders import (
+    EmbeddingEncoder,
+    FeatureEncoder,
+    dropout,
+    masked_mean,
+    masked_softmax,
+    normalise,
+    present,
+)
+from trainer.transformer import CausalTransformer
 from trainer.vocabularies import EncodedSize
-
-# Far enough below every learned logit that exp of it is 0 in float32.
-_FAR = 1e9
-# Small against the variance of untrained embeddings, (0.1)^2 / 12.
-_VARIANCE_EPSILON = 1e-6
 
 
 class HistoryEncoder(tf_keras.layers.Layer):
@@ -41,12 +45,13 @@ class HistoryEncoder(tf_keras.layers.Layer):
         self._config = config
         self._seed = seed
 
-    def call(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def call(self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Encode a batch of histories.
 
         Args:
             embedded: [batch, length, dim] float32, the items' vectors, the newest at length - 1.
             mask: [batch, length] float32, 1 where there is an item and 0 where there is padding.
+            seed: [2] int64, what an encoder drops of its own follows from it; None: nothing is dropped.
 
         Returns:
             [batch, dim] float32, or bfloat16 where the layer computes in it.
@@ -57,7 +62,7 @@ class HistoryEncoder(tf_keras.layers.Layer):
 class MeanHistory(HistoryEncoder):
     """The mean of the items present, without regard to their order."""
 
-    def call(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def call(self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Encode a batch of histories; see `HistoryEncoder.call`."""
         return masked_mean(embedded, mask)
 
@@ -80,7 +85,7 @@ class PositionWeightedHistory(HistoryEncoder):
         )
         super().build(input_shape)
 
-    def call(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def call(self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Encode a batch of histories; see `HistoryEncoder.call`."""
         weights = masked_softmax(self.position_logits[None, :], mask)
         return tf.einsum("bn,bnd->bd", weights, embedded)
@@ -89,7 +94,7 @@ class PositionWeightedHistory(HistoryEncoder):
 class LastHistory(HistoryEncoder):
     """The newest item alone."""
 
-    def call(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def call(self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Encode a batch of histories; see `HistoryEncoder.call`."""
         return embedded[:, -1] * mask[:, -1:]
 
@@ -136,13 +141,13 @@ class AttentionHistory(HistoryEncoder):
         self._heads = [self._config.attention_heads, width]
         super().build(input_shape)
 
-    def call(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def call(self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Encode a batch of histories; see `HistoryEncoder.call`."""
         dim = embedded.shape[-1]
         query, key, value = (
             tf.reshape(kernel, [dim, *self._heads]) for kernel in (self.query, self.key, self.value)
         )
-        normed = _normalise(embedded + self.position_embeddings)
+        normed = normalise(embedded + self.position_embeddings)
         queries = tf.einsum("bd,dhk->bhk", normed[:, -1], query)
         scores = tf.einsum("bhd,bnd->bhn", tf.einsum("bhk,dhk->bhd", queries, key), normed)
         weights = masked_softmax(tf.cast(scores, tf.float32) / math.sqrt(self._heads[1]), mask[:, None, :])
@@ -191,9 +196,27 @@ class GruHistory(HistoryEncoder):
         self._gru.build(input_shape)
         super().build(input_shape)
 
-    def call(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def call(self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Encode a batch of histories; see `HistoryEncoder.call`."""
         return self._gru(embedded, mask=mask > 0)
+
+
+class TransformerHistory(HistoryEncoder):
+    """The newest position of a causal transformer; see `trainer.transformer.CausalTransformer`."""
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Create the weights.
+
+        Args:
+            input_shape: [batch, length, dim].
+        """
+        _, length, dim = input_shape
+        self._transformer = CausalTransformer(dim, length, self._config.transformer, self._seed)
+        super().build(input_shape)
+
+    def call(self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Encode a batch of histories; see `HistoryEncoder.call`."""
+        return self._transformer.encode_newest(embedded, mask, seed)
 
 
 _ENCODERS: dict[HistoryEncoderName, type[HistoryEncoder]] = {
@@ -202,6 +225,7 @@ _ENCODERS: dict[HistoryEncoderName, type[HistoryEncoder]] = {
     "last": LastHistory,
     "attention": AttentionHistory,
     "gru": GruHistory,
+    "transformer": TransformerHistory,
 }
 
 
@@ -290,7 +314,10 @@ class HistoryVectors(tf_keras.layers.Layer):
         """
         embedded, mask = self._embedding(features)
         embedded = dropout(embedded, self._dropout_share, seed)
-        return [tf.cast(encoder(embedded, mask), tf.float32) for encoder in self._encoders]
+        return [
+            tf.cast(encoder(embedded, mask, _fold_in(seed, number)), tf.float32)
+            for number, encoder in enumerate(self._encoders)
+        ]
 
 
 def build_history_encoder(
@@ -312,21 +339,6 @@ def build_history_encoder(
     return encoder
 
 
-def masked_softmax(logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Share a weight of 1 among the positions that are present.
-
-    Args:
-        logits: [..., length] float32.
-        mask: [..., length] float32, 1 where there is an item; broadcast with `logits`.
-
-    Returns:
-        [..., length] float32: exp(logit) over its sum at the positions that are present; zeros where there
-        is none.
-    """
-    # Where nothing is present the softmax is one over the padding, which the second mask takes away.
-    return tf.nn.softmax(logits - _FAR * (1.0 - mask), axis=-1) * mask
-
-
 def _encode_each(encoder: FeatureEncoder, values: tf.Tensor) -> tf.Tensor:
     """Encode the values of each position as those of a row: [batch, length, ...] to [batch, length, dim]."""
     length = values.shape[1]
@@ -334,14 +346,13 @@ def _encode_each(encoder: FeatureEncoder, values: tf.Tensor) -> tf.Tensor:
     return tf.reshape(vectors, [-1, length, vectors.shape[-1]])
 
 
-def _normalise(vectors: tf.Tensor) -> tf.Tensor:
-    """Give the numbers of each vector mean 0 and deviation 1 (layer norm, Ba et al. 2016), in float32."""
-    values = tf.cast(vectors, tf.float32)
-    centred = values - tf.reduce_mean(values, axis=-1, keepdims=True)
-    variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
-    return tf.cast(centred * tf.math.rsqrt(variance + _VARIANCE_EPSILON), vectors.dtype)
-
-
 def _spread(seed: int, count: int) -> list[int]:
     """Make seeds of one, one for each weight."""
     return [seed * 31 + i for i in range(count)]
+
+
+def _fold_in(seed: tf.Tensor | None, number: int) -> tf.Tensor | None:
+    """Make a seed of one and a number, or none of none."""
+    if seed is None:
+        return None
+    return tf.random.experimental.stateless_fold_in(seed, tf.constant(number, tf.int64))

@@ -53,8 +53,8 @@ class UserTowerInputs:
         """Build the encoders that `model.history_encoders` names.
 
         Returns:
-            Layers that are called with the vectors and the mask of `history_embedding`, and give
-            [batch, dim]; none without a history.
+            Layers that are called with the vectors and the mask of `history_embedding`, in training also with
+            a seed for what they drop of their own, and give [batch, dim]; none without a history.
         """
         history = self.spec.history
         if history is None:

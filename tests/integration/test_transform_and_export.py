@@ -703,7 +703,7 @@ def test_every_history_encoder_serves_in_a_fresh_process(past, policy, tmp_path)
         dim=4,
         user_layers=(3,),
         item_layers=(3,),
-        history_encoders=("mean", "position_weighted", "last", "attention", "gru"),
+        history_encoders=("mean", "position_weighted", "last", "attention", "gru", "transformer"),
     )
     sizes = encoded_sizes(past.spec, past.graphs)
     tf_keras.mixed_precision.set_global_policy(policy)
@@ -744,7 +744,7 @@ def test_every_history_encoder_serves_in_a_fresh_process(past, policy, tmp_path)
 def servables(past, tmp_path_factory):
     """The three folders that a server loads, with every kind of input that the history has."""
     folder = tmp_path_factory.mktemp("servables")
-    encoders = ("mean", "position_weighted", "last", "attention", "gru")
+    encoders = ("mean", "position_weighted", "last", "attention", "gru", "transformer")
     config = ModelConfig(dim=4, user_layers=(3,), item_layers=(3,), history_encoders=encoders)
     towers = build_and_export(past, config, folder)
     build_index(folder / "item_tower", Path(past.inputs.catalogue), folder / "index", "item_id")

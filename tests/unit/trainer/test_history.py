@@ -9,7 +9,7 @@ import tf_keras
 
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
-from trainer.config import HistoryEncoderName, ModelConfig
+from trainer.config import HistoryEncoderName, ModelConfig, TransformerConfig
 from trainer.encoders import build_encoder
 from trainer.history import HistoryEmbedding, HistoryVectors, build_history_encoder
 from trainer.vocabularies import EncodedSize
@@ -29,7 +29,8 @@ NAMES = typing.get_args(HistoryEncoderName)
 
 
 def build(name, dim=2, heads=1, seed=1, length=3):
-    return build_history_encoder(name, length, ModelConfig(dim=dim, attention_heads=heads), seed)
+    config = ModelConfig(dim=dim, attention_heads=heads, transformer=TransformerConfig(heads=heads))
+    return build_history_encoder(name, length, config, seed)
 
 
 def randomise(encoder, generator):
@@ -139,7 +140,7 @@ def test_weights_are_there_before_the_first_call_and_follow_from_the_seed(name):
     assert len(encoder.variables) == count == len(first)
     for left, right in zip(first, again, strict=True):
         np.testing.assert_array_equal(left, right)
-    if name in ("attention", "gru"):
+    if name in ("attention", "gru", "transformer"):
         assert any(np.abs(left - right).max() > 1e-3 for left, right in zip(first, other, strict=True))
 
 
@@ -238,3 +239,17 @@ def test_one_vector_per_encoder_and_dropout_by_the_seed_alone():
     np.testing.assert_array_equal(one, again)
     assert np.abs(one - other).max() > 1e-3
     assert np.abs(one - plain[0]).max() > 1e-3
+
+
+def test_an_encoder_drops_its_own_by_the_seed_alone():
+    embedding, _ = make_embedding()
+    config = ModelConfig(dim=3, transformer=TransformerConfig(heads=1, positions="learned", dropout=0.5))
+    encoders = [build_history_encoder("transformer", 2, config, 1) for _ in range(2)]
+    vectors = HistoryVectors(embedding, encoders, dropout_share=0.0)
+    plain, same = vectors(COLUMNS, seed=None)
+    np.testing.assert_array_equal(plain, same)
+    one, second = vectors(COLUMNS, seed=tf.constant([1, 1], tf.int64))
+    again, other = (vectors(COLUMNS, seed=tf.constant([1, draw], tf.int64))[0] for draw in (1, 2))
+    np.testing.assert_array_equal(one, again)
+    for left, right in ((one, plain), (one, other), (one, second)):
+        assert np.abs(left - right).max() > 1e-6

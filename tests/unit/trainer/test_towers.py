@@ -249,7 +249,7 @@ def test_without_encoders_there_is_no_table_for_gaps():
 
 
 def test_mixed_precision_keeps_embeddings_weights_and_output_in_float32():
-    config = dataclasses.replace(SMALL, history_encoders=("mean", "last", "attention", "gru"))
+    config = dataclasses.replace(SMALL, history_encoders=("mean", "last", "attention", "gru", "transformer"))
     plain = build_towers(make_history_spec(), config, HISTORY_SIZES, seed=2)
     tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
@@ -276,3 +276,25 @@ def test_attention_needs_heads_that_divide_the_width():
         ConfigError, match=r"attention_heads: expected a divisor of dim.* Received: 3, with dim 64"
     ):
         parse(ModelConfig, {"history_encoders": ["attention"], "attention_heads": 3}, "test")
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"heads": 3}, r"transformer\.heads: expected a divisor of the width.* Received: 3, with width 64"),
+        ({"heads": 5, "width": 64}, r"transformer\.heads: .* Received: 5, with width 64"),
+        (
+            {"heads": 4, "width": 12},
+            r"transformer\.positions: expected an even width of each head.* Received: 3, the width 12 over 4",
+        ),
+    ],
+)
+def test_the_transformer_needs_heads_that_divide_its_width_into_pairs(settings, match):
+    with pytest.raises(ConfigError, match=match):
+        parse(ModelConfig, {"history_encoders": ["transformer"], "transformer": settings}, "test")
+    parse(ModelConfig, {"history_encoders": ["mean"], "transformer": settings}, "test")
+
+
+def test_learned_positions_need_no_pairs():
+    settings = {"heads": 4, "width": 12, "positions": "learned"}
+    parse(ModelConfig, {"history_encoders": ["transformer"], "transformer": settings}, "test")

@@ -11,7 +11,7 @@ import tf_keras
 
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
-from trainer.config import ModelConfig, OptimizerConfig, TrainingConfig
+from trainer.config import ModelConfig, OptimizerConfig, TrainingConfig, TransformerConfig
 from trainer.optimizers import build_optimizer
 from trainer.state import SavedTable, TrainingState, read_state, write_state
 from trainer.towers import build_towers
@@ -327,6 +327,29 @@ def test_gru_of_a_version_with_a_layer_of_its_own_is_initialised(caplog):
     assert set(counts.dense_new) == state.dense.keys() - older.keys()
     assert "user_tower/_hidden/0/kernel" in counts.dense_kept
     assert f"initialised: {', '.join(counts.dense_new)}" in caplog.text
+
+
+def test_weights_of_the_transformer_go_by_path_and_shape():
+    def build_model(depth):
+        settings = TransformerConfig(depth=depth, heads=1, positions="learned")
+        return ModelConfig(
+            dim=3, user_layers=(), item_layers=(), history_encoders=("transformer",), transformer=settings
+        )
+
+    yesterday = Training(YESTERDAY, model=build_model(depth=1))
+    today = Training(YESTERDAY, model=build_model(depth=2), seed=2)
+    counts = today.start_from(yesterday.state())
+    old, new = (
+        {path: variable.numpy() for path, variable in dense_by_path(training.towers).items()}
+        for training in (yesterday, today)
+    )
+    # Query, key, value, output, gate, up and down of a block, and the positions.
+    assert len([path for path in old if "_transformer" in path]) == 8
+    assert set(counts.dense_kept) == old.keys()
+    for path, values in old.items():
+        np.testing.assert_array_equal(new[path], values)
+    assert len(counts.dense_new) == 7
+    assert all("_transformer/_blocks/1/" in path for path in counts.dense_new)
 
 
 def test_the_log_has_the_counts(yesterday, caplog):
