@@ -26,7 +26,7 @@ from pipeline.serving.ranking import Ranker, Ranking, make_tower_ranker
 from pipeline.serving.recommending import Question, RecommendRequest
 from schemas.contract import RAW_SIGNATURE, USER_TOWER
 from schemas.errors import ConfigError, DataError, ReleaseError
-from schemas.features import FeatureSpec, load_feature_spec, UserTable
+from schemas.features import FeatureSpec, UserTable, load_feature_spec
 from schemas.release import follow_current
 
 _WORKING_DIRECTORY: Final = "."
