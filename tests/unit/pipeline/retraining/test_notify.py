@@ -45,8 +45,9 @@ def waits():
 
 
 @pytest.fixture(autouse=True)
-def _no_urls(monkeypatch):
-    monkeypatch.delenv("DSSM_NOTIFY_URLS", raising=False)
+def _no_variables(monkeypatch):
+    for name in ("DSSM_NOTIFY_URLS", "DSSM_LAST_RUN"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_a_command_reads_the_message_and_has_variables(tmp_path):
