@@ -197,7 +197,7 @@ def test_daily_logs(tmp_path):
         spec, str(data), WindowConfig(last_days=4, maximum_missing_days=1)
     )
     with pytest.raises(DataError, match="1 days of 2026-11-19 to 2026-11-22 have no file: 2026-11-20"):
-        ingest(tmp_path, spec, data, last_days=4)
+        ingest(tmp_path, spec, data, last_days=4, maximum_missing_days=0)
 
 
 def test_damaged_files_are_counted_below_the_limit_and_stop_the_run_above_it(tmp_path):
