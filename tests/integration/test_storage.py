@@ -448,6 +448,7 @@ def test_pushers_at_the_same_time_get_different_versions(bucket: Any, tmp_path: 
 
 SPEC = {
     "name": "shop",
+    "tables": {"items": {"file": "items.parquet"}},
     "features": [
         {"name": "user", "dtype": "string", "tower": "user", "role": "user_id"},
         {"name": "age", "dtype": "int", "tower": "user", "encoding": {"kind": "z_score"}},
@@ -560,7 +561,7 @@ def test_ingest_reads_a_glob_of_daily_logs_from_the_store(bucket: Any, tmp_path:
             storage.write_bytes(f"{bucket.uri}/logs/{day}/p{part}.jsonl.gz", gzip.compress(lines.encode()))
     tables = {"interactions": {"file": f"{bucket.uri}/logs/{{date}}/*.jsonl.gz"}}
     spec = parse(FeatureSpec, {**SPEC, "tables": tables}, source="test")
-    window = WindowConfig(last_days=3)
+    window = WindowConfig(last_days=3, maximum_missing_days=0)
     report = run_ingest(
         lambda: beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])),
         spec,
