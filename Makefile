@@ -7,8 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(VENV)/setup-tools/bin/uv
 LOCK := environment/requirements-dev.lock
-# In the order of collection, since the files of tests/e2e take longest.
-PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# A file at a time for each worker, in the order of collection, since those of tests/e2e take longest.
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 CONFIG ?= pipeline/configs/movielens_100k.yaml
 DATA := data/movielens-100k
 USER_ID ?= 42

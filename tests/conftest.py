@@ -38,15 +38,6 @@ def _fresh_progress_logger(monkeypatch: pytest.MonkeyPatch) -> None:
     progress.setLevel(logging.NOTSET)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker of pytest-xdist run a whole file, and all files that share the run of the pipeline."""
-    # Before pytest-xdist reads the marks.
-    for item in items:
-        shares_run = "workspace" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("workspace" if shares_run else str(item.path)))
-
-
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Refuse to test the working tree unasked: `make test` installs the wheel first."""
     import schemas

@@ -11,7 +11,7 @@ import pytest
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.user_lookup import find_log_end, read_user, read_user_numbers
 from schemas.errors import DataError
-from schemas.features import FeatureSpec, InteractionTable, Tables
+from schemas.features import FeatureSpec, InteractionTable, Tables, UserTable
 from schemas.strict_config import parse
 
 pytestmark = pytest.mark.unit
@@ -106,7 +106,8 @@ def test_users_with_ids_of_every_integer_type_are_found(tmp_path, kind, user, ot
     pq.write_table(pa.table({"user": ids}), tmp_path / "users.parquet", row_group_size=1)
     log = {"user": ids, "item": ["a", "b", "c"], "timestamp": [1, 2, 3]}
     pq.write_table(pa.table(log), tmp_path / "interactions.parquet", row_group_size=1)
-    record = read_user(SPEC, IngestConfig(), str(tmp_path), str(user), pa.array(["a", "b", "c"]))
+    spec = dataclasses.replace(SPEC, tables=Tables(users=UserTable()))
+    record = read_user(spec, IngestConfig(), str(tmp_path), str(user), pa.array(["a", "b", "c"]))
     assert record.features == {"user": str(user)}
     assert (record.positives, record.interacted) == (["c"], ["c"])
 
