@@ -21,6 +21,7 @@ from schemas.features import FeatureSpec, load_feature_spec
 from schemas.strict_config import STRICT, parse, to_json
 from schemas.yaml_files import load_yaml, locate, parse_yaml
 from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig, check_negatives
+from trainer.window_rules import check_windows, choose_window_length
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -113,6 +114,7 @@ class PipelineConfig:
     @model_validator(mode="after")
     def _check(self) -> "PipelineConfig":
         check_negatives(self.loss, self.training)
+        check_windows(self.model, self.training)
         if self.training.early_stopping is not None and not self.ingest.validation:
             raise ValueError(
                 "training.early_stopping: expected ingest.validation: true, the split that it looks at."
@@ -159,6 +161,7 @@ class PipelineConfig:
                 f"model.history_encoders: {self.data.schema} gives the user tower nothing but a history."
                 " Expected at least one encoder. Received: none."
             )
+        choose_window_length(self.training, spec)
         self._check_map_feature(spec)
         check_retriever(self.retriever, spec)
         tables = (spec.tables.interactions, spec.tables.users, spec.tables.items)

@@ -7,6 +7,7 @@ A new encoder is a class below with an entry in `_ENCODERS` and its name in
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -21,7 +22,7 @@ from trainer.encoders import (
     normalise,
     present,
 )
-from trainer.transformer import CausalTransformer
+from trainer.transformer import CausalTransformer, see_all_before
 from trainer.vocabularies import EncodedSize
 
 
@@ -58,6 +59,24 @@ class HistoryEncoder(tf_keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def encode_windows(
+        self, embedded: tf.Tensor, visible: tf.Tensor, seed: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Encode the history of every position of a batch of windows.
+
+        An encoder that can is one of `trainer.window_rules.WINDOW_ENCODERS`.
+
+        Args:
+            embedded: [windows, length, dim] float32, at each position the newest item of its history.
+            visible: [windows, length, length] float32, 1 where the item at position p, the last index, is in
+                the history of position q.
+            seed: As in `call`.
+
+        Returns:
+            [windows, length, dim] float32; what `call` gives for each of these histories.
+        """
+        raise NotImplementedError
+
 
 class MeanHistory(HistoryEncoder):
     """The mean of the items present, without regard to their order."""
@@ -65,6 +84,13 @@ class MeanHistory(HistoryEncoder):
     def call(self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Encode a batch of histories; see `HistoryEncoder.call`."""
         return masked_mean(embedded, mask)
+
+    def encode_windows(
+        self, embedded: tf.Tensor, visible: tf.Tensor, seed: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Encode every position; see `HistoryEncoder.encode_windows`."""
+        counts = tf.maximum(tf.reduce_sum(visible, axis=2, keepdims=True), 1.0)
+        return tf.matmul(visible / counts, embedded)
 
 
 class PositionWeightedHistory(HistoryEncoder):
@@ -90,6 +116,15 @@ class PositionWeightedHistory(HistoryEncoder):
         weights = masked_softmax(self.position_logits[None, :], mask)
         return tf.einsum("bn,bnd->bd", weights, embedded)
 
+    def encode_windows(
+        self, embedded: tf.Tensor, visible: tf.Tensor, seed: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Encode every position; see `HistoryEncoder.encode_windows`."""
+        positions = np.arange(embedded.shape[1])
+        behind = np.maximum(positions[:, None] - positions, 0)
+        logits = tf.gather(self.position_logits, self.position_logits.shape[0] - 1 - behind)
+        return tf.matmul(masked_softmax(logits, visible), embedded)
+
 
 class LastHistory(HistoryEncoder):
     """The newest item alone."""
@@ -97,6 +132,12 @@ class LastHistory(HistoryEncoder):
     def call(self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Encode a batch of histories; see `HistoryEncoder.call`."""
         return embedded[:, -1] * mask[:, -1:]
+
+    def encode_windows(
+        self, embedded: tf.Tensor, visible: tf.Tensor, seed: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Encode every position; see `HistoryEncoder.encode_windows`."""
+        return embedded * tf.linalg.diag_part(visible)[:, :, None]
 
 
 class AttentionHistory(HistoryEncoder):
@@ -218,6 +259,12 @@ class TransformerHistory(HistoryEncoder):
         """Encode a batch of histories; see `HistoryEncoder.call`."""
         return self._transformer.encode_newest(embedded, mask, seed)
 
+    def encode_windows(
+        self, embedded: tf.Tensor, visible: tf.Tensor, seed: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Encode every position; see `HistoryEncoder.encode_windows`."""
+        return self._transformer(embedded, visible, seed)
+
 
 _ENCODERS: dict[HistoryEncoderName, type[HistoryEncoder]] = {
     "mean": MeanHistory,
@@ -302,22 +349,41 @@ class HistoryVectors(tf_keras.layers.Layer):
         """Number of vectors."""
         return len(self._encoders)
 
-    def call(self, features: Mapping[str, tf.Tensor], seed: tf.Tensor | None) -> list[tf.Tensor]:
+    def call(
+        self,
+        features: Mapping[str, tf.Tensor],
+        seed: tf.Tensor | None,
+        segments: tf.Tensor | None = None,
+    ) -> list[tf.Tensor]:
         """Encode a batch of histories.
 
         Args:
             features: Transformed features by name, as `HistoryEmbedding` reads them.
             seed: [2] int64, what is dropped follows from it; None: nothing is.
+            segments: [windows, length] int64, where the rows are windows, one after the other, and have the
+                newest item of their histories alone: it is in the history of the row and of those after it in
+                its window that are of the same segment. None where each row has its whole history.
 
         Returns:
             One [batch, dim] float32 per encoder; zeros for an empty history.
         """
         embedded, mask = self._embedding(features)
         embedded = dropout(embedded, self._dropout_share, seed)
-        return [
-            tf.cast(encoder(embedded, mask, _fold_in(seed, number)), tf.float32)
-            for number, encoder in enumerate(self._encoders)
-        ]
+        if segments is None:
+            vectors = [
+                encoder(embedded, mask, _fold_in(seed, number))
+                for number, encoder in enumerate(self._encoders)
+            ]
+        else:
+            windows, (length, dim) = tf.shape(segments)[0], (segments.shape[1], embedded.shape[2])
+            embedded = tf.reshape(embedded, [windows, length, dim])
+            same = tf.cast(segments[:, :, None] == segments[:, None, :], tf.float32)
+            visible = same * see_all_before(tf.reshape(mask, [windows, length]))
+            vectors = [
+                tf.reshape(encoder.encode_windows(embedded, visible, _fold_in(seed, number)), [-1, dim])
+                for number, encoder in enumerate(self._encoders)
+            ]
+        return [tf.cast(vector, tf.float32) for vector in vectors]
 
 
 def build_history_encoder(

@@ -59,7 +59,11 @@ class Tower(tf_keras.layers.Layer):
         self._last = build_dense(dim, inputs[-1], next(seeds))
 
     def call(
-        self, features: Mapping[str, tf.Tensor], training: bool = False, seed: tf.Tensor | None = None
+        self,
+        features: Mapping[str, tf.Tensor],
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+        segments: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Embed a batch.
 
@@ -70,6 +74,7 @@ class Tower(tf_keras.layers.Layer):
                 what stands beside the history.
             training: Whether dropout applies.
             seed: [2] int64; what is dropped follows from it alone, so it differs between steps and replicas.
+            segments: [windows, length] int64, where the rows are windows; see `HistoryVectors.call`.
 
         Returns:
             [batch, dim] float32, L2-normalised.
@@ -82,7 +87,7 @@ class Tower(tf_keras.layers.Layer):
         history_seed, mlp_seed = _split(seed) if training and seed is not None else (None, None)
         vectors = [encoder(features[name]) for name, encoder in self._encoders.items()]
         if self._history is not None:
-            vectors += self._history(features, seed=history_seed)
+            vectors += self._history(features, seed=history_seed, segments=segments)
         hidden = dropout(tf.concat(vectors, axis=1), self._dropout_share, mlp_seed)
         for layer in self._hidden:
             hidden = layer(hidden)

@@ -23,6 +23,7 @@ from trainer.config import TrainerConfig, TrainingConfig
 from trainer.data.batches import FEATURES, HISTORIES, ITEMS, USERS, WEIGHTS, Batch, BatchMaker, TrainingData
 from trainer.data.sequences import Rows, count_items, item_log_q
 from trainer.data.stream import distribute_dataset
+from trainer.data.windows import SEGMENTS, WindowGather
 from trainer.false_negatives import BatchKeys, KnownPositives
 from trainer.health import HealthMonitor
 from trainer.objective import Objective
@@ -31,6 +32,7 @@ from trainer.strategy import gather_from_workers, is_chief
 from trainer.towers import Towers, build_towers
 from trainer.validation import build_recall, choose_cut_off
 from trainer.vocabularies import EncodedSize
+from trainer.window_rules import choose_window_length
 
 if TYPE_CHECKING:
     from trainer.warm_start import WarmStart, WarmStartCounts
@@ -121,6 +123,7 @@ def train(
     global_batch = settings.per_replica_batch * replicas
     rows = len(data.train)
     _check(config, rows, global_batch, data.validation)
+    window_length = choose_window_length(settings, spec)
     steps_per_epoch, rows_left_out = divmod(rows, global_batch)
     total_steps = settings.epochs * steps_per_epoch
     _PROGRESS.info(
@@ -174,7 +177,13 @@ def train(
 
         gather = maker.of_rows(trained)
         batches = distribute_dataset(
-            strategy, gather, len(trained), global_batch, settings.seed, first_step=progress.step
+            strategy,
+            WindowGather(gather, window_length) if window_length else gather,
+            len(trained),
+            global_batch,
+            settings.seed,
+            window_length=window_length or 1,
+            first_step=progress.step,
         )
         phase = _Phase(
             towers=model.towers,
@@ -182,7 +191,7 @@ def train(
             totals=totals,
             best=best,
             batches=iter(batches),
-            train_steps=_make_train_steps(model, totals, settings, strategy),
+            train_steps=_make_train_steps(model, totals, settings, window_length, strategy),
             monitor=HealthMonitor(model.towers, gather, len(trained), config.loss.temperature, settings.seed),
             learning_rate=model.optimizer.learning_rate,
             recall=_take_chiefs(recall, strategy) if recall and stopping and not refitting else None,
@@ -486,6 +495,7 @@ def _make_train_steps(
     model: _Model,
     totals: _Totals,
     settings: TrainingConfig,
+    window_length: int | None,
     strategy: tf.distribute.Strategy,
 ) -> _TrainSteps:
     """Make a function that takes the steps from first to last, and returns the first broken one or 0."""
@@ -502,8 +512,11 @@ def _make_train_steps(
         def embed_items(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
             return towers.item(features, training=True, seed=dropout_seed)
 
+        windows = {}
+        if window_length is not None:
+            windows["segments"] = tf.reshape(batch[SEGMENTS], [-1, window_length])
         with tf.GradientTape() as tape:
-            users = towers.user(batch[FEATURES], training=True, seed=dropout_seed)
+            users = towers.user(batch[FEATURES], training=True, seed=dropout_seed, **windows)
             items = embed_items(batch[FEATURES])
             result = model.objective(users, items, keys, batch.get(WEIGHTS), step, embed_items)
             loss_share = result.loss_sum / global_batch

@@ -63,23 +63,24 @@ class CausalTransformer(tf_keras.layers.Layer):
             )
         self._blocks = [_Block(width, config, seeds) for _ in range(config.depth)]
 
-    def call(self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    def call(self, embedded: tf.Tensor, visible: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Encode every position of a batch of sequences.
 
         Args:
             embedded: [batch, length, dim] float32, a vector at each position, the newest last.
-            mask: [batch, length] float32, 1 where there is a vector and 0 where there is padding, wherever
-                that is.
+            visible: [batch, length, length] float32, 1 where position p is seen from position q and 0 where
+                it is not, p being the last index; none is seen from before it. A position that does not see
+                itself is padding. So several sequences may stand in one row, each seeing nothing of the
+                others.
             seed: [2] int64, what is dropped follows from it; None: nothing is.
 
         Returns:
-            [batch, length, dim] float32; the vector at a position depends on those up to it alone, and is
-            zeros at padding.
+            [batch, length, dim] float32; zeros at padding.
 
         Raises:
             ValueError: The sequences are longer than what the learned positions were built for.
         """
-        return self._encode(embedded, mask, seed, newest_only=False)
+        return self._encode(embedded, visible, visible, tf.linalg.diag_part(visible), seed)
 
     def encode_newest(self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Encode the newest position of a batch of sequences.
@@ -88,7 +89,8 @@ class CausalTransformer(tf_keras.layers.Layer):
 
         Args:
             embedded: As in `call`.
-            mask: As in `call`.
+            mask: [batch, length] float32, 1 where there is a vector and 0 where there is padding, wherever
+                that is; every position sees all vectors up to it.
             seed: As in `call`; other numbers are dropped in the last block than there.
 
         Returns:
@@ -97,11 +99,18 @@ class CausalTransformer(tf_keras.layers.Layer):
         Raises:
             ValueError: As in `call`.
         """
-        return self._encode(embedded, mask, seed, newest_only=True)[:, 0]
+        visible = see_all_before(mask)
+        return self._encode(embedded, visible, visible[:, -1:], mask[:, -1:], seed)[:, 0]
 
     def _encode(
-        self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None, newest_only: bool
+        self,
+        embedded: tf.Tensor,
+        visible: tf.Tensor,
+        visible_last: tf.Tensor,
+        mask: tf.Tensor,
+        seed: tf.Tensor | None,
     ) -> tf.Tensor:
+        """Encode the newest positions, as many as `visible_last` has of what the last block sees."""
         states = embedded if self._into is None else tf.cast(self._into(embedded), tf.float32)
         if self._position_embeddings is not None:
             length, longest = embedded.shape[1], self._position_embeddings.shape[0]
@@ -114,11 +123,23 @@ class CausalTransformer(tf_keras.layers.Layer):
         seeds = _split(seed, len(self._blocks))
         *others, (last, last_seed) = zip(self._blocks, seeds, strict=True)
         for block, block_seed in others:
-            states = block(states, mask, block_seed)
-        states = last(states, mask, last_seed, newest_only=newest_only)
+            states = block(states, visible, block_seed)
+        states = last(states, visible_last, last_seed)
         if self._out_of is not None:
             states = tf.cast(self._out_of(states), tf.float32)
-        return states * mask[:, -states.shape[1] :, None]
+        return states * mask[:, :, None]
+
+
+def see_all_before(mask: tf.Tensor) -> tf.Tensor:
+    """Let every position of a sequence see those up to it.
+
+    Args:
+        mask: [batch, length] float32, 1 where there is a vector and 0 where there is padding.
+
+    Returns:
+        [batch, length, length] float32, as `CausalTransformer.call` reads it.
+    """
+    return np.tri(mask.shape[1], dtype=np.float32) * mask[:, None, :]
 
 
 class _Block(tf_keras.layers.Layer):
@@ -148,21 +169,19 @@ class _Block(tf_keras.layers.Layer):
         self._up = _build_projection(inner, width, _DEVIATION, next(seeds))
         self._down = _build_projection(width, inner, added, next(seeds))
 
-    def call(
-        self, states: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None, newest_only: bool = False
-    ) -> tf.Tensor:
-        """Give [batch, length, width] float32 of as many states, or [batch, 1, width] of the newest alone."""
+    def call(self, states: tf.Tensor, visible: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        """Give the newest states, [batch, queries, width] float32, `visible` being [batch, queries, length]."""
         attention_seed, feed_forward_seed = _split(seed, 2)
-        first = states.shape[1] - 1 if newest_only else 0
+        first = states.shape[1] - visible.shape[1]
         normed = normalise(states)
         states = states[:, first:]
-        attended = tf.cast(self._attend(normed[:, first:], normed, mask), tf.float32)
+        attended = tf.cast(self._attend(normed[:, first:], normed, visible), tf.float32)
         states += dropout(attended, self._dropout_share, attention_seed)
         fed = tf.cast(self._feed_forward(normalise(states)), tf.float32)
         return states + dropout(fed, self._dropout_share, feed_forward_seed)
 
-    def _attend(self, asking: tf.Tensor, asked: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Attend from the newest positions, [batch, queries, width], to all of them up to each."""
+    def _attend(self, asking: tf.Tensor, asked: tf.Tensor, visible: tf.Tensor) -> tf.Tensor:
+        """Attend from the newest positions, [batch, queries, width], to what each of them sees."""
         count, length, width = asking.shape[1], asked.shape[1], asked.shape[2]
         queries = tf.reshape(self._query(asking), [-1, count, *self._heads])
         keys = tf.reshape(self._key(asked), [-1, length, *self._heads])
@@ -170,8 +189,8 @@ class _Block(tf_keras.layers.Layer):
         if self._rotary:
             queries, keys = _rotate(queries), _rotate(keys)
         scores = tf.einsum("bqhk,bphk->bhqp", queries, keys)
-        visible = np.tri(length, dtype=np.float32)[length - count :] * mask[:, None, None, :]
-        weights = masked_softmax(tf.cast(scores, tf.float32) / math.sqrt(self._heads[1]), visible)
+        scores = tf.cast(scores, tf.float32) / math.sqrt(self._heads[1])
+        weights = masked_softmax(scores, visible[:, None])
         heads = tf.einsum("bhqp,bphk->bqhk", tf.cast(weights, values.dtype), values)
         return self._output(tf.reshape(heads, [-1, count, width]))
 

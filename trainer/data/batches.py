@@ -110,12 +110,15 @@ class BatchMaker:
         with tf.device("CPU"):
             return RowGather(self, tf.constant(rows.begins), tf.constant(rows.offsets))
 
-    def gather(self, users: tf.Tensor, positions: tf.Tensor) -> dict[str, Any]:
+    def gather(
+        self, users: tf.Tensor, positions: tf.Tensor, items_back: int | None = None
+    ) -> dict[str, Any]:
         """Make a batch of positions.
 
         Args:
             users: `[n]` int64, whose they are.
             positions: `[n]` int64.
+            items_back: How far their histories go back, in items; None: the history's length.
 
         Returns:
             The batch.
@@ -128,17 +131,19 @@ class BatchMaker:
             features |= {name: tf.gather(values, positions) for name, values in self._contexts.items()}
             batch = {FEATURES: features, USERS: users, ITEMS: tf.cast(items, tf.int64)}
             if self._history is not None:
-                batch[HISTORIES], columns = self._gather_histories(self._history, users, positions)
+                batch[HISTORIES], columns = self._gather_histories(
+                    self._history, users, positions, items_back or self._history.length
+                )
                 features |= columns
             if self._weights is not None:
                 batch[WEIGHTS] = tf.gather(self._weights, positions)
             return batch
 
     def _gather_histories(
-        self, history: History, users: tf.Tensor, positions: tf.Tensor
+        self, history: History, users: tf.Tensor, positions: tf.Tensor, length: int
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Look back from positions: `[n, length]` int64 catalogue rows, and the history's columns by name."""
-        before = positions[:, tf.newaxis] + tf.range(-history.length, 0, dtype=tf.int64)
+        before = positions[:, tf.newaxis] + tf.range(-length, 0, dtype=tf.int64)
         is_item = before >= tf.gather(self._offsets, users)[:, tf.newaxis]
         before = tf.maximum(before, 0)
         items = tf.where(is_item, tf.gather(self._items, before), HISTORY_PADDING_KEY)
@@ -176,9 +181,19 @@ class RowGather:
             The batch.
         """
         with tf.device("CPU"):
-            users = tf.searchsorted(self.offsets, rows, side="right", out_type=tf.int64) - 1
-            positions = tf.gather(self.begins, users) + rows - tf.gather(self.offsets, users)
-            return self.maker.gather(users, positions)
+            return self.maker.gather(*self.locate(rows))
+
+    def locate(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Find the users and the positions of rows.
+
+        Args:
+            rows: `[n]` int64 numbers of rows of the split.
+
+        Returns:
+            `[n]` int64 users and `[n]` int64 positions.
+        """
+        users = tf.searchsorted(self.offsets, rows, side="right", out_type=tf.int64) - 1
+        return users, tf.gather(self.begins, users) + rows - tf.gather(self.offsets, users)
 
 
 def _pad(values: tf.Tensor, is_item: tf.Tensor) -> tf.Tensor:

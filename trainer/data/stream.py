@@ -22,6 +22,7 @@ def make_dataset(
     global_batch: int,
     seed: int,
     *,
+    window_length: int = 1,
     first_step: int = 0,
     worker: int = 0,
     workers: int = 1,
@@ -31,13 +32,16 @@ def make_dataset(
 
     Every rows // global_batch batches are an epoch: each row at most once, in an order that follows from the
     seed and the number of the epoch alone; the rows left over are others in each epoch. The order is a
-    permutation that is computed number by number, so it takes no memory.
+    permutation that is computed number by number, so it takes no memory. With windows it is one of the
+    windows, which begin elsewhere in each epoch.
 
     Args:
         gather: Makes a batch of rows.
         rows: Number of rows, at least `global_batch`.
         global_batch: Rows per step, over all workers.
         seed: Equal seeds give equal streams.
+        window_length: Rows that stay together, one after the other, the first row of all after the last; a
+            divisor of the batch of a replica.
         first_step: Steps that were taken before; the stream goes on with the batch after theirs.
         worker: Which of the workers this one is; from 0 on.
         workers: Workers that share each global batch; worker w has the w-th of as many equal parts, so that
@@ -66,7 +70,7 @@ def make_dataset(
         step, part = element // elements, worker * elements + element % elements
         first_row = step * global_batch + part * element_rows
         places = tf.reshape(first_row[:, tf.newaxis] + tf.range(element_rows, dtype=tf.int64), [-1])
-        batch = gather(_shuffle(places, rows, seed, epoch))
+        batch = gather(_shuffle(places, rows, window_length, seed, epoch))
 
         def split(values: tf.Tensor) -> tf.Tensor:
             return tf.reshape(values, tf.concat([[-1, element_rows], tf.shape(values)[1:]], axis=0))
@@ -98,6 +102,7 @@ def distribute_dataset(
     global_batch: int,
     seed: int,
     *,
+    window_length: int = 1,
     first_step: int = 0,
 ) -> Iterable[Batch]:
     """Give every replica of every worker its own rows of each global batch of `make_dataset`.
@@ -108,6 +113,7 @@ def distribute_dataset(
         rows: Number of rows.
         global_batch: Rows per step, over all replicas.
         seed: Equal seeds give equal streams.
+        window_length: As in `make_dataset`.
         first_step: Steps that were taken before.
 
     Returns:
@@ -115,7 +121,9 @@ def distribute_dataset(
     """
     if strategy.num_replicas_in_sync == 1 and not tf.config.list_logical_devices("GPU"):
         # To one CPU there is nothing to distribute, and handing it over takes as long as the gathers.
-        return make_dataset(gather, rows, global_batch, seed, first_step=first_step)
+        return make_dataset(
+            gather, rows, global_batch, seed, window_length=window_length, first_step=first_step
+        )
 
     def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
         workers = context.num_input_pipelines
@@ -124,6 +132,7 @@ def distribute_dataset(
             rows,
             global_batch,
             seed,
+            window_length=window_length,
             first_step=first_step,
             worker=context.input_pipeline_id,
             workers=workers,
@@ -133,8 +142,15 @@ def distribute_dataset(
     return strategy.distribute_datasets_from_function(make)
 
 
-def _shuffle(places: tf.Tensor, rows: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:
+def _shuffle(places: tf.Tensor, rows: int, window_length: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:
     """Give the rows at some places of an epoch's order: `[n]` int64 to `[n]` int64."""
-    return tf.random.experimental.index_shuffle(
-        places, seed=tf.stack([tf.constant(seed, tf.int64), epoch]), max_index=tf.constant(rows - 1, tf.int64)
+    epoch_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
+    windows = tf.random.experimental.index_shuffle(
+        places // window_length,
+        seed=epoch_seed,
+        max_index=tf.constant(rows // window_length - 1, tf.int64),
     )
+    if window_length == 1:
+        return windows
+    first = tf.random.stateless_uniform([], epoch_seed, 0, rows, tf.int64)
+    return (first + windows * window_length + places % window_length) % rows

@@ -13,6 +13,7 @@ from trainer.config import HistoryEncoderName, ModelConfig, TransformerConfig
 from trainer.encoders import build_encoder
 from trainer.history import HistoryEmbedding, HistoryVectors, build_history_encoder
 from trainer.vocabularies import EncodedSize
+from trainer.window_rules import WINDOW_ENCODERS
 
 pytestmark = pytest.mark.unit
 
@@ -253,3 +254,41 @@ def test_an_encoder_drops_its_own_by_the_seed_alone():
     np.testing.assert_array_equal(one, again)
     for left, right in ((one, plain), (one, other), (one, second)):
         assert np.abs(left - right).max() > 1e-6
+
+
+@pytest.mark.parametrize("name", WINDOW_ENCODERS)
+def test_a_window_gives_each_position_what_its_own_history_gives(name):
+    generator = np.random.default_rng(3)
+    encoder = build(name, dim=4, heads=2, length=5)
+    randomise(encoder, generator)
+    embedded = generator.normal(size=[2, 4, 4]).astype(np.float32)
+    # The first window: a user's last row and another user's first three, the first of which has no history.
+    # The second: four rows of one user.
+    visible = np.zeros([2, 4, 4], np.float32)
+    visible[0, 0, 0] = 1
+    visible[0, 2:, 2:] = np.tri(2)
+    visible[1] = np.tri(4)
+    result = encoder.encode_windows(tf.constant(embedded), tf.constant(visible))
+    for window in range(2):
+        for row in range(4):
+            (seen,) = np.nonzero(visible[window, row])
+            history = np.full([1, 5, 4], 9.0, np.float32)
+            mask = np.zeros([1, 5], np.float32)
+            if len(seen):
+                history[0, -len(seen) :] = embedded[window, seen]
+                mask[0, -len(seen) :] = 1
+            expected = encoder(tf.constant(history), tf.constant(mask))[0]
+            np.testing.assert_allclose(result[window, row], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_of_a_window_see_their_own_segment_up_to_themselves():
+    embedding, _ = make_embedding()
+    layer = HistoryVectors(embedding, [build("mean", dim=3)], dropout_share=0.0)
+    # The newest item of each row: of two users with two rows each, of whom the second one's first has none.
+    order = [[1, 0], [1, 1], [0, 0], [0, 1]]
+    features = {name: tf.gather_nd(values, order)[:, None] for name, values in COLUMNS.items()}
+    each = embedding(features)[0][:, 0].numpy()
+    [means] = layer(features, None, segments=tf.constant([[4, 4, 6, 6]], tf.int64))
+    np.testing.assert_allclose(
+        means, [each[0], (each[0] + each[1]) / 2, [0, 0, 0], each[3]], rtol=1e-5, atol=1e-6
+    )

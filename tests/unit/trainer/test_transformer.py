@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from trainer.config import TransformerConfig
-from trainer.transformer import CausalTransformer
+from trainer.transformer import CausalTransformer, see_all_before
 
 pytestmark = pytest.mark.unit
 
@@ -28,6 +28,11 @@ def build(config, length=LENGTH, seed=0):
     for variable in layer.trainable_variables:
         variable.assign(generator.normal(scale=0.25, size=variable.shape))
     return layer
+
+
+def encode(layer, x, mask, seed=None):
+    """Encode every position, each seeing those up to it."""
+    return layer(x, see_all_before(tf.constant(mask)), seed)
 
 
 def draw(rows=4, length=LENGTH):
@@ -92,7 +97,7 @@ def test_one_block_equals_numpy_position_by_position(config):
         first = LENGTH - int(mask.sum())
         h = [x[row, p] + positions[p] for p in range(first, LENGTH)]
         expected[row, first:] = apply_block(h, config, weights) if h else np.zeros([0, DIM])
-    result = layer(x, MASK)
+    result = encode(layer, x, MASK)
     assert result.dtype == tf.float32
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
@@ -112,7 +117,7 @@ def test_weights_have_the_shapes_that_the_configuration_asks_for():
 def test_the_newest_position_alone_is_the_same(config):
     layer, x = build(config), draw()
     newest = layer.encode_newest(x, MASK)
-    np.testing.assert_allclose(newest, layer(x, MASK)[:, -1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(newest, encode(layer, x, MASK)[:, -1], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(newest[3], np.zeros(DIM))
 
 
@@ -121,7 +126,7 @@ def test_a_later_item_moves_no_earlier_position(config):
     layer, x = build(config), draw()
     changed = x.copy()
     changed[:, 2] += np.random.default_rng(2).normal(size=DIM)
-    before, after = layer(x, MASK).numpy(), layer(changed, MASK).numpy()
+    before, after = encode(layer, x, MASK).numpy(), encode(layer, changed, MASK).numpy()
     np.testing.assert_allclose(after[:, :2], before[:, :2], rtol=0, atol=1e-6)
     # It is there in the first two rows alone, and moves itself and what comes later.
     assert (np.abs(after - before)[:2, 2:].max(axis=2) > 1e-3).all()
@@ -137,12 +142,12 @@ def test_more_padding_before_the_same_history_moves_nothing(config):
     x = draw()
     more = np.concatenate([np.full([4, 3, DIM], 9.0, np.float32), x], axis=1)
     more_mask = np.concatenate([np.zeros([4, 3], np.float32), MASK], axis=1)
-    expected = short(x, MASK)
-    np.testing.assert_allclose(long(more, more_mask)[:, 3:], expected, rtol=1e-6, atol=1e-6)
-    np.testing.assert_array_equal(long(more, more_mask)[:, :3], np.zeros([4, 3, DIM]))
+    expected = encode(short, x, MASK)
+    np.testing.assert_allclose(encode(long, more, more_mask)[:, 3:], expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(encode(long, more, more_mask)[:, :3], np.zeros([4, 3, DIM]))
     np.testing.assert_allclose(long.encode_newest(more, more_mask), expected[:, -1], rtol=1e-6, atol=1e-6)
     # A layer that was built for longer sequences takes short ones.
-    np.testing.assert_allclose(long(x, MASK), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(encode(long, x, MASK), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_padding_behind_a_sequence_moves_nothing_under_rotary_positions():
@@ -150,7 +155,23 @@ def test_padding_behind_a_sequence_moves_nothing_under_rotary_positions():
     padded = np.concatenate([x, np.full([4, 2, DIM], 9.0, np.float32)], axis=1)
     mask = np.concatenate([np.ones_like(MASK), np.zeros([4, 2], np.float32)], axis=1)
     np.testing.assert_allclose(
-        layer(padded, mask)[:, :LENGTH], layer(x, np.ones_like(MASK)), rtol=1e-5, atol=1e-5
+        encode(layer, padded, mask)[:, :LENGTH], encode(layer, x, np.ones_like(MASK)), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("config", [ROTARY, DEEP])
+def test_two_sequences_in_one_row_see_nothing_of_each_other(config):
+    layer, x = build(config), draw()
+    # A sequence of one and of three, beside each other, and the same ones in rows of their own.
+    apart = np.zeros([1, LENGTH, LENGTH], np.float32)
+    apart[0, 0, 0] = 1
+    apart[0, 1:, 1:] = np.tri(3)
+    together = layer(x[:1], tf.constant(apart))
+    np.testing.assert_allclose(
+        together[:, :1], encode(layer, x[:1, :1], np.ones([1, 1], np.float32)), rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        together[:, 1:], encode(layer, x[:1, 1:], np.ones([1, 3], np.float32)), rtol=1e-5, atol=1e-5
     )
 
 
@@ -164,8 +185,8 @@ def test_the_order_matters():
 def test_sequences_longer_than_the_learned_positions_are_refused():
     x, mask = draw(length=5), np.ones([4, 5], np.float32)
     with pytest.raises(ValueError, match=r"sequences of up to 4 positions.* Received: 5\. Build the layer"):
-        build(LEARNED)(x, mask)
-    build(ROTARY)(x, mask)
+        encode(build(LEARNED), x, mask)
+    encode(build(ROTARY), x, mask)
 
 
 def test_dropout_follows_from_the_seed():
@@ -176,14 +197,14 @@ def test_dropout_follows_from_the_seed():
     assert np.abs(one - other).max() > 1e-3
     assert np.abs(one - plain).max() > 1e-3
     without = build(TransformerConfig(dropout=0.0))
-    np.testing.assert_array_equal(without(x, MASK, SEED), without(x, MASK))
+    np.testing.assert_array_equal(encode(without, x, MASK, SEED), encode(without, x, MASK))
 
 
 def test_an_untrained_layer_keeps_the_scale_of_the_embeddings():
     layer = CausalTransformer(64, 20, TransformerConfig(), seed=1)
     x = np.random.default_rng(0).uniform(-0.05, 0.05, size=(50, 20, 64)).astype(np.float32)
     mask = np.ones([50, 20], np.float32)
-    added = layer(x, mask) - x
+    added = encode(layer, x, mask) - x
     assert 0.01 < np.std(added) / np.std(x) < 1.0
 
 
@@ -196,8 +217,8 @@ def test_bfloat16_policy_keeps_weights_states_and_output_in_float32():
         tf_keras.mixed_precision.set_global_policy("float32")
     assert {variable.dtype for variable in mixed.variables} == {tf.float32}
     x = draw()
-    for method in ("__call__", "encode_newest"):
-        result, expected = getattr(mixed, method)(x, MASK), getattr(plain, method)(x, MASK)
+    for method in (encode, CausalTransformer.encode_newest):
+        result, expected = method(mixed, x, MASK), method(plain, x, MASK)
         assert result.dtype == tf.float32
         np.testing.assert_allclose(result, expected, rtol=0.05, atol=0.1)
         # The matrices did compute in bfloat16.

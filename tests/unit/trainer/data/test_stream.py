@@ -51,6 +51,14 @@ def ids(dataset, batches):
     return [batch["id"].tolist() for batch in dataset.take(batches).as_numpy_iterator()]
 
 
+def test_windows_go_on_after_any_step():
+    columns = {"id": np.arange(47)}
+    whole = ids(make_dataset(columns, 10, seed=3, window_length=5), 10)
+    for first_step in (1, 4, 6):
+        later = make_dataset(columns, 10, seed=3, window_length=5, first_step=first_step)
+        assert ids(later, 10 - first_step) == whole[first_step:], first_step
+
+
 # 4 steps an epoch: one gather for each batch, for three of them (and a last, smaller one), and for an epoch.
 @pytest.mark.parametrize("rows_per_gather", [1, 15, 4096])
 def test_stream_goes_on_after_any_step(rows_per_gather, monkeypatch):
@@ -72,6 +80,20 @@ def test_stream_of_several_replicas_goes_on_too(workers, replicas, monkeypatch):
     for first_step in (1, 5, 10):
         later = make_dataset(columns, 12, first_step=first_step, **options)
         assert ids(later, (20 - first_step) * replicas) == whole[first_step * replicas :], first_step
+
+
+def test_rows_of_a_window_follow_each_other():
+    columns = {"id": np.arange(47)}
+    stream = make_dataset(columns, 10, seed=1, window_length=5).take(40).as_numpy_iterator()
+    epochs = np.reshape([batch["id"] for batch in stream], [10, 40])
+    for epoch in epochs:
+        assert len(set(epoch)) == 40
+        windows = epoch.reshape([8, 5])
+        assert ((windows[:, 1:] - windows[:, :-1]) % 47 == 1).all()
+        assert not np.array_equal(windows, np.sort(windows, axis=0))
+    # Windows begin at other rows in each epoch, so that none has the same rows left out or begun with.
+    assert len({frozenset(epoch[::5]) for epoch in epochs}) > 5
+    assert set(epochs.ravel()) == set(range(47))
 
 
 def test_workers_share_every_global_batch():
