@@ -22,6 +22,7 @@ from trainer.config import (
     OptimizerConfig,
     TrainerConfig,
     TrainingConfig,
+    TransformerConfig,
 )
 from trainer.data.batches import FEATURES, BatchMaker, TrainingData
 from trainer.data.sequences import FlatSequences, Rows
@@ -187,6 +188,53 @@ def test_neither_pauses_nor_an_interruption_change_the_result(tmp_path, monkeypa
     assert resumed.checkpoints == str(folder)
     assert re.fullmatch("[0-9a-f]{32}", folder.name)
     assert sorted(path.name for path in folder.iterdir())[-1] == "fit-000000000012"
+
+
+def make_window_config(encoders, **training):
+    config = make_config(rows="windows", per_replica_batch=15, **training)
+    transformer = TransformerConfig(depth=1, width=4)
+    model = dataclasses.replace(config.model, history_encoders=encoders, transformer=transformer)
+    return dataclasses.replace(config, model=model)
+
+
+def test_a_step_on_windows_is_one_on_their_rows(tmp_path):
+    # Of the history the newest item alone counts, and all rows are in the one step.
+    step = {"epochs": 1, "optimizer": OptimizerConfig(tables="sgd", dense="sgd"), "per_replica_batch": 60}
+    results = []
+    for rows in ("windows", "interactions"):
+        config = make_config(rows=rows, **step)
+        model = dataclasses.replace(config.model, history_encoders=("last",), dropout=0.0)
+        results.append(run(tmp_path / rows, dataclasses.replace(config, model=model), make_data(rows=60)))
+    windows, interactions = results
+    assert windows.steps == interactions.steps == 1
+    assert windows.final_loss == pytest.approx(interactions.final_loss, rel=1e-5)
+    untrained = build_towers(SPEC, model, SIZES, config.training.seed)
+    moved = 0.0
+    for one, other, before in zip(
+        windows.towers.trainable_variables,
+        interactions.towers.trainable_variables,
+        untrained.trainable_variables,
+        strict=True,
+    ):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-6, err_msg=one.name)
+        moved = max(moved, np.abs(one.numpy() - before.numpy()).max())
+    assert moved > 1e-3
+
+
+def test_windows_learn_and_go_on_after_an_interruption(tmp_path, monkeypatch):
+    config = make_window_config(
+        ("transformer", "mean"),
+        epochs=10,
+        learning_rate=0.02,
+        checkpoint=CheckpointConfig(interval_steps=7, interval_seconds=None),
+    )
+    whole = run(tmp_path / "whole", config)
+    losses = read_scalars(tmp_path / "whole/logs")["loss"]
+    assert losses[max(losses)] < 0.8 * losses[min(losses)]
+    assert run_killed(tmp_path, config, monkeypatch, after_checkpoints=2) == 14
+    resumed = run(tmp_path, config, checkpoints=True)
+    assert resumed.resumed_from_step == 14
+    assert_equal_weights(whole, resumed)
 
 
 def test_another_seed_gives_another_result(tmp_path):
