@@ -129,9 +129,18 @@ def test_what_is_doubtful_fails_only_where_it_is_asked_for(check):
     check("--strict", exit_code=1)
 
 
-def test_times_of_1970_are_told(check):
+def test_times_of_1970_are_told_as_by_the_ingest(check):
     rows = [(user, item, second - START + 20_200_913, rating) for user, item, second, rating in ROWS]
-    assert "from 1970-08-22" in check(rows=rows)
+    assert (
+        "Warning: Times: 8 of 8 positives are from before 1990, the first from 1970-08-22. Times that are "
+        "numbers were read as s; if that is wrong, set tables.interactions.unit"
+    ) in check(rows=rows)
+    assert "Times: " not in check()
+
+
+def test_times_within_a_day_are_told(check):
+    rows = [(user, item, min(second, START + DAY - 1), rating) for user, item, second, rating in ROWS]
+    assert "Warning: Times: all positives are within a day, 2023-11-15. Times" in check(rows=rows)
 
 
 def test_a_missing_table_is_told_before_anything_is_read(check, tmp_path):

@@ -29,7 +29,7 @@ def test_the_main_lines_are_told(tmp_path):
     lines = describe_start(*settings(tmp_path))
     assert lines[0] == "Data: 2 interactions; 2 positives of 1 users with 2 items, 100.000% of all pairs"
     assert lines[1].startswith("From 2023-11-15T00:00:00 to 2023-11-15T00:00:05 UTC; 1 train, 1 eval; 100.0%")
-    assert any(line.startswith("Warning: The times are from") for line in lines)
+    assert any(line.startswith("Warning: Times: all positives are within a day, 2023-11-15.") for line in lines)
 
 
 def test_what_cannot_be_read_leaves_the_step_to_fail(tmp_path):
