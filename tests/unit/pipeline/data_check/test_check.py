@@ -143,6 +143,23 @@ def test_times_within_a_day_are_told(check):
     assert "Warning: Times: all positives are within a day, 2023-11-15. Times" in check(rows=rows)
 
 
+def test_one_large_text_file_is_read_as_far_as_the_sample_goes(check, tmp_path):
+    lines = [f"a{number % 1_000},x,{START + number * 60},5.0" for number in range(150_000)]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,timestamp,rating", *lines]))
+    found = json.loads(
+        check("--json", "--sample", "10000", tables={"interactions": {"file": "log.csv"}}),
+    )
+    assert not found["is_whole"]
+    # Twice the sample, to the end of a block of a megabyte, of the 150,000.
+    assert 20_000 <= found["rows_read"] < 100_000
+    # The last of 105 days begins after the first 148,000 rows.
+    window = {"window": {"last_days": 1}}
+    found = json.loads(
+        check("--json", "--sample", "1000", tables={"interactions": {"file": "log.csv"}}, ingest=window)
+    )
+    assert found["rows_kept"] > 0
+
+
 def test_a_missing_table_is_told_before_anything_is_read(check, tmp_path):
     check()
     (tmp_path / "items.parquet").unlink()
