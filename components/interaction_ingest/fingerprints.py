@@ -100,10 +100,10 @@ def list_input_files(
 
     Raises:
         ConfigError: The format of a table cannot be told from the names.
-        DataError: A file is missing, or days are.
+        DataError: A file is missing, or days are; it says so of every table.
         StorageError: The folder's store cannot be reached or refuses.
     """
-    tables, listed = spec.tables, {}
+    tables, listed, missing = spec.tables, {}, []
     for name, table in (
         ("interactions", tables.interactions),
         ("users", tables.users),
@@ -111,10 +111,19 @@ def list_input_files(
     ):
         if table is None:
             continue
-        files = find_files(table, data_directory)
-        if files[0].day is not None:
-            files, _ = choose_days(files, window or WindowConfig(), table.file)
-        listed[name] = files
+        try:
+            files = find_files(table, data_directory)
+            if files[0].day is not None:
+                files, _ = choose_days(files, window or WindowConfig(), table.file)
+        except DataError as error:
+            missing.append(str(error))
+        else:
+            listed[name] = files
+    if len(missing) == 1:
+        raise DataError(missing[0])
+    if missing:
+        lines = "".join(f"\n  - {message}" for message in missing)
+        raise DataError(f"Files of {len(missing)} tables are missing:{lines}")
     return listed
 
 
