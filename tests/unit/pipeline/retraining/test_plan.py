@@ -182,9 +182,7 @@ def test_everything_that_is_missing_is_told_at_once(shop):
     # Without any log it is not known which days are wanted.
     for file in (shop.data / "log").iterdir():
         file.unlink()
-    with pytest.raises(
-        DataError, match=r"(?s)No file fits \S*log/\{date\}.csv.*users.*items"
-    ):
+    with pytest.raises(DataError, match=r"(?s)No file fits \S*log/\{date\}.csv.*users.*items"):
         shop.plan()
 
 
