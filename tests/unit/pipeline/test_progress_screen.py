@@ -131,10 +131,12 @@ def test_a_reader_that_is_gone_ends_no_run(is_terminal):
     reader, writer = os.pipe()
     os.close(reader)
     stdout = os.fstat(1)
-    with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "w", buffering=1) as stream:
-        handler = ProgressScreen(stream, is_terminal=is_terminal)
-        for record in ("line", StepProgress(step="A"), Tick(), "line"):
-            handler.handle(logging.LogRecord("x", logging.INFO, "", 0, record, (), None))
-        handler.close()
+    stream = os.fdopen(writer, "w", buffering=1)
+    handler = ProgressScreen(stream, is_terminal=is_terminal)
+    for record in ("line", StepProgress(step="A"), Tick(), "line"):
+        handler.handle(logging.LogRecord("x", logging.INFO, "", 0, record, (), None))
+    handler.close()
+    with contextlib.suppress(BrokenPipeError):
+        stream.close()
     # rich's own way is to leave the process without a standard output, and to raise SystemExit.
     assert (os.fstat(1).st_dev, os.fstat(1).st_ino) == (stdout.st_dev, stdout.st_ino)
