@@ -66,3 +66,29 @@ def noise_to_file(log_file: Path, shows_progress: bool = True) -> Iterator[TextI
             os.dup2(original, descriptor)
             os.close(original)
         screen.close()
+
+
+@contextmanager
+def showing_progress() -> Iterator[None]:
+    """Draw progress on the standard output, with what libraries say left where it goes.
+
+    For a command that may run where there is no folder for a log, as in a pod. Progress lines
+    (`PROGRESS_LOGGER`) stay above how far the work is (`schemas.progress`).
+
+    Yields:
+        Nothing; afterwards progress lines go where they went before.
+    """
+    from pipeline.progress_screen import ProgressScreen
+
+    handler = ProgressScreen(sys.stdout)
+    progress, live = (logging.getLogger(name) for name in (PROGRESS_LOGGER, LIVE_LOGGER))
+    live.setLevel(logging.INFO)
+    lines_before = progress.handlers
+    progress.handlers = [handler]
+    live.addHandler(handler)
+    try:
+        yield
+    finally:
+        progress.handlers = lines_before
+        live.removeHandler(handler)
+        handler.close()

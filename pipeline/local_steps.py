@@ -17,9 +17,8 @@ import pickle
 import resource
 import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,12 +34,12 @@ from tfx.proto.orchestration import pipeline_pb2
 from pipeline.beam_progress import watch_beam
 from pipeline.metadata_lock import METADATA_LOCK_FILE
 from pipeline.step_reports import ReportSender, pass_on
+from pipeline.ticking import SECONDS_BETWEEN_TICKS, ticking
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import DssmError
 from schemas.progress import StepEnd, StepProgress, Tick, report_progress, showing_step
 
 _PR_SET_PDEATHSIG: Final = 1
-_SECONDS_BETWEEN_TICKS: Final = 0.5
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
 
@@ -105,7 +104,7 @@ class StepRunner(IrBasedRunner):
             for number, step in enumerate(steps, 1):
                 _progress.info("[%d/%d] %s", number, len(steps), step)
                 start = time.monotonic()
-                with showing_step(f"[{number}/{len(steps)}] {step}"), _ticking():
+                with showing_step(f"[{number}/{len(steps)}] {step}"), ticking():
                     outcome = _try(self._launcher(pipeline, steps[step]))
                 _raise_error(step, outcome)
                 end = _describe_end(outcome, time.monotonic() - start)
@@ -231,7 +230,7 @@ def _wait_for_any(running: Mapping[str, _Running], labels: Mapping[str, str]) ->
     while True:
         multiprocessing.connection.wait(
             [waited for one in running.values() for waited in (one.receiver, one.process.sentinel)],
-            timeout=_SECONDS_BETWEEN_TICKS,
+            timeout=SECONDS_BETWEEN_TICKS,
         )
         # Asked before its pipe is emptied, so that nothing comes afterwards.
         gone = {step for step, one in running.items() if not one.process.is_alive()}
@@ -263,24 +262,6 @@ def _read_outcome(ended: _Running) -> _Outcome:
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
     hint = " The machine may have run out of memory." if code == -signal.SIGKILL else ""
     return _Outcome(0, (StepError, f"its process {how}.{hint}"))
-
-
-@contextlib.contextmanager
-def _ticking() -> Iterator[None]:
-    """Let the screen know that time passes while a step runs in this very process."""
-    over = threading.Event()
-
-    def tick() -> None:
-        while not over.wait(_SECONDS_BETWEEN_TICKS):
-            report_progress(Tick())
-
-    thread = threading.Thread(target=tick, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _raise_error(step: str, outcome: _Outcome) -> None:

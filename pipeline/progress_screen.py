@@ -35,6 +35,14 @@ class _Step:
     """What else there is to say."""
 
 
+class _Console(Console):
+    """A console that ends no run where nobody reads it any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing from now on; what is overridden raises SystemExit."""
+        self.quiet = True
+
+
 class ProgressScreen(logging.Handler):
     """Handler of the progress lines and of the records of `schemas.progress`.
 
@@ -60,7 +68,7 @@ class ProgressScreen(logging.Handler):
         """
         super().__init__()
         self._clock = clock
-        self._console = Console(
+        self._console = _Console(
             file=stream, force_terminal=is_terminal, width=width, highlight=False, get_time=clock
         )
         self._draws = self._console.is_terminal and not self._console.is_dumb_terminal

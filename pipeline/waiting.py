@@ -5,12 +5,10 @@ import multiprocessing
 import multiprocessing.connection
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
+from pipeline.ticking import SECONDS_BETWEEN_TICKS
 from schemas.contract import PROGRESS_LOGGER
 from schemas.progress import Tick, report_progress, showing_step
-
-_SECONDS: Final = 0.5
 
 
 @contextmanager
@@ -46,5 +44,5 @@ def _draw(
     # Or the pipe would never end.
     other_end.close()
     with showing_step(what, note):
-        while not over.poll(_SECONDS):
+        while not over.poll(SECONDS_BETWEEN_TICKS):
             report_progress(Tick())

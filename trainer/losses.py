@@ -30,7 +30,7 @@ import tensorflow as tf
 from trainer.config import LossConfig
 from trainer.false_negatives import BatchKeys, FalseNegatives, KnownPositives
 from trainer.refined_softmax import RefinedRows, compute_refined_loss
-from trainer.streaming import choose_block_rows, streamed_cross_entropy
+from trainer.streaming import choose_block_rows, streamed_softmax_loss
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def candidate_softmax(
     weights: tf.Tensor | None = None,
     positives: KnownPositives | None = None,
 ) -> LossSum:
-    """Compute the softmax cross entropy with every other candidate as a negative.
+    """Compute the softmax loss with every other candidate as a negative.
 
     Args:
         users: [rows, dim] float32, L2-normalised, of static shape.
@@ -87,7 +87,7 @@ def candidate_softmax(
     log_share = tf.zeros([columns]) if candidates.log_share is None else candidates.log_share
     masks = FalseNegatives(keys, candidates.items, candidates.users, candidates.first_own, config, positives)
     others = tf.math.count_nonzero(present, dtype=tf.float32) - 1
-    loss_sum, masked = streamed_cross_entropy(
+    loss_sum, masked = streamed_softmax_loss(
         users / config.temperature,
         candidates.embeddings,
         tf.where(present, -log_share, -math.inf),
@@ -109,7 +109,7 @@ def rotation_softmax(
     weights: tf.Tensor | None = None,
     positives: KnownPositives | None = None,
 ) -> LossSum:
-    """Compute the softmax cross entropy with a few candidates as negatives of each row.
+    """Compute the softmax loss with a few candidates as negatives of each row.
 
     Args:
         users: [rows, dim] float32, L2-normalised.

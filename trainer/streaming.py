@@ -1,4 +1,4 @@
-"""The softmax cross entropy over many candidates, in blocks of rows.
+"""The softmax loss over many candidates, in blocks of rows.
 
 The logits of two blocks (on a GPU: of one), [block, columns] each, are all that is held at once. As a row has
 all its candidates in one block, its softmax is complete there, and so is its gradient: the forward pass adds
@@ -48,7 +48,7 @@ def _blocks_at_once() -> int:
     return 1 if _has_gpu() else _BLOCKS_AT_ONCE
 
 
-def streamed_cross_entropy(
+def streamed_softmax_loss(
     users: tf.Tensor,
     items: tf.Tensor,
     bias: tf.Tensor,
@@ -59,12 +59,13 @@ def streamed_cross_entropy(
     block_rows: int,
     refined: RefinedRows | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Compute sum_i w_i (log sum_j exp(s_ij) - s_i,own) over the candidates j that row i does not mask.
+    """Sum the weighted losses of the rows, each over the candidates that the row does not mask.
 
-    With s_ij = <u_i, v_j> + b_j and p_ij the softmax of row i, the gradient of u_i is w_i (sum_j p_ij v_j -
-    v_own), that of v_j sum_i w_i (p_ij - [j is row i's own]) u_i. Bias and weights have none. With the
-    refined correction p_ij is the softmax over the negatives alone, and 1 - P_i is a factor of every gradient
-    of row i.
+    The loss of row i is the cross entropy log sum_j exp(s_ij) - s_i,own, or with the refined correction the
+    one that trainer/losses.py gives. With s_ij = <u_i, v_j> + b_j and p_ij the softmax of row i, the gradient
+    of u_i is w_i (sum_j p_ij v_j - v_own), that of v_j sum_i w_i (p_ij - [j is row i's own]) u_i. Bias and
+    weights have none. With the refined correction p_ij is the softmax over the negatives alone, and 1 - P_i
+    is a factor of every gradient of row i.
 
     Args:
         users: [rows, dim] float32, divided by the temperature.
@@ -74,7 +75,7 @@ def streamed_cross_entropy(
         masks: The masked candidates, and the columns of the rows' own items.
         rows: Rows of the batch.
         block_rows: Rows of a block.
-        refined: For the refined correction, where `bias` is -log Q; None: the loss above.
+        refined: For the refined correction, where `bias` is -log Q; None: the cross entropy.
 
     Returns:
         The sum, a scalar float32, and the number of masked pairs, a scalar float32.

@@ -23,14 +23,17 @@ DayFingerprints = Mapping[str, Mapping[str, str]]
 def fingerprint_inputs(spec: FeatureSpec, data_directory: str, window: WindowConfig | None = None) -> str:
     """Hash the files that a run would read, so that a cache sees changed data.
 
+    Files on this machine count by their content, and those that have not changed since the last time are not
+    read. Those in an object store count by their size and the time of their last upload, so that a run does
+    not read a log twice.
+
     Args:
         spec: Names the files.
-        data_directory: The folder they are in: a path or URI. From an object store every byte is read; of
-            local files, those that have changed since the last time.
+        data_directory: The folder they are in: a path or URI.
         window: The days that are read of daily logs; None: all.
 
     Returns:
-        The hexadecimal SHA-256 over the files' names and contents.
+        The hexadecimal SHA-256 over the files' names and what they count by.
 
     Raises:
         ConfigError: The format of a table cannot be told from the names.
@@ -40,7 +43,7 @@ def fingerprint_inputs(spec: FeatureSpec, data_directory: str, window: WindowCon
     digest, hashes = hashlib.sha256(), HashCache.of_user()
     for files in list_input_files(spec, data_directory, window).values():
         for file in files:
-            digest.update(hashlib.sha256(file.name.encode()).digest() + _hash_content(file, hashes))
+            digest.update(hashlib.sha256(file.name.encode()).digest() + _identify(file, hashes))
         # So that a file cannot pass from one table to the next unseen.
         digest.update(hashlib.sha256(str(len(files)).encode()).digest())
     hashes.save()
@@ -52,8 +55,7 @@ def fingerprint_days(
 ) -> dict[str, dict[str, str]]:
     """Hash the files that a run would read, day by day, so that a retraining sees what is new.
 
-    Files on this machine count by their content. Those in an object store count by their size and the time
-    of their last upload, so that nothing is read to tell that nothing has changed.
+    Files count as in `fingerprint_inputs`, so that little is read to tell that nothing has changed.
 
     Args:
         spec: Names the files.
@@ -75,9 +77,8 @@ def fingerprint_days(
         digests: dict[str, hashlib._Hash] = {}
         for file in files:
             day = NO_DAY if file.day is None else file.day.isoformat()
-            content = _identify(file) if storage.is_remote(file.path) else _hash_content(file, hashes)
             digests.setdefault(day, hashlib.sha256()).update(
-                hashlib.sha256(file.name.encode()).digest() + content
+                hashlib.sha256(file.name.encode()).digest() + _identify(file, hashes)
             )
         found[table] = {day: digest.hexdigest() for day, digest in digests.items()}
     hashes.save()
@@ -99,10 +100,10 @@ def list_input_files(
 
     Raises:
         ConfigError: The format of a table cannot be told from the names.
-        DataError: A file is missing, or days are.
+        DataError: A file is missing, or days are; it says so of every table.
         StorageError: The folder's store cannot be reached or refuses.
     """
-    tables, listed = spec.tables, {}
+    tables, listed, missing = spec.tables, {}, []
     for name, table in (
         ("interactions", tables.interactions),
         ("users", tables.users),
@@ -110,22 +111,26 @@ def list_input_files(
     ):
         if table is None:
             continue
-        files = find_files(table, data_directory)
-        if files[0].day is not None:
-            files, _ = choose_days(files, window or WindowConfig(), table.file)
-        listed[name] = files
+        try:
+            files = find_files(table, data_directory)
+            if files[0].day is not None:
+                files, _ = choose_days(files, window or WindowConfig(), table.file)
+        except DataError as error:
+            missing.append(str(error))
+        else:
+            listed[name] = files
+    if len(missing) == 1:
+        raise DataError(missing[0])
+    if missing:
+        lines = "".join(f"\n  - {message}" for message in missing)
+        raise DataError(f"Files of {len(missing)} tables are missing:{lines}")
     return listed
 
 
-def _hash_content(file: DataFile, hashes: HashCache) -> bytes:
+def _identify(file: DataFile, hashes: HashCache) -> bytes:
+    if storage.is_remote(file.path):
+        return hashlib.sha256(f"{file.size_bytes} {file.modified.isoformat()}".encode()).digest()
     try:
-        if not storage.is_remote(file.path):
-            return bytes.fromhex(hashes.hash_file(Path(file.path)))
-        with storage.open_stream(file.path) as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
+        return bytes.fromhex(hashes.hash_file(Path(file.path)))
     except OSError as error:
         raise DataError(f"Cannot read {file.path}: {error}") from error
-
-
-def _identify(file: DataFile) -> bytes:
-    return hashlib.sha256(f"{file.size_bytes} {file.modified.isoformat()}".encode()).digest()

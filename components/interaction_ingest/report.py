@@ -1,7 +1,7 @@
 """The run's figures: what is refused, and what a person reads."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +16,13 @@ from components.interaction_ingest.counts import (
     show_ids,
 )
 from components.interaction_ingest.dead_letters import REJECTED, explain_rejected_ids, refuse_too_many
+from components.interaction_ingest.doubtful_times import describe_doubtful_times, show_day
 from components.interaction_ingest.fingerprints import DayFingerprints
 from components.interaction_ingest.reading.entities import EntityTable
 from components.interaction_ingest.reading.inputs import Inputs
 from schemas.contract import DAY_FINGERPRINTS
 from schemas.errors import DataError
-from schemas.features import FeatureSpec, TimeUnit
-
-_SECONDS_PER_DAY: Final = 86_400
+from schemas.features import FeatureSpec
 
 
 def check_counts(counts: IngestCounts, inputs: Inputs, spec: FeatureSpec, config: IngestConfig) -> None:
@@ -151,6 +150,7 @@ def build_report(
     filled |= {name: count for name, count in counts.filled.items() if count}
     window = inputs.window if inputs.daily is None else inputs.daily.window
     missing_days = () if inputs.daily is None else inputs.daily.missing
+    doubtful_times = describe_doubtful_times(counts, inputs.time_unit)
     return {
         "rows_read": counts.rows["read"],
         "rows_kept": counts.kept,
@@ -180,7 +180,7 @@ def build_report(
         "first_timestamp": int(counts.first_timestamp),
         "last_timestamp": int(counts.last_timestamp),
         "time_unit": inputs.time_unit,
-        "warnings": _doubt_times(counts, inputs.time_unit),
+        "warnings": [doubtful_times] if doubtful_times else [],
         "window_from": window.first_text,
         "window_to": window.last_text,
         "missing_days": [day.isoformat() for day in missing_days],
@@ -218,7 +218,7 @@ def summarize(report: Mapping[str, Any]) -> str:
         f"Ingest: {report['rows_read']:,} interactions read, {report['rows_kept']:,} kept ({splits}), "
         f"dropped: {dropped}; {report['users']:,} users, {report['items']:,} items in the catalogue"
     )
-    line += f"; times {_show_day(report['first_timestamp'])} to {_show_day(report['last_timestamp'])} UTC"
+    line += f"; times {show_day(report['first_timestamp'])} to {show_day(report['last_timestamp'])} UTC"
     if report["time_unit"] != "s":
         line += f" (numbers read as {report['time_unit']})"
     if report["window_from"] or report["window_to"]:
@@ -239,29 +239,6 @@ def summarize(report: Mapping[str, Any]) -> str:
         cleaned = ", ".join(f"{name} {count:,}" for name, count in report["line_breaks_cleaned"].items())
         line += f"; line breaks in labels made spaces: {cleaned}"
     return "".join([line, *(f". Warning: {warning}" for warning in report["warnings"])])
-
-
-def _doubt_times(counts: IngestCounts, unit: TimeUnit) -> list[str]:
-    """Say what looks wrong about the times, as where they are counted in another unit than is set."""
-    first, last = int(counts.first_timestamp), int(counts.last_timestamp)
-    doubts = []
-    if counts.rows_before_1990:
-        doubts.append(
-            f"{counts.rows_before_1990:,} of {counts.kept:,} positives are from before 1990, the first from "
-            f"{_show_day(first)}"
-        )
-    if last - first < _SECONDS_PER_DAY and counts.kept > 1:
-        doubts.append(f"all positives are within a day, {_show_day(first)}")
-    if not doubts:
-        return []
-    return [
-        f"{' and '.join(doubts)}. Times that are numbers were read as {unit}; if that is wrong, set "
-        "tables.interactions.unit in the schema file to s, ms, us, ns, yyyymmdd or auto"
-    ]
-
-
-def _show_day(second: int) -> str:
-    return str(np.datetime64(second, "s").astype("datetime64[D]"))
 
 
 def _summarize_unknown(report: Mapping[str, Any]) -> str:

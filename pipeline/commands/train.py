@@ -73,21 +73,29 @@ def train_command(
     settings = load_config(config, overrides)
     features = settings.load_features()
 
-    from trainer.cluster import WorkerLostError
-    from trainer.worker import WorkerLocations, train_worker
+    from pipeline.console import showing_progress
+    from pipeline.ticking import ticking
+    from pipeline.waiting import waiting
+    from schemas.progress import showing_step
 
-    locations = WorkerLocations(
-        sequences=sequences,
-        catalogue=catalogue,
-        user_transform_graph=user_transform,
-        item_transform_graph=item_transform,
-        context_transform_graph=context_transform,
-        output=output,
-        checkpoint_directory=checkpoints or settings.training.checkpoint.directory,
-        serving_directory=serving or settings.serving.directory,
-    )
-    try:
-        train_worker(locations, features, settings.trainer, start_timeout_seconds=timeout_seconds)
-    except WorkerLostError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(EXIT_WORKER_LOST)
+    with showing_progress():
+        with waiting("Importing TensorFlow", "up to a minute the first time, seconds after that"):
+            from trainer.cluster import WorkerLostError
+            from trainer.worker import WorkerLocations, train_worker
+
+        locations = WorkerLocations(
+            sequences=sequences,
+            catalogue=catalogue,
+            user_transform_graph=user_transform,
+            item_transform_graph=item_transform,
+            context_transform_graph=context_transform,
+            output=output,
+            checkpoint_directory=checkpoints or settings.training.checkpoint.directory,
+            serving_directory=serving or settings.serving.directory,
+        )
+        try:
+            with showing_step("Training"), ticking():
+                train_worker(locations, features, settings.trainer, start_timeout_seconds=timeout_seconds)
+        except WorkerLostError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(EXIT_WORKER_LOST)

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from components.interaction_ingest.doubtful_times import describe_doubtful_times
 from components.interaction_ingest.ordering import owners
 from components.interaction_ingest.splits import EVAL, TRAIN, VALIDATION
 from pipeline.config import PipelineConfig
@@ -46,6 +47,8 @@ class DataFigures:
     """Seconds since 1970 of the oldest positive."""
     last_second: int
     """Seconds since 1970 of the newest positive."""
+    doubtful_times: str
+    """What looks wrong about the times, and what to do; '' where nothing does."""
     days_without_rows: int
     """Days (UTC) between the two without a positive."""
     longest_gap_seconds: int
@@ -113,6 +116,7 @@ def measure_data(log: CheckedLog, config: PipelineConfig, spec: FeatureSpec) -> 
         density=len(np.unique(pairs)) / max(1, len(sequences.user_ids) * int((rows_of_items > 0).sum())),
         first_second=int(in_order[0]) if len(in_order) else 0,
         last_second=int(in_order[-1]) if len(in_order) else 0,
+        doubtful_times=describe_doubtful_times(counts, log.inputs.time_unit),
         days_without_rows=int(days[-1] - days[0] + 1 - len(days)) if len(days) else 0,
         longest_gap_seconds=int(np.diff(in_order).max(initial=0)),
         duplicate_share=_share_of_duplicates(users, items, seconds),

@@ -1,7 +1,7 @@
 """The interactions read by the rules of the ingest, without Beam, as a sample where there are many."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,11 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_ingest.config import IngestConfig
-from components.interaction_ingest.counts import IngestCounts, empty_message, merge_counts
+from components.interaction_ingest.counts import OUTSIDE_WINDOW, IngestCounts, empty_message, merge_counts
+from components.interaction_ingest.dead_letters import Rejections
 from components.interaction_ingest.reading.cleaning import clean_batch
 from components.interaction_ingest.reading.entities import EntityTable
 from components.interaction_ingest.reading.inputs import Inputs, check_inputs
 from components.interaction_ingest.report import check_counts
+from components.interaction_ingest.sources.parts import Column, Piece
 from components.interaction_ingest.sources.reading import list_columns, read_piece
 from components.interaction_ingest.user_sequences import UserSequences, build_sequences
 from schemas.errors import DataError
@@ -53,7 +55,8 @@ def read_log(
         spec: The features.
         config: The rules.
         data_directory: The folder of the tables: a path or URI.
-        limit: Interactions that are read at most; of more, pieces of the files from all over them.
+        limit: Interactions of the window that are read, and at most twice as many: of more, row groups and
+            files from all over the log, or the first rows where it is one file without row groups.
 
     Returns:
         What the ingest would make of them.
@@ -69,19 +72,18 @@ def read_log(
     batches: list[pa.RecordBatch] = []
     parts: list[IngestCounts] = [inputs.rejections.count()]
     columns = list_columns(spec, config)
-    ids = [spec.user_id.name, spec.item_id.name]
     read = 0
     is_whole = len(pieces) == len(inputs.row_groups)
-    for piece in pieces:
-        for batch, rejections in read_piece(piece, spec.tables.interactions, "interactions", columns, ids):
-            kept, counts = clean_batch(batch, piece.file_index, spec, config, inputs.window)
-            batches.append(kept)
-            parts += [counts, rejections.count()]
-            read += batch.num_rows
+    for piece, (batch, rejections) in _read_pieces(pieces, spec, columns):
         # A file of a format without row groups is one piece, however large.
-        if read >= 2 * limit and piece is not pieces[-1]:
+        if read >= 2 * limit:
             is_whole = False
             break
+        kept, counts = clean_batch(batch, piece.file_index, spec, config, inputs.window)
+        batches.append(kept)
+        parts += [counts, rejections.count()]
+        # Of a file in the order of time, the window's rows are the last ones.
+        read += batch.num_rows - counts.dropped[OUTSIDE_WINDOW]
     if not batches:
         raise DataError(empty_message(spec.tables.interactions.file))
     newest = max(
@@ -94,6 +96,15 @@ def read_log(
     total = merge_counts([*parts, counts])
     refusal = _find_refusal(total, inputs, spec, config, is_whole)
     return CheckedLog(inputs, sequences, total, is_whole, refusal)
+
+
+def _read_pieces(
+    pieces: Iterable[Piece], spec: FeatureSpec, columns: Sequence[Column]
+) -> Iterator[tuple[Piece, tuple[pa.RecordBatch, Rejections]]]:
+    ids = [spec.user_id.name, spec.item_id.name]
+    for piece in pieces:
+        for part in read_piece(piece, spec.tables.interactions, "interactions", columns, ids):
+            yield piece, part
 
 
 def _list_known(table: EntityTable | None, name: str, batches: Sequence[pa.RecordBatch]) -> pa.Array:

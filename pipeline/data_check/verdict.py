@@ -1,18 +1,14 @@
 """What the figures of a data check say: what stops a run, what is doubtful, and what is only told."""
 
-import datetime
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import numpy as np
-
 from pipeline.config import PipelineConfig
-from pipeline.data_check.figures import DAY_SECONDS, DataFigures
+from pipeline.data_check.figures import DataFigures
 
 Level = Literal["error", "warning"]
 """Whether the run would stop, or its result is doubtful."""
 
-_FIRST_PLAUSIBLE: Final = datetime.datetime(1990, 1, 1, tzinfo=datetime.UTC).timestamp()
 _MANY_TIES: Final = 0.2
 _MANY_DUPLICATES: Final = 0.05
 _MANY_COLD_ITEMS: Final = 0.3
@@ -62,17 +58,8 @@ def judge(figures: DataFigures, config: PipelineConfig) -> list[Finding]:
 
 def _judge_times(figures: DataFigures) -> list[Finding]:
     found = []
-    span = figures.last_second - figures.first_second
-    if figures.rows_kept and (figures.first_second < _FIRST_PLAUSIBLE or span < DAY_SECONDS):
-        first, last = (np.datetime64(second, "s") for second in (figures.first_second, figures.last_second))
-        found.append(
-            Finding(
-                "warning",
-                "suspicious_times",
-                f"The times are from {first} to {last} UTC, before 1990 or all within a day: are they "
-                "seconds since 1970?",
-            )
-        )
+    if figures.doubtful_times:
+        found.append(Finding("warning", "suspicious_times", f"Times: {figures.doubtful_times}."))
     if figures.tied_users_share > _MANY_TIES:
         found.append(
             Finding(

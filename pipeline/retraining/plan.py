@@ -13,7 +13,7 @@ from components.interaction_ingest.window import parse_window
 from pipeline.config import PipelineConfig
 from pipeline.retraining.record import Record, find_record
 from pipeline.runs import Run, describe_status
-from schemas.errors import DssmError
+from schemas.errors import DataError, DssmError
 from schemas.features import FeatureSpec
 from schemas.release import count_warm_starts, find_current_version, read_manifest
 
@@ -97,7 +97,8 @@ def make_plan(
 
     Raises:
         PlanError: There is no failed run to resume.
-        DataError: A source table is missing or cannot be read, or too many days are missing.
+        DataError: Source tables are missing or cannot be read, or too many days are missing; what is missing
+            is told of every table.
         DssmError: A release cannot be read.
     """
     record = find_record(runs, config.serving.directory)
@@ -157,7 +158,11 @@ def _resolve_usual(
 
 
 def _list_days(features: FeatureSpec, data_directory: str) -> list[datetime.date]:
-    files = find_files(features.tables.interactions, data_directory)
+    try:
+        files = find_files(features.tables.interactions, data_directory)
+    except DataError:
+        # Told with what else is missing where the files of all tables are listed.
+        return []
     return sorted({file.day for file in files if file.day is not None})
 
 

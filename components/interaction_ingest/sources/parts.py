@@ -164,6 +164,11 @@ class SourceFormat:
     find_bounds: Callable[[Piece, str], Bounds | None] = _no_bounds
     """Finds what statistics say about a column by its name in the file; None where they say nothing."""
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether files may say what is in them, so that not all of them are read to find the newest row."""
+        return self.find_bounds is not _no_bounds
+
 
 def look_of_start(
     stream: SourceStream,

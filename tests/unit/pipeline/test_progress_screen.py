@@ -1,7 +1,9 @@
 """What is shown, at which second: on a terminal, and where there is none."""
 
+import contextlib
 import io
 import logging
+import os
 import re
 
 import pytest
@@ -122,3 +124,19 @@ def test_a_screen_that_is_gone_ends_no_run_and_is_told_once(terminal, capsys):
         terminal.handler.handle(logging.LogRecord("x", logging.INFO, "", 0, record, (), None))
     assert capsys.readouterr().err.count("Logging error") == 1
     terminal.handler.close()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_reader_that_is_gone_ends_no_run(is_terminal):
+    reader, writer = os.pipe()
+    os.close(reader)
+    stdout = os.fstat(1)
+    stream = os.fdopen(writer, "w", buffering=1)
+    handler = ProgressScreen(stream, is_terminal=is_terminal)
+    for record in ("line", StepProgress(step="A"), Tick(), "line"):
+        handler.handle(logging.LogRecord("x", logging.INFO, "", 0, record, (), None))
+    handler.close()
+    with contextlib.suppress(BrokenPipeError):
+        stream.close()
+    # rich's own way is to leave the process without a standard output, and to raise SystemExit.
+    assert (os.fstat(1).st_dev, os.fstat(1).st_ino) == (stdout.st_dev, stdout.st_ino)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from trainer import streaming
 from trainer.config import LossConfig
 from trainer.false_negatives import BatchKeys, FalseNegatives
-from trainer.streaming import choose_block_rows, streamed_cross_entropy
+from trainer.streaming import choose_block_rows, streamed_softmax_loss
 
 pytestmark = pytest.mark.unit
 
@@ -72,7 +72,7 @@ def streamed(data, block_rows):
             LossConfig(),
         )
         with tf.GradientTape() as tape:
-            loss, masked = streamed_cross_entropy(
+            loss, masked = streamed_softmax_loss(
                 users,
                 items,
                 tf.constant(data["bias"]),

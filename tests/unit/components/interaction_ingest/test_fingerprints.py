@@ -1,10 +1,13 @@
 import dataclasses
+import datetime
 import os
 
 import pytest
 
+from components.interaction_ingest import fingerprints
 from components.interaction_ingest.config import WindowConfig
 from components.interaction_ingest.fingerprints import fingerprint_days, fingerprint_inputs
+from components.interaction_ingest.sources.parts import DataFile
 from schemas.errors import DataError
 from schemas.features import InteractionTable
 
@@ -75,6 +78,18 @@ def test_a_file_that_was_read_before_is_read_again_only_once_it_has_changed(spec
     first = fingerprint_inputs(spec, str(tmp_path))
     (tmp_path / "log.parquet").write_text("log.parqueT")
     assert fingerprint_inputs(spec, str(tmp_path)) != first
+
+
+def test_files_in_a_store_count_by_size_and_upload_and_are_not_read(spec, monkeypatch):
+    def found(size_bytes, hour):
+        uploaded = datetime.datetime(2026, 11, 22, hour, tzinfo=datetime.UTC)
+        # There is no such bucket, so that reading would fail.
+        file = DataFile("s3://nowhere/log.parquet", "log.parquet", "parquet", size_bytes, uploaded)
+        monkeypatch.setattr(fingerprints, "list_input_files", lambda *_: {"interactions": (file,)})
+        return fingerprint_inputs(spec, "s3://nowhere")
+
+    assert found(5, 1) == found(5, 1)
+    assert len({found(5, 1), found(6, 1), found(5, 2)}) == 3
 
 
 def test_each_day_has_a_fingerprint_of_its_own(daily, make, tmp_path):

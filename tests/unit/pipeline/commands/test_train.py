@@ -1,8 +1,12 @@
+import contextlib
+
 import pytest
 from click.testing import CliRunner
 
+from pipeline import progress_screen, waiting
 from pipeline.cli import main
 from schemas.errors import DataError
+from schemas.progress import StepProgress, report_progress
 from trainer import worker
 from trainer.cluster import WorkerLostError
 
@@ -22,10 +26,13 @@ def train(monkeypatch):
     def run(*options, error=None):
         def train_worker(locations, spec, config, *, start_timeout_seconds):
             calls.append((locations, spec, config, start_timeout_seconds))
+            report_progress(StepProgress(640, "examples trained", 1_280, "epoch 1/2"))
             if error is not None:
                 raise error
 
         monkeypatch.setattr(worker, "train_worker", train_worker)
+        # It forks, and this process has imported TensorFlow, with its threads, already.
+        monkeypatch.setattr(waiting, "waiting", lambda *_: contextlib.nullcontext())
         return CliRunner().invoke(main, ["train", *LOCATIONS, *options]), calls
 
     return run
@@ -80,3 +87,9 @@ def test_a_wrong_configuration_is_found_first(train):
     assert result.exit_code == 1
     assert "training.strategy" in result.output
     assert calls == []
+
+
+def test_it_says_how_far_it_is_where_there_is_no_terminal(train, monkeypatch):
+    monkeypatch.setattr(progress_screen, "SECONDS_BETWEEN_LINES", 0.0)
+    result, _ = train()
+    assert "Training: 0 s, 640 of 1,280 examples trained, epoch 1/2\n" in result.output

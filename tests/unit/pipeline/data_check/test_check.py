@@ -129,9 +129,33 @@ def test_what_is_doubtful_fails_only_where_it_is_asked_for(check):
     check("--strict", exit_code=1)
 
 
-def test_times_of_1970_are_told(check):
+def test_times_of_1970_are_told_as_by_the_ingest(check):
     rows = [(user, item, second - START + 20_200_913, rating) for user, item, second, rating in ROWS]
-    assert "from 1970-08-22" in check(rows=rows)
+    assert (
+        "Warning: Times: 8 of 8 positives are from before 1990, the first from 1970-08-22. Times that are "
+        "numbers were read as s; if that is wrong, set tables.interactions.unit"
+    ) in check(rows=rows)
+    assert "Times: " not in check()
+
+
+def test_times_within_a_day_are_told(check):
+    rows = [(user, item, min(second, START + DAY - 1), rating) for user, item, second, rating in ROWS]
+    assert "Warning: Times: all positives are within a day, 2023-11-15. Times" in check(rows=rows)
+
+
+def test_one_large_text_file_is_read_as_far_as_the_sample_goes(check, tmp_path):
+    lines = [f"a{number % 1_000},x,{START + number * 60},5.0" for number in range(150_000)]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,timestamp,rating", *lines]))
+    found = json.loads(check("--json", "--sample", "10000", tables={"interactions": {"file": "log.csv"}}))
+    assert not found["is_whole"]
+    # Twice the sample, to the end of a block of a megabyte, of the 150,000.
+    assert 20_000 <= found["rows_read"] < 100_000
+    # The last of 105 days begins after the first 148,000 rows.
+    window = {"window": {"last_days": 1}}
+    options = ("--json", "--sample", "200")
+    # A day's users have one row each, which leaves nothing to hold out.
+    found = check(*options, exit_code=1, tables={"interactions": {"file": "log.csv"}}, ingest=window)
+    assert json.loads(found)["rows_kept"] == 240
 
 
 def test_a_missing_table_is_told_before_anything_is_read(check, tmp_path):

@@ -169,6 +169,23 @@ def test_a_day_that_came_after_the_window_had_left_it_behind_is_told(shop):
     assert shop.plan(missing=1, last_days=6).passed_days == ()
 
 
+def test_everything_that_is_missing_is_told_at_once(shop):
+    shop.write(15, 16, 18, 19)
+    (shop.data / "users.parquet").unlink()
+    (shop.data / "items.parquet").unlink()
+    with pytest.raises(DataError) as told:
+        shop.plan()
+    count, *lines = str(told.value).splitlines()
+    assert count == "Files of 3 tables are missing:"
+    for line, name in zip(lines, ("have no file: 2026-11-17", "users.parquet", "items.parquet"), strict=True):
+        assert name in line
+    # Without any log it is not known which days are wanted.
+    for file in (shop.data / "log").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match=r"(?s)No file fits \S*log/\{date\}.csv.*users.*items"):
+        shop.plan()
+
+
 def test_more_missing_days_than_allowed_are_refused(shop):
     shop.write(15, 16, 18, 19)
     with pytest.raises(DataError, match=r"1 days of 2026-11-15 to 2026-11-19 have no file: 2026-11-17"):
