@@ -80,8 +80,8 @@ class EntityRows:
     """How the log meets them."""
     source: SampledTable
     """The table that it comes from: their own, or the log."""
-    is_derived: bool
-    """Whether their table has to be written: there is none, or it has ids twice."""
+    lacks_table: bool
+    """Whether there is no table that can be read as it is: none at all, or one with ids twice."""
     use: EntityUse
     """What the log says of each."""
 
@@ -102,12 +102,12 @@ def collect_entities(roles: Roles, side: Side) -> EntityRows:
         look = _look_at_log(roles, log_column, _columns_of(roles, side))
         key = look.columns[log_column.name]
         join = Join(key.name, key.name, key.distinct, key.distinct, log_column.present, log_column.present)
-        source, is_derived = roles.log.table, True
+        source, lacks_table = roles.log.table, True
     else:
         look, join, source = entity.look, entity.join, entity.look.table
         key = look.columns[join.key]
-        is_derived = key.distinct < key.present
-        if is_derived:
+        lacks_table = key.distinct < key.present
+        if lacks_table:
             look = _first_rows(look, key)
             key = look.columns[join.key]
     other = roles.log.columns[roles.entity("item" if side == "user" else "user").log_column]
@@ -121,7 +121,7 @@ def collect_entities(roles: Roles, side: Side) -> EntityRows:
         tuple(column for name, column in look.columns.items() if name != key.name),
         join,
         source,
-        is_derived,
+        lacks_table,
         use,
     )
 

@@ -52,7 +52,7 @@ def render_project(plan: Plan, output: Path) -> Project:
         ConfigError: They are none; which would be a defect.
     """
     derived = {
-        side: output / "tables" / f"{_TABLES[side]}.parquet" for side in SIDES if plan.entity(side).is_derived
+        side: output / "tables" / f"{_TABLES[side]}.parquet" for side in SIDES if plan.is_derived(side)
     }
     directory = _common_folder(plan)
     project = Project(
@@ -99,7 +99,7 @@ _Dumper.add_representer(str, _show_text)
 def _common_folder(plan: Plan) -> str:
     """Name the folder of the tables; '.' where they have none in common, or lie in a store."""
     paths = {plan.roles.log.table.path}
-    paths |= {plan.entity(side).source.path for side in SIDES if not plan.entity(side).is_derived}
+    paths |= {plan.entity(side).source.path for side in SIDES if not plan.entity(side).lacks_table}
     if any("://" in path for path in paths) or len({Path(path).is_absolute() for path in paths}) > 1:
         return "."
     folders = [str(Path(re.split(r"[*?{]", path)[0]).parent) for path in paths]
@@ -123,7 +123,12 @@ def _render_schema(plan: Plan, directory: str, derived: Mapping[Side, Path]) -> 
         "",
         "tables:",
         *_render_log(plan, directory),
-        *(line for side in SIDES for line in _render_entity(plan, side, directory, derived.get(side))),
+        *(
+            line
+            for side in SIDES
+            if plan.has_table(side)
+            for line in _render_entity(plan, side, directory, derived.get(side))
+        ),
         "",
         *_render_history(plan),
         "",

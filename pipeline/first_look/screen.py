@@ -30,6 +30,8 @@ def render_plan(plan: Plan, output: Path, derived_rows: Mapping[Side, int]) -> s
         if rows.entity.join is not None:
             share = f"{rows.join.coverage:.1%} of the log's {rows.join.values:,} {side}s are in it"
             lines.append(f"  {rows.source.path}: the {side}s ({share}). Another one: --{side}s FILE")
+        if not plan.has_table(side):
+            lines.append(f"  {side}s: those of the log; nothing else is known of them")
         if side in derived_rows:
             lines.append(f"  {side}s: {derived_rows[side]:,} rows made of {rows.source.path}")
     lines.append("Columns of the log")
@@ -68,8 +70,8 @@ def plan_to_json(plan: Plan, output: Path) -> str:
     for side in SIDES:
         rows = plan.entity(side)
         tables[f"{side}s"] = {
-            "path": rows.source.path,
-            "is_derived": rows.is_derived,
+            "path": rows.source.path if plan.has_table(side) else None,
+            "is_derived": plan.is_derived(side),
             "log_column": roles.entity(side).log_column,
             "key": rows.key.name,
             "coverage": rows.join.coverage,

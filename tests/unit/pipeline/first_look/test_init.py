@@ -130,6 +130,45 @@ def test_a_log_alone_says_what_is_known_of_users_and_items(init, tmp_path):
     }
 
 
+def test_no_table_is_made_of_ids_alone(init, tmp_path):
+    rng = np.random.default_rng(2)
+    user, item = rng.integers(0, USERS, ROWS), rng.integers(0, ITEMS, ROWS)
+    log = {
+        "visitor": user,
+        "song": item,
+        "played_at": np.sort(rng.integers(START, START + 40 * 86_400, ROWS)).astype("datetime64[s]"),
+        "style": np.array(["rock", "folk", "jazz"])[item % 3],
+        # The one thing known of a visitor is left out.
+        "nickname": np.char.add("v", user.astype(str)),
+    }
+    pq.write_table(pa.table(log), tmp_path / "plays.parquet")
+    document = json.loads(init(tmp_path / "plays.parquet", "--json"))
+    assert "nickname" in [left["column"] for left in document["left_out"]]
+    assert document["tables"]["users"]["path"] is None
+    assert [document["tables"][name]["is_derived"] for name in ("users", "items")] == [False, True]
+    spec = load_feature_spec(str(tmp_path / "out" / "schema.yaml"))
+    assert spec.tables.users is None
+    assert spec.tables.items.file.endswith("items.parquet")
+    assert [path.name for path in (tmp_path / "out" / "tables").iterdir()] == ["items.parquet"]
+
+
+def test_a_log_of_ids_alone_needs_no_tables(init, tmp_path):
+    rng = np.random.default_rng(3)
+    log = {
+        "visitor": rng.integers(0, USERS, ROWS),
+        "song": rng.integers(0, ITEMS, ROWS),
+        "played_at": np.sort(rng.integers(START, START + 40 * 86_400, ROWS)).astype("datetime64[s]"),
+    }
+    pq.write_table(pa.table(log), tmp_path / "plays.parquet")
+    screen = init(tmp_path / "plays.parquet")
+    assert "users: those of the log; nothing else is known of them" in screen
+    config = load_config(str(tmp_path / "out" / "config.yaml"))
+    tables = config.load_features().tables
+    assert (tables.users, tables.items) == (None, None)
+    assert config.ingest.missing_metadata == "refuse"
+    assert not (tmp_path / "out" / "tables").exists()
+
+
 def test_nothing_is_overwritten(shop, init, tmp_path):
     files = (shop / "people.jsonl", shop / "goods.parquet", shop / "log.csv")
     init(*files)
