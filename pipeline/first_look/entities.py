@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.first_look.profiles import ColumnProfile, profile_column
+from pipeline.first_look.profiles import ColumnProfile
 from pipeline.first_look.roles import Entity, Join, Look, Roles, Side
 from pipeline.first_look.tables import SampledTable
 
@@ -169,25 +169,18 @@ def _look_at_log(roles: Roles, ids: ColumnProfile, names: list[str]) -> Look:
     """Make a table of the first row of each id in the log."""
     log = roles.log.table
     columns = log.columns.select([ids.name, *names]).take(_first_places(ids))
-    return _look(SampledTable(log.path, log.source, columns, ids.distinct, log.is_whole), log.is_text)
+    return Look.at(SampledTable(log.path, log.source, columns, ids.distinct, log.is_whole))
 
 
 def _first_rows(look: Look, key: ColumnProfile) -> Look:
     table = look.table
     columns = table.columns.take(_first_places(key))
-    return _look(dataclasses.replace(table, columns=columns, rows=key.distinct), table.is_text)
+    return Look.at(dataclasses.replace(table, columns=columns, rows=key.distinct))
 
 
 def _first_places(ids: ColumnProfile) -> npt.NDArray[np.int64]:
     known, places = np.unique(ids.codes, return_index=True)
     return np.sort(places[known >= 0])
-
-
-def _look(table: SampledTable, is_text: bool) -> Look:
-    columns = {
-        name: profile_column(name, table.columns.column(name), is_text) for name in table.columns.column_names
-    }
-    return Look(table, columns)
 
 
 def _row_keys(key: ColumnProfile) -> pa.Array:

@@ -10,7 +10,7 @@ from pipeline.first_look.entities import EntityRows, collect_entities
 from pipeline.first_look.exclusion import find_reason
 from pipeline.first_look.log_figures import LogFigures, measure_log
 from pipeline.first_look.names import TITLE_WORDS, has_word, make_name
-from pipeline.first_look.profiles import ColumnProfile
+from pipeline.first_look.profiles import ColumnProfile, ListSyntax
 from pipeline.first_look.roles import NEGATIVE_EVENTS, SIDES, Look, Roles, Side, Wishes, find_roles
 from pipeline.first_look.sizing import Setting, choose_settings
 from pipeline.first_look.source_options import find_unreadable, require_readable_time
@@ -89,8 +89,8 @@ class Plan:
     """Columns that are shown with a recommendation: name and column in the files."""
     left_out: tuple[LeftOut, ...]
     """Columns that no tower sees."""
-    list_separators: dict[Side, str]
-    """What stands between the values of lists in the texts of a table."""
+    list_syntaxes: dict[Side, ListSyntax]
+    """How the lists of a table are written that are texts."""
     positives: dict[str, Any] | None
     """`ingest.positives`; None: all."""
     positives_evidence: str
@@ -173,7 +173,7 @@ def plan_project(paths: Sequence[str], name: str, wishes: Wishes) -> Plan:
             f"{', '.join(paths) or 'none'}."
         )
     roles = find_roles([Look.at(sample_table(path)) for path in paths], wishes)
-    require_readable_time(roles.log.table, roles.log.columns[roles.time.name], roles.time)
+    require_readable_time(roles.log.table, roles.log.columns[roles.time.name])
     rows = {side: collect_entities(roles, side) for side in SIDES}
     log = measure_log(roles)
     if not len(log.users):
@@ -206,10 +206,10 @@ class _Planner:
         self._features: list[PlannedFeature] = []
         self._display: list[tuple[str, str]] = []
         self._left_out: list[LeftOut] = []
-        self._separators: dict[Side, str] = {}
+        self._list_syntaxes: dict[Side, ListSyntax] = {}
 
     def plan(self, name: str) -> Plan:
-        timestamp = self._name(self._roles.time.name, "event")
+        timestamp = self._name(self._name_role("timestamp", self._roles.time.name), "event")
         for side in SIDES:
             self._add_id(side)
         reasons = {
@@ -235,7 +235,7 @@ class _Planner:
             features=tuple(self._features),
             display=tuple(self._display),
             left_out=tuple(self._left_out),
-            list_separators=self._separators,
+            list_syntaxes=self._list_syntaxes,
             positives=positives,
             positives_evidence=positives_evidence,
             settings=tuple(settings),
@@ -248,19 +248,25 @@ class _Planner:
         self._taken.add(name)
         return name
 
+    def _name_role(self, role: str, column: str) -> str:
+        """Name a column of the log after its role where the files have no names, otherwise as they do."""
+        return column if self._roles.log.table.source.header is None else role
+
     def _find_reason(self, side: Side, column: ColumnProfile) -> str | None:
         """Say why a column of the users or items is no feature; None where it is one."""
         rows = self._rows[side]
         other = self._rows["item" if side == "user" else "user"].entity.log_column
         partner_texts = self._roles.log.columns[other].texts.to_pylist()
         reason = find_reason(column, rows.use, partner_texts) or find_unreadable(rows.look.table, column)
-        if reason is None and column.separator is not None:
-            separator = self._separators.setdefault(side, column.separator)
-            if separator != column.separator:
-                reason = f"its lists are cut by {column.separator!r}, another column's by {separator!r}"
+        if reason is None and not self._is_written_alike(side, column.list_syntax):
+            reason = "its lists are written in another way than another column's"
         if reason is None and propose_encoding(column, needs_default=False) is None:
             reason = f"texts, {column.distinct:,} distinct values, whose words seldom come again"
         return reason
+
+    def _is_written_alike(self, side: Side, syntax: ListSyntax | None) -> bool:
+        """Tell whether lists are written as the table's first ones, since a table has one way for all."""
+        return syntax is None or self._list_syntaxes.setdefault(side, syntax) == syntax
 
     def _choose_missing_metadata(self, reasons: Mapping[Side, Sequence[str | None]]) -> tuple[str, str]:
         parts = []
@@ -291,7 +297,7 @@ class _Planner:
             evidence += f"; {rows.join.coverage:.1%} of them are in {rows.source.path} as {rows.key.name}"
         self._features.append(
             PlannedFeature(
-                self._name(rows.entity.log_column, side),
+                self._name(self._name_role(f"{side}_id", rows.entity.log_column), side),
                 rows.key.name,
                 side,
                 {"dtype": "string", "role": f"{side}_id", "encoding": encoding},
