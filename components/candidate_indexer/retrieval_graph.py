@@ -122,7 +122,9 @@ class Retriever(tf.Module):
         Returns:
             A concrete function of the tower's inputs, `exclude`, `k` and, with labels, `filter`.
         """
-        specs = dict(self._tower.signatures[RAW_SIGNATURE].structured_input_signature[1])
+        inputs = self._tower.signatures[RAW_SIGNATURE].structured_input_signature[1]
+        # A loaded specification's own name is in small letters, and that is what an input would be called.
+        specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()}
         specs[EXCLUDE_INPUT] = tf.TensorSpec([None, None], tf.string, EXCLUDE_INPUT)
         specs[K_INPUT] = tf.TensorSpec([None], tf.int32, K_INPUT)
         if self._filter is not None:

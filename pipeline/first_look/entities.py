@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.first_look.profiles import ColumnProfile, profile_column
+from pipeline.first_look.profiles import ColumnProfile
 from pipeline.first_look.roles import Entity, Join, Look, Roles, Side
 from pipeline.first_look.tables import SampledTable
 
@@ -80,8 +80,8 @@ class EntityRows:
     """How the log meets them."""
     source: SampledTable
     """The table that it comes from: their own, or the log."""
-    is_derived: bool
-    """Whether their table has to be written: there is none, or it has ids twice."""
+    lacks_table: bool
+    """Whether there is no table that can be read as it is: none at all, or one with ids twice."""
     use: EntityUse
     """What the log says of each."""
 
@@ -102,12 +102,12 @@ def collect_entities(roles: Roles, side: Side) -> EntityRows:
         look = _look_at_log(roles, log_column, _columns_of(roles, side))
         key = look.columns[log_column.name]
         join = Join(key.name, key.name, key.distinct, key.distinct, log_column.present, log_column.present)
-        source, is_derived = roles.log.table, True
+        source, lacks_table = roles.log.table, True
     else:
         look, join, source = entity.look, entity.join, entity.look.table
         key = look.columns[join.key]
-        is_derived = key.distinct < key.present
-        if is_derived:
+        lacks_table = key.distinct < key.present
+        if lacks_table:
             look = _first_rows(look, key)
             key = look.columns[join.key]
     other = roles.log.columns[roles.entity("item" if side == "user" else "user").log_column]
@@ -121,7 +121,7 @@ def collect_entities(roles: Roles, side: Side) -> EntityRows:
         tuple(column for name, column in look.columns.items() if name != key.name),
         join,
         source,
-        is_derived,
+        lacks_table,
         use,
     )
 
@@ -169,25 +169,18 @@ def _look_at_log(roles: Roles, ids: ColumnProfile, names: list[str]) -> Look:
     """Make a table of the first row of each id in the log."""
     log = roles.log.table
     columns = log.columns.select([ids.name, *names]).take(_first_places(ids))
-    return _look(SampledTable(log.path, log.source, columns, ids.distinct, log.is_whole), log.is_text)
+    return Look.at(SampledTable(log.path, log.source, columns, ids.distinct, log.is_whole))
 
 
 def _first_rows(look: Look, key: ColumnProfile) -> Look:
     table = look.table
     columns = table.columns.take(_first_places(key))
-    return _look(dataclasses.replace(table, columns=columns, rows=key.distinct), table.is_text)
+    return Look.at(dataclasses.replace(table, columns=columns, rows=key.distinct))
 
 
 def _first_places(ids: ColumnProfile) -> npt.NDArray[np.int64]:
     known, places = np.unique(ids.codes, return_index=True)
     return np.sort(places[known >= 0])
-
-
-def _look(table: SampledTable, is_text: bool) -> Look:
-    columns = {
-        name: profile_column(name, table.columns.column(name), is_text) for name in table.columns.column_names
-    }
-    return Look(table, columns)
 
 
 def _row_keys(key: ColumnProfile) -> pa.Array:

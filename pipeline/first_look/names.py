@@ -132,7 +132,7 @@ def make_name(name: str, taken: Iterable[str], prefix: str = "") -> str:
         prefix: What goes before it where it is taken.
 
     Returns:
-        Small letters, digits and underscores, a letter first. TensorFlow makes capitals of an input small.
+        Small letters, digits and underscores, a letter first.
     """
     spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name.strip())
     plain = re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")

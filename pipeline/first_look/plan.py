@@ -1,6 +1,6 @@
 """Everything that is decided about some tables: their roles, features, what is left out, and the settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -10,7 +10,7 @@ from pipeline.first_look.entities import EntityRows, collect_entities
 from pipeline.first_look.exclusion import find_reason
 from pipeline.first_look.log_figures import LogFigures, measure_log
 from pipeline.first_look.names import TITLE_WORDS, has_word, make_name
-from pipeline.first_look.profiles import ColumnProfile
+from pipeline.first_look.profiles import ColumnProfile, ListSyntax
 from pipeline.first_look.roles import NEGATIVE_EVENTS, SIDES, Look, Roles, Side, Wishes, find_roles
 from pipeline.first_look.sizing import Setting, choose_settings
 from pipeline.first_look.source_options import find_unreadable, require_readable_time
@@ -89,8 +89,8 @@ class Plan:
     """Columns that are shown with a recommendation: name and column in the files."""
     left_out: tuple[LeftOut, ...]
     """Columns that no tower sees."""
-    list_separators: dict[Side, str]
-    """What stands between the values of lists in the texts of a table."""
+    list_syntaxes: dict[Side, ListSyntax]
+    """How the lists of a table are written that are texts."""
     positives: dict[str, Any] | None
     """`ingest.positives`; None: all."""
     positives_evidence: str
@@ -112,6 +112,32 @@ class Plan:
             Their rows.
         """
         return self.users if side == "user" else self.items
+
+    def is_derived(self, side: Side) -> bool:
+        """Tell whether a table is made for a side: something is known beside the ids, and no table has it.
+
+        Args:
+            side: Which of them.
+
+        Returns:
+            Whether it is.
+        """
+        return self.entity(side).lacks_table and self._has_columns(side)
+
+    def has_table(self, side: Side) -> bool:
+        """Tell whether the schema file names a table of a side.
+
+        Args:
+            side: Which of them.
+
+        Returns:
+            Whether it does; without one the users or items are those of the log.
+        """
+        return not self.entity(side).lacks_table or self._has_columns(side)
+
+    def _has_columns(self, side: Side) -> bool:
+        is_shown = side == "item" and bool(self.display)
+        return is_shown or any(one.tower == side and "role" not in one.entry for one in self.features)
 
     def settings_of(self, section: str) -> list[Setting]:
         """Give the settings of a section.
@@ -147,7 +173,7 @@ def plan_project(paths: Sequence[str], name: str, wishes: Wishes) -> Plan:
             f"{', '.join(paths) or 'none'}."
         )
     roles = find_roles([Look.at(sample_table(path)) for path in paths], wishes)
-    require_readable_time(roles.log.table, roles.log.columns[roles.time.name], roles.time)
+    require_readable_time(roles.log.table, roles.log.columns[roles.time.name])
     rows = {side: collect_entities(roles, side) for side in SIDES}
     log = measure_log(roles)
     if not len(log.users):
@@ -180,16 +206,20 @@ class _Planner:
         self._features: list[PlannedFeature] = []
         self._display: list[tuple[str, str]] = []
         self._left_out: list[LeftOut] = []
-        self._separators: dict[Side, str] = {}
+        self._list_syntaxes: dict[Side, ListSyntax] = {}
 
     def plan(self, name: str) -> Plan:
-        timestamp = self._name(self._roles.time.name, "event")
-        missing, missing_evidence = self._choose_missing_metadata()
+        timestamp = self._name(self._name_role("timestamp", self._roles.time.name), "event")
         for side in SIDES:
             self._add_id(side)
+        reasons = {
+            side: [self._find_reason(side, column) for column in rows.columns]
+            for side, rows in self._rows.items()
+        }
+        missing, missing_evidence = self._choose_missing_metadata(reasons)
         for side in SIDES:
-            for column in self._rows[side].columns:
-                self._add_column(side, column, needs_default=missing == "default")
+            for column, reason in zip(self._rows[side].columns, reasons[side], strict=True):
+                self._add_column(side, column, reason, needs_default=missing == "default")
         self._leave_log_columns_out()
         positives, positives_evidence, alternatives = _choose_positives(self._roles)
         settings = choose_settings(self._log, missing, missing_evidence)
@@ -205,7 +235,7 @@ class _Planner:
             features=tuple(self._features),
             display=tuple(self._display),
             left_out=tuple(self._left_out),
-            list_separators=self._separators,
+            list_syntaxes=self._list_syntaxes,
             positives=positives,
             positives_evidence=positives_evidence,
             settings=tuple(settings),
@@ -218,20 +248,43 @@ class _Planner:
         self._taken.add(name)
         return name
 
-    def _choose_missing_metadata(self) -> tuple[str, str]:
+    def _name_role(self, role: str, column: str) -> str:
+        """Name a column of the log after its role where the files have no names, otherwise as they do."""
+        return column if self._roles.log.table.source.header is None else role
+
+    def _find_reason(self, side: Side, column: ColumnProfile) -> str | None:
+        """Say why a column of the users or items is no feature; None where it is one."""
+        rows = self._rows[side]
+        other = self._rows["item" if side == "user" else "user"].entity.log_column
+        partner_texts = self._roles.log.columns[other].texts.to_pylist()
+        reason = find_reason(column, rows.use, partner_texts) or find_unreadable(rows.look.table, column)
+        if reason is None and not self._is_written_alike(side, column.list_syntax):
+            reason = "its lists are written in another way than another column's"
+        if reason is None and propose_encoding(column, needs_default=False) is None:
+            reason = f"texts, {column.distinct:,} distinct values, whose words seldom come again"
+        return reason
+
+    def _is_written_alike(self, side: Side, syntax: ListSyntax | None) -> bool:
+        """Tell whether lists are written as the table's first ones, since a table has one way for all."""
+        return syntax is None or self._list_syntaxes.setdefault(side, syntax) == syntax
+
+    def _choose_missing_metadata(self, reasons: Mapping[Side, Sequence[str | None]]) -> tuple[str, str]:
         parts = []
         for side in SIDES:
             rows = self._rows[side]
-            if rows.join.coverage < 1 and not rows.is_derived:
+            if rows.join.coverage < 1 and not rows.lacks_table:
                 missing = rows.join.values - rows.join.found_values
                 parts.append(f"{missing:,} of {rows.join.values:,} {side}s are not in their table")
         if parts:
             return "default", "; ".join(parts) + ": they are kept, with the defaults of the features"
         if not self._roles.log.table.is_whole:
             return "default", "only a sample of the log was looked at"
-        if any(rows.is_derived for rows in self._rows.values()):
+        if any(rows.lacks_table and None in reasons[side] for side, rows in self._rows.items()):
             return "default", "the tables that were made of the log do not grow with it"
-        return "refuse", "every user and item is in its table; a new one without a row stops the run"
+        return (
+            "refuse",
+            "every user and item is in its table, where there is one; a new one without a row stops the run",
+        )
 
     def _add_id(self, side: Side) -> None:
         rows = self._rows[side]
@@ -244,7 +297,7 @@ class _Planner:
             evidence += f"; {rows.join.coverage:.1%} of them are in {rows.source.path} as {rows.key.name}"
         self._features.append(
             PlannedFeature(
-                self._name(rows.entity.log_column, side),
+                self._name(self._name_role(f"{side}_id", rows.entity.log_column), side),
                 rows.key.name,
                 side,
                 {"dtype": "string", "role": f"{side}_id", "encoding": encoding},
@@ -252,16 +305,8 @@ class _Planner:
             )
         )
 
-    def _add_column(self, side: Side, column: ColumnProfile, needs_default: bool) -> None:
-        rows = self._rows[side]
-        look = rows.look
-        other = self._rows["item" if side == "user" else "user"].entity.log_column
-        partner_texts = self._roles.log.columns[other].texts.to_pylist()
-        reason = find_reason(column, rows.use, partner_texts) or find_unreadable(look.table, column)
-        if reason is None and column.separator is not None:
-            separator = self._separators.setdefault(side, column.separator)
-            if separator != column.separator:
-                reason = f"its lists are cut by {column.separator!r}, another column's by {separator!r}"
+    def _add_column(self, side: Side, column: ColumnProfile, reason: str | None, needs_default: bool) -> None:
+        look = self._rows[side].look
         proposal = None if reason is not None else propose_encoding(column, needs_default)
         if proposal is not None:
             name = self._name(column.name, side)
@@ -275,9 +320,7 @@ class _Planner:
         is_shown = side == "item" and column.kind == "text"
         if is_shown:
             self._display.append((self._name(column.name, side), column.name))
-        reason = reason or f"texts, {column.distinct:,} distinct values, whose words seldom come again"
-        if is_shown:
-            reason += "; shown with recommendations"
+        reason = f"{reason}; shown with recommendations" if is_shown else str(reason)
         line = None
         can_be_read = find_unreadable(look.table, column) is None and column.kind not in _NO_FEATURES
         forced = propose_encoding(column, needs_default) if can_be_read and column.distinct else None

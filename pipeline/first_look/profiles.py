@@ -1,5 +1,8 @@
 """What a column holds: its kind, its values and how often each stands there."""
 
+import ast
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
@@ -9,12 +12,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.interaction_ingest.sources.numbers import Decimal, point_fractions
 from components.interaction_ingest.sources.times import to_time
 from pipeline.first_look.tables import SampledTable
 from schemas.errors import DataError
 
 Kind = Literal["int", "float", "bool", "text", "time", "date", "texts", "numbers", "other"]
 """What the values of a column are; `texts` and `numbers` are lists."""
+
+ListFormat = Literal["separated", "json", "python"]
+"""How a list is written as one text, as in the schema file."""
 
 LIST_SEPARATORS: Final = ("|", ";", ", ", ",")
 """What may stand between the values of a list within a text."""
@@ -25,6 +32,23 @@ _FLOAT: Final = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*$"
 _LEADING_ZERO: Final = r"^\s*[+-]?0\d"
 _DAY: Final = r"^\s*\d{4}-\d\d-\d\d"
 _LISTS_LOOKED_AT: Final = 20_000
+_IN_BRACKETS: Final = r"(?s)^\s*(\[.*\]|\(.*\))\s*$"
+_LIST_READERS: Final[tuple[tuple[ListFormat, Callable[[str], Any]], ...]] = (
+    ("json", json.loads),
+    ("python", ast.literal_eval),
+)
+# The largest integer up to which a float tells every integer from the next.
+_EXACT: Final = 2**53
+
+
+@dataclass(frozen=True)
+class ListSyntax:
+    """How the lists of a column are written as texts."""
+
+    format: ListFormat = "separated"
+    """`list_format` of the schema file."""
+    separator: str = "|"
+    """`list_separator` of the schema file."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +65,8 @@ class ColumnProfile:
     """[rows] place of each value in `values`, -1 where it is missing; of lists whether there is one."""
     values: pa.Array
     """[distinct] the values, each once; of lists the values within them."""
-    separator: str | None = None
-    """What stands between the values of a list that is a text; None of other columns."""
+    list_syntax: ListSyntax | None = None
+    """How a list is written that is a text; None of other columns."""
     length: int | None = None
     """Numbers of each list; None where their number differs, and of other columns."""
     type: pa.DataType | None = None
@@ -73,6 +97,8 @@ class ColumnProfile:
         """[distinct] the values as texts, as ids are compared."""
         if self.kind in ("int", "bool", "text"):
             return pc.utf8_trim_whitespace(self.values.cast(pa.string()))
+        if self.kind == "float" and self.is_whole:
+            return self.values.cast(pa.int64()).cast(pa.string())
         return self.values.cast(pa.string())
 
     @cached_property
@@ -81,6 +107,13 @@ class ColumnProfile:
         return np.asarray(
             self.values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64
         )
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether its values are whole numbers, such as what pandas makes of ids where one is missing."""
+        if self.kind != "float" or not self.distinct:
+            return self.kind == "int"
+        return bool(((self.numbers == np.floor(self.numbers)) & (np.abs(self.numbers) <= _EXACT)).all())
 
     @property
     def is_unique(self) -> bool:
@@ -103,18 +136,21 @@ def profile_table(table: SampledTable) -> dict[str, ColumnProfile]:
         The columns by name, in the order of the table.
     """
     return {
-        name: profile_column(name, table.columns.column(name), is_text_format=table.is_text)
+        name: profile_column(name, table.columns.column(name), table.is_text, table.source.decimal)
         for name in table.columns.column_names
     }
 
 
-def profile_column(name: str, column: pa.ChunkedArray, is_text_format: bool = False) -> ColumnProfile:
+def profile_column(
+    name: str, column: pa.ChunkedArray, is_text_format: bool = False, decimal: Decimal = "."
+) -> ColumnProfile:
     """Find out what a column holds.
 
     Args:
         name: Its name.
         column: [rows].
         is_text_format: Whether the format has no types, so that texts stand for numbers, times and lists.
+        decimal: What stands before the fraction of a number that is a text.
 
     Returns:
         The profile.
@@ -132,10 +168,10 @@ def profile_column(name: str, column: pa.ChunkedArray, is_text_format: bool = Fa
     if kind != "text":
         return profile
     if is_text_format:
-        return _profile_texts(profile)
+        return _profile_texts(profile, decimal)
     if _all_match(values, _DAY) and _is_time(values):
         return _with(profile, kind="time")
-    return profile
+    return _parse_lists(profile) or profile
 
 
 def _kind_of(kind: pa.DataType) -> Kind:
@@ -175,7 +211,7 @@ def _encode(column: pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int32]]:
     return encoded.dictionary, codes
 
 
-def _profile_texts(profile: ColumnProfile) -> ColumnProfile:
+def _profile_texts(profile: ColumnProfile, decimal: Decimal) -> ColumnProfile:
     """Find out what the texts of a format without types stand for."""
     values = profile.values
     if not len(values):
@@ -184,14 +220,15 @@ def _profile_texts(profile: ColumnProfile) -> ColumnProfile:
         if pc.any(pc.match_substring_regex(values, _LEADING_ZERO)).as_py():
             return profile
         return _with(profile, kind="int", values=_cast(values, pa.int64()))
-    if _all_match(values, _FLOAT) and not _all_match(values, _DIGITS):
+    pointed = point_fractions(values, decimal)
+    if _all_match(pointed, _FLOAT) and not _all_match(values, _DIGITS):
         try:
-            return _with(profile, kind="float", values=_cast(values, pa.float64()))
+            return _with(profile, kind="float", values=_cast(pointed, pa.float64()))
         except pa.ArrowInvalid:
             return profile
     if _all_match(values, _DAY) and _is_time(values):
         return _with(profile, kind="time")
-    return _split_lists(profile)
+    return _parse_lists(profile) or _split_lists(profile)
 
 
 def _with(profile: ColumnProfile, **changes: Any) -> ColumnProfile:
@@ -235,9 +272,52 @@ def _split_lists(profile: ColumnProfile) -> ColumnProfile:
         if with_several >= 0.3 and len(distinct) <= 0.5 * len(texts) and words <= 2:
             whole = pc.split_pattern(profile.values, separator)
             return ColumnProfile(
-                profile.name, "texts", profile.rows, profile.codes, pc.unique(whole.flatten()), separator
+                profile.name,
+                "texts",
+                profile.rows,
+                profile.codes,
+                pc.unique(whole.flatten()),
+                ListSyntax(separator=separator),
             )
     return profile
+
+
+def _parse_lists(profile: ColumnProfile) -> ColumnProfile | None:
+    """Take texts for lists where all of them stand in brackets and are read; None where one does not."""
+    texts = profile.values.slice(0, _LISTS_LOOKED_AT)
+    if not _all_match(texts, _IN_BRACKETS):
+        return None
+    for name, parse in _LIST_READERS:
+        lists = _parse_all(texts.to_pylist(), parse)
+        if lists is None:
+            continue
+        elements = [element for one in lists for element in one if element is not None]
+        if all(isinstance(element, int | float) and not isinstance(element, bool) for element in elements):
+            lengths = {len(one) for one in lists if one}
+            kind, values = "numbers", pa.array([], pa.float64())
+            length = lengths.pop() if len(lengths) == 1 else None
+        else:
+            kind, values, length = "texts", pc.unique(pa.array(map(str, elements), pa.string())), None
+        return _with(
+            profile, kind=kind, values=values, length=length, list_syntax=ListSyntax(name), type=None
+        )
+    return None
+
+
+def _parse_all(texts: list[str], parse: Callable[[str], Any]) -> list[Sequence[Any]] | None:
+    """Read lists of single values; None where a text is none."""
+    lists = []
+    for text in texts:
+        try:
+            found = parse(text.strip())
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            return None
+        if not isinstance(found, list | tuple):
+            return None
+        if not all(element is None or isinstance(element, str | int | float) for element in found):
+            return None
+        lists.append(found)
+    return lists
 
 
 def _profile_lists(name: str, column: pa.ChunkedArray, kind: Kind) -> ColumnProfile:

@@ -10,10 +10,11 @@ from typing import Any, Final
 import yaml
 
 from pipeline.config import PipelineConfig
+from pipeline.first_look.dialect import Finding
 from pipeline.first_look.plan import HISTORY, LeftOut, Plan
 from pipeline.first_look.roles import SIDES, Side
 from pipeline.first_look.sizing import Setting
-from pipeline.first_look.source_options import describe_source
+from pipeline.first_look.source_options import describe_lists, describe_source, describe_time
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
 from schemas.yaml_files import parse_yaml
@@ -52,7 +53,7 @@ def render_project(plan: Plan, output: Path) -> Project:
         ConfigError: They are none; which would be a defect.
     """
     derived = {
-        side: output / "tables" / f"{_TABLES[side]}.parquet" for side in SIDES if plan.entity(side).is_derived
+        side: output / "tables" / f"{_TABLES[side]}.parquet" for side in SIDES if plan.is_derived(side)
     }
     directory = _common_folder(plan)
     project = Project(
@@ -99,7 +100,7 @@ _Dumper.add_representer(str, _show_text)
 def _common_folder(plan: Plan) -> str:
     """Name the folder of the tables; '.' where they have none in common, or lie in a store."""
     paths = {plan.roles.log.table.path}
-    paths |= {plan.entity(side).source.path for side in SIDES if not plan.entity(side).is_derived}
+    paths |= {plan.entity(side).source.path for side in SIDES if not plan.entity(side).lacks_table}
     if any("://" in path for path in paths) or len({Path(path).is_absolute() for path in paths}) > 1:
         return "."
     folders = [str(Path(re.split(r"[*?{]", path)[0]).parent) for path in paths]
@@ -123,7 +124,12 @@ def _render_schema(plan: Plan, directory: str, derived: Mapping[Side, Path]) -> 
         "",
         "tables:",
         *_render_log(plan, directory),
-        *(line for side in SIDES for line in _render_entity(plan, side, directory, derived.get(side))),
+        *(
+            line
+            for side in SIDES
+            if plan.has_table(side)
+            for line in _render_entity(plan, side, directory, derived.get(side))
+        ),
         "",
         *_render_history(plan),
         "",
@@ -153,11 +159,12 @@ def _render_log(plan: Plan, directory: str) -> list[str]:
         *_comment(f"the log: {plan.roles.log_evidence}{part}"),
         "  interactions:",
         f"    file: {flow(_file_in(table.path, directory))}",
-        *(f"    {key}: {flow(value)}" for key, value in describe_source(table).items()),
+        *_render_options(describe_source(table)),
     ]
     if columns:
         lines.append(f"    columns: {flow(columns)}")
-    return [*lines, f"    timestamp: {plan.timestamp}  # {plan.roles.time_evidence}"]
+    lines.append(f"    timestamp: {plan.timestamp}{_remark(plan.roles.time_evidence)}")
+    return [*lines, *_render_options(describe_time(plan.roles.time))]
 
 
 def _render_entity(plan: Plan, side: Side, directory: str, derived: Path | None) -> list[str]:
@@ -179,15 +186,17 @@ def _render_entity(plan: Plan, side: Side, directory: str, derived: Path | None)
             *_comment(f"{rows.source.rows:,} rows; {join}"),
             f"  {_TABLES[side]}:",
             f"    file: {flow(path)}",
-            *(f"    {key}: {flow(value)}" for key, value in describe_source(rows.source).items()),
+            *_render_options(describe_source(rows.source) | describe_lists(plan.list_syntaxes.get(side))),
         ]
-        if side in plan.list_separators and plan.list_separators[side] != "|":
-            lines.append(f"    list_separator: {flow(plan.list_separators[side])}")
     if columns:
         lines.append(f"    columns: {flow(columns)}")
     if side == "item" and plan.display:
         lines.append(f"    display: {flow([name for name, _ in plan.display])}")
     return lines
+
+
+def _render_options(options: Mapping[str, Finding]) -> list[str]:
+    return [f"    {key}: {flow(found.value)}{_remark(found.evidence)}" for key, found in options.items()]
 
 
 def _render_history(plan: Plan) -> list[str]:
@@ -231,8 +240,17 @@ def _render_config(plan: Plan, directory: str, output: Path) -> str:
 
 
 def _render_settings(settings: Sequence[Setting]) -> list[str]:
-    return [f"  {setting.key}: {flow(setting.value)}  # {setting.evidence}" for setting in settings]
+    return [f"  {setting.key}: {flow(setting.value)}{_remark(setting.evidence)}" for setting in settings]
 
 
 def _comment(text: str) -> list[str]:
-    return [f"  # {line}" for line in text.splitlines()]
+    return [f"  # {_printable(line)}" for line in text.splitlines()]
+
+
+def _remark(text: str) -> str:
+    return f"  # {_printable(text)}"
+
+
+def _printable(text: str) -> str:
+    """Put a question mark in the place of what a line of YAML cannot hold."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)

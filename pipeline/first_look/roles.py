@@ -364,11 +364,11 @@ def _rate_column(profile: ColumnProfile, side: Side, place: int) -> float:
 
 
 def _is_id_like(profile: ColumnProfile) -> bool:
-    return profile.kind in ("int", "text") and profile.distinct > 1
+    return (profile.kind == "text" or profile.is_whole) and profile.distinct > 1
 
 
 def _is_key(profile: ColumnProfile) -> bool:
-    return profile.kind in ("int", "text") and profile.is_unique
+    return (profile.kind == "text" or profile.is_whole) and profile.is_unique
 
 
 def _find_event(log: Look, taken: set[str]) -> str | None:

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.first_look.dialect import Finding
 from pipeline.first_look.plan import Plan
 from pipeline.first_look.rendering import CONFIG_FILE, SCHEMA_FILE, flow
 from pipeline.first_look.roles import SIDES, Side
+from pipeline.first_look.source_options import describe_lists, describe_source, describe_time
 
 
 def render_plan(plan: Plan, output: Path, derived_rows: Mapping[Side, int]) -> str:
@@ -22,14 +24,18 @@ def render_plan(plan: Plan, output: Path, derived_rows: Mapping[Side, int]) -> s
         Text for the terminal.
     """
     roles = plan.roles
-    lines = ["Tables"]
+    lines = [f"Tables; how they are read is overruled in {output / SCHEMA_FILE}"]
     part = "" if roles.log.table.is_whole else ", of which a sample was looked at"
     lines.append(f"  {roles.log.table.path}: the log ({roles.log_evidence}{part}). Another one: --log FILE")
+    lines += _show_options(describe_source(roles.log.table))
     for side in SIDES:
         rows = plan.entity(side)
         if rows.entity.join is not None:
             share = f"{rows.join.coverage:.1%} of the log's {rows.join.values:,} {side}s are in it"
             lines.append(f"  {rows.source.path}: the {side}s ({share}). Another one: --{side}s FILE")
+            lines += _show_options(_options_of(plan, side))
+        if not plan.has_table(side):
+            lines.append(f"  {side}s: those of the log; nothing else is known of them")
         if side in derived_rows:
             lines.append(f"  {side}s: {derived_rows[side]:,} rows made of {rows.source.path}")
     lines.append("Columns of the log")
@@ -37,6 +43,7 @@ def render_plan(plan: Plan, output: Path, derived_rows: Mapping[Side, int]) -> s
         entity = roles.entity(side)
         lines.append(f"  {entity.log_column}: {side} ({entity.evidence}). Another one: --{side}-column NAME")
     lines.append(f"  {roles.time.name}: time ({roles.time_evidence}). Another one: --time-column NAME")
+    lines += _show_options(describe_time(roles.time))
     lines.append(f"Features; overruled in {output / SCHEMA_FILE}")
     for feature in plan.features:
         default = f", default {flow(feature.entry['default'])}" if "default" in feature.entry else ""
@@ -64,12 +71,20 @@ def plan_to_json(plan: Plan, output: Path) -> str:
         JSON.
     """
     roles = plan.roles
-    tables: dict[str, Any] = {"log": {"path": roles.log.table.path, "evidence": roles.log_evidence}}
+    log_options = describe_source(roles.log.table) | describe_time(roles.time)
+    tables: dict[str, Any] = {
+        "log": {
+            "path": roles.log.table.path,
+            "read_by": _options_to_json(log_options),
+            "evidence": roles.log_evidence,
+        }
+    }
     for side in SIDES:
         rows = plan.entity(side)
         tables[f"{side}s"] = {
-            "path": rows.source.path,
-            "is_derived": rows.is_derived,
+            "path": rows.source.path if plan.has_table(side) else None,
+            "read_by": _options_to_json(_options_of(plan, side)),
+            "is_derived": plan.is_derived(side),
             "log_column": roles.entity(side).log_column,
             "key": rows.key.name,
             "coverage": rows.join.coverage,
@@ -110,6 +125,21 @@ def plan_to_json(plan: Plan, output: Path) -> str:
         ],
     }
     return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _options_of(plan: Plan, side: Side) -> dict[str, Finding]:
+    """Say how the table of a side is read; nothing where it has none of its own."""
+    if plan.entity(side).lacks_table:
+        return {}
+    return describe_source(plan.entity(side).source) | describe_lists(plan.list_syntaxes.get(side))
+
+
+def _show_options(options: Mapping[str, Finding]) -> list[str]:
+    return [f"    {key}: {flow(found.value)} ({found.evidence})" for key, found in options.items()]
+
+
+def _options_to_json(options: Mapping[str, Finding]) -> dict[str, Any]:
+    return {key: {"value": found.value, "evidence": found.evidence} for key, found in options.items()}
 
 
 def _describe(encoding: Mapping[str, Any]) -> str:

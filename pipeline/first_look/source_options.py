@@ -1,28 +1,20 @@
-"""What the schema file says about a source, and what it cannot say yet."""
+"""What the schema file says about how a source is read, and what the ingest cannot read."""
 
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from components.interaction_ingest.sources.registry import find_by_ending
-from pipeline.first_look.profiles import ColumnProfile
+from pipeline.first_look.dialect import Finding
+from pipeline.first_look.profiles import ColumnProfile, ListSyntax
 from pipeline.first_look.tables import SampledTable
 from pipeline.first_look.times import TimeColumn
 from schemas.errors import DataError
 
-_TEXT_FORMATS: Final = ("csv", "jsonl", "tfrecord")
-_UNITS: Final = {
-    "ms": "milliseconds",
-    "us": "microseconds",
-    "ns": "nanoseconds",
-    "yyyymmdd": "dates as whole numbers",
-    "s": "seconds with a fraction",
-    "text": "texts",
-    "type": "dates",
-}
+_FOUND_OUT: Final = ("delimiter", "header", "encoding", "decimal")
 
 
-def describe_source(table: SampledTable) -> dict[str, Any]:
+def describe_source(table: SampledTable) -> dict[str, Finding]:
     """Say how a table's files are read, in the words of the schema file.
 
     Args:
@@ -31,38 +23,60 @@ def describe_source(table: SampledTable) -> dict[str, Any]:
     Returns:
         Keys of the table in the schema file; what is at its default is left out.
     """
-    options: dict[str, Any] = {}
+    options: dict[str, Finding] = {}
     name = table.path.lower().removesuffix(".gz").removesuffix(".zst").rstrip("/")
     by_name = find_by_ending(name[name.rfind(".") :] if "." in name else "")
     if table.source.format is not None and (by_name is None or by_name.name != table.source.format):
-        options["format"] = table.source.format
-    if table.source.delimiter != ",":
-        options["delimiter"] = table.source.delimiter
-    return options
+        options["format"] = Finding(table.source.format, "the files' names do not say so")
+    return options | {key: table.findings[key] for key in _FOUND_OUT if key in table.findings}
 
 
-def require_readable_time(table: SampledTable, column: ColumnProfile, time: TimeColumn) -> None:
-    """Refuse times that the ingest does not read as they stand.
+def describe_time(time: TimeColumn) -> dict[str, Finding]:
+    """Say what the times count, in the words of the schema file.
+
+    Args:
+        time: The times of the interactions.
+
+    Returns:
+        The `unit`; nothing where they are seconds or no numbers.
+    """
+    if time.unit in ("s", "text", "type"):
+        return {}
+    return {"unit": Finding(time.unit, "the one in which the times lie between 1990 and 2100")}
+
+
+def describe_lists(syntax: ListSyntax | None) -> dict[str, Finding]:
+    """Say how lists are written as texts, in the words of the schema file.
+
+    Args:
+        syntax: How they are written; None where there are none.
+
+    Returns:
+        `list_format` or `list_separator`; nothing where it is the default.
+    """
+    if syntax is None or syntax == ListSyntax():
+        return {}
+    if syntax.format != "separated":
+        return {"list_format": Finding(syntax.format, "its lists stand in brackets")}
+    return {"list_separator": Finding(syntax.separator, "the same few values come again between them")}
+
+
+def require_readable_time(table: SampledTable, column: ColumnProfile) -> None:
+    """Refuse times that the ingest does not read.
 
     Args:
         table: The log.
         column: The column with the times.
-        time: What they are.
 
     Raises:
-        DataError: They are neither whole seconds nor a timestamp's type nor, in a text format, ISO 8601.
+        DataError: They are numbers with a decimal comma.
     """
-    if time.unit == "type" and column.kind == "time":
-        return
-    if time.unit == "s" and column.kind == "int":
-        return
-    if time.unit == "text" and table.source.format in _TEXT_FORMATS:
-        return
-    raise DataError(
-        f"{table.path}: column {column.name!r} must hold whole seconds since 1970, a timestamp's type or, in "
-        f"a text format, ISO 8601. Found: {_UNITS[time.unit]}. Write the column so, or name another one with "
-        "--time-column."
-    )
+    if column.kind == "float" and table.source.decimal == ",":
+        raise DataError(
+            f"{table.path}: column {column.name!r} must hold times that are whole numbers, numbers with a "
+            "decimal point, or ISO 8601. Found: numbers with a decimal comma. Write the column so, or name "
+            "another one with --time-column."
+        )
 
 
 def find_unreadable(table: SampledTable, column: ColumnProfile) -> str | None:

@@ -4,8 +4,8 @@ import io
 import itertools
 import math
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -17,7 +17,13 @@ from components.interaction_ingest.sources.files import find_files
 from components.interaction_ingest.sources.parts import Column, DataFile, FileLook, Piece
 from components.interaction_ingest.sources.registry import FORMATS
 from components.interaction_ingest.sources.streams import SourceStream
-from pipeline.first_look.dialect import detect_dialect
+from pipeline.first_look.dialect import (
+    Finding,
+    detect_decimal,
+    detect_dialect,
+    detect_encoding,
+    read_header,
+)
 from schemas import storage
 from schemas.errors import ConfigError, DataError
 from schemas.features import ItemTable
@@ -50,6 +56,8 @@ class SampledTable:
     """Rows of the sample that cannot be read."""
     pieces: tuple[Piece, ...] = ()
     """All that the table consists of."""
+    findings: Mapping[str, Finding] = field(default_factory=dict)
+    """What was found out about how it is read: `encoding`, `delimiter`, `header`, `decimal`."""
 
     @property
     def stem(self) -> str:
@@ -78,7 +86,7 @@ def sample_table(path: str, limit: int = SAMPLE_ROWS) -> SampledTable:
         DataError: There is no such file, it has no rows, or it cannot be read.
         StorageError: A store cannot be reached or refuses.
     """
-    files, source = _find(path)
+    files, source, findings = _find(path)
     looks = [FORMATS[file.format].look(file, index, source) for index, file in enumerate(files)]
     pieces = [piece for look in looks for piece in look.pieces]
     if not pieces:
@@ -101,7 +109,11 @@ def sample_table(path: str, limit: int = SAMPLE_ROWS) -> SampledTable:
     columns = pa.concat_tables(batches, promote_options="permissive").slice(0, limit)
     is_whole = len(chosen) == len(pieces) and step == 1 and (done < limit or done == _count(pieces))
     rows = done if is_whole else max(done, sum(piece.rows for piece in pieces))
-    return SampledTable(path, source, columns, rows, is_whole, rejected, tuple(pieces))
+    decimal = detect_decimal(columns) if source.format == "csv" else None
+    if decimal is not None:
+        findings["decimal"] = decimal
+        source = replace(source, decimal=decimal.value)
+    return SampledTable(path, source, columns, rows, is_whole, rejected, tuple(pieces), findings)
 
 
 def read_columns(table: SampledTable, names: Sequence[str]) -> Iterator[pa.Table]:
@@ -125,8 +137,8 @@ def read_columns(table: SampledTable, names: Sequence[str]) -> Iterator[pa.Table
             yield batch.select(names)
 
 
-def _find(path: str) -> tuple[tuple[DataFile, ...], ItemTable]:
-    """Find the files of a table, and how they are read."""
+def _find(path: str) -> tuple[tuple[DataFile, ...], ItemTable, dict[str, Finding]]:
+    """Find the files of a table, how they are read, and what of that was found out."""
     is_local_name = not storage.is_remote(path) and not any(mark in path for mark in "*?{")
     if is_local_name and not Path(path).exists():
         raise DataError(
@@ -141,13 +153,22 @@ def _find(path: str) -> tuple[tuple[DataFile, ...], ItemTable]:
             raise
         format_name = "csv"
         files = find_files(ItemTable(file=path, format=format_name), os.curdir)
-    if format_name != "csv":
-        return files, ItemTable(file=path, format=format_name)
+    source = ItemTable(file=path, format=format_name)
+    if format_name not in ("csv", "jsonl"):
+        return files, source, {}
     with_rows = [file for file in files if file.size_bytes]
     if not with_rows:
         raise DataError(f"{path} is empty: expected at least one row, found 0. Name another table.")
-    dialect = detect_dialect(with_rows[0].path)
-    return files, ItemTable(file=path, format=format_name, delimiter=dialect.delimiter)
+    findings: dict[str, Finding] = {}
+    encoding = detect_encoding(with_rows[0].path)
+    if encoding is not None:
+        findings["encoding"] = encoding
+        source = replace(source, encoding=encoding.value)
+    if format_name == "csv":
+        cut = detect_dialect(with_rows[0].path, source.encoding)
+        findings |= cut
+        source = replace(source, **{key: finding.value for key, finding in cut.items()})
+    return files, source, findings
 
 
 def _spread(pieces: Sequence[Piece], limit: int) -> tuple[list[Piece], int]:
@@ -171,14 +192,15 @@ def _name_columns(piece: Piece, looks: Sequence[FileLook], source: ItemTable) ->
     if look.schema is not None:
         return [name for name in dict.fromkeys(look.schema.names) if look.schema.names.count(name) == 1]
     if source.format == "csv":
-        return [name for name in detect_dialect(piece.path).names if name]
+        names = source.header or read_header(piece.path, source.delimiter, source.encoding)
+        return [name for name in names if name]
     return sorted(look.names or ())
 
 
 def _read_piece(piece: Piece, source: ItemTable, names: Sequence[str]) -> Iterator[tuple[pa.Table, int]]:
     """Give the columns, and the number of rows that cannot be read."""
     if piece.format == "jsonl":
-        yield from _read_json_lines(piece, names)
+        yield from _read_json_lines(piece, source, names)
         return
     columns = [Column(name, name, "any") for name in names]
     for part in FORMATS[piece.format].read(piece, source, columns):
@@ -189,9 +211,9 @@ def _read_piece(piece: Piece, source: ItemTable, names: Sequence[str]) -> Iterat
         yield pa.table({name: to_text(part.batch.column(name))[0] for name in names}), rejected
 
 
-def _read_json_lines(piece: Piece, names: Sequence[str]) -> Iterator[tuple[pa.Table, int]]:
+def _read_json_lines(piece: Piece, source: ItemTable, names: Sequence[str]) -> Iterator[tuple[pa.Table, int]]:
     """Give the columns with the types that their values have; the reader of the ingest is told types."""
-    with SourceStream(piece.path, whole_lines=True) as stream:
+    with SourceStream(piece.path, whole_lines=True, encoding=source.encoding) as stream:
         for chunk in stream.chunks():
             try:
                 table = pa.json.read_json(

@@ -152,6 +152,18 @@ def test_serving_runs_and_no_request_fails_while_releases_change(run_quick):
     assert raw["load_during_changes"]["failed"] == 0
 
 
+def test_the_first_hour_runs_without_an_edit(run_quick):
+    document = run_quick("first_hour.py")
+    assert bars_of(document) == {"runs_that_ended": 1.0, "init_seconds": 10.0}
+    assert document["figures"]["init_seconds"]["at_most"]
+    assert {"init_seconds_parquet", "init_seconds_csv"} <= set(document["figures"])
+    [shop] = document["raw"]["data_sets"].values()
+    assert shop["problem"] == ""
+    # The metric that decides, of the model and of what it is held against.
+    assert shop["metric"]
+    assert "popularity" in shop["baselines"]
+
+
 def test_a_simulated_month_runs_and_no_day_is_wrong(run_quick):
     document = run_quick("retraining.py")
     assert bars_of(document) == {

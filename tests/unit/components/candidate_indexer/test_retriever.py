@@ -30,6 +30,16 @@ def write_index(folder, model_id="m"):
     return folder
 
 
+def save_tower(folder, module, signature):
+    import tensorflow as tf
+
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
+    (folder / "assets.extra").mkdir()
+    part = {"model_id": "m", "part": "user_tower"}
+    (folder / "assets.extra" / "dssm_part.json").write_text(json.dumps(part))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """An index, and a user tower that takes the embedding as it is."""
@@ -44,12 +54,7 @@ def folders(tmp_path_factory):
             tf.TensorSpec([None, LENGTH], tf.string, name="history"),
         ],
     )
-    tower = root / "user_tower"
-    tf.saved_model.save(module, str(tower), signatures={"serving_default": module.call})
-    (tower / "assets.extra").mkdir()
-    part = {"model_id": "m", "part": "user_tower"}
-    (tower / "assets.extra" / "dssm_part.json").write_text(json.dumps(part))
-    return tower, write_index(root / "index")
+    return save_tower(root / "user_tower", module, module.call), write_index(root / "index")
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +229,22 @@ def test_the_version_is_what_the_file_held_when_the_model_was_loaded(folders, tm
     # Both are in this process at once, as while a server goes from one to the next.
     versions = [ask(one.signatures["serving_default"], draw_users(2), 1)[2].tolist() for one in loaded]
     assert versions == [[7, 7], [12345678901, 12345678901]]
+
+
+def test_inputs_keep_their_capitals(folders, tmp_path):
+    import tensorflow as tf
+
+    specs = {
+        "CustomerID": tf.TensorSpec([None, DIM], tf.float32, "CustomerID"),
+        "Past_Items": tf.TensorSpec([None, LENGTH], tf.string, "Past_Items"),
+    }
+    module = tf.Module()
+    call = tf.function(lambda **inputs: {"embedding": inputs["CustomerID"]})
+    tower = save_tower(tmp_path / "user_tower", module, call.get_concrete_function(**specs))
+    build_retriever(tower, folders[1], tmp_path / "retriever", "item", None, "Past_Items")
+    loaded = tf.saved_model.load(str(tmp_path / "retriever"))
+    inputs = loaded.signatures["serving_default"].structured_input_signature[1]
+    assert set(inputs) == {"CustomerID", "Past_Items", "exclude", "k"}
 
 
 def test_it_names_its_training_and_refuses_a_mixed_pair(folders, tmp_path):

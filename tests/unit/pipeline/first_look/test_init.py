@@ -130,6 +130,45 @@ def test_a_log_alone_says_what_is_known_of_users_and_items(init, tmp_path):
     }
 
 
+def test_no_table_is_made_of_ids_alone(init, tmp_path):
+    rng = np.random.default_rng(2)
+    user, item = rng.integers(0, USERS, ROWS), rng.integers(0, ITEMS, ROWS)
+    log = {
+        "visitor": user,
+        "song": item,
+        "played_at": np.sort(rng.integers(START, START + 40 * 86_400, ROWS)).astype("datetime64[s]"),
+        "style": np.array(["rock", "folk", "jazz"])[item % 3],
+        # The one thing known of a visitor is left out.
+        "nickname": np.char.add("v", user.astype(str)),
+    }
+    pq.write_table(pa.table(log), tmp_path / "plays.parquet")
+    document = json.loads(init(tmp_path / "plays.parquet", "--json"))
+    assert "nickname" in [left["column"] for left in document["left_out"]]
+    assert document["tables"]["users"]["path"] is None
+    assert [document["tables"][name]["is_derived"] for name in ("users", "items")] == [False, True]
+    spec = load_feature_spec(str(tmp_path / "out" / "schema.yaml"))
+    assert spec.tables.users is None
+    assert spec.tables.items.file.endswith("items.parquet")
+    assert [path.name for path in (tmp_path / "out" / "tables").iterdir()] == ["items.parquet"]
+
+
+def test_a_log_of_ids_alone_needs_no_tables(init, tmp_path):
+    rng = np.random.default_rng(3)
+    log = {
+        "visitor": rng.integers(0, USERS, ROWS),
+        "song": rng.integers(0, ITEMS, ROWS),
+        "played_at": np.sort(rng.integers(START, START + 40 * 86_400, ROWS)).astype("datetime64[s]"),
+    }
+    pq.write_table(pa.table(log), tmp_path / "plays.parquet")
+    screen = init(tmp_path / "plays.parquet")
+    assert "users: those of the log; nothing else is known of them" in screen
+    config = load_config(str(tmp_path / "out" / "config.yaml"))
+    tables = config.load_features().tables
+    assert (tables.users, tables.items) == (None, None)
+    assert config.ingest.missing_metadata == "refuse"
+    assert not (tmp_path / "out" / "tables").exists()
+
+
 def test_nothing_is_overwritten(shop, init, tmp_path):
     files = (shop / "people.jsonl", shop / "goods.parquet", shop / "log.csv")
     init(*files)
@@ -158,10 +197,90 @@ def test_a_log_without_times_is_told(init, tmp_path):
     assert "expected a column with the times" in init(tmp_path / "log.parquet", exit_code=1)
 
 
+def write_rows(path, rows, separator, encoding="utf-8"):
+    path.write_bytes("".join(separator.join(map(str, row)) + "\n" for row in rows).encode(encoding))
+    return path
+
+
+def test_files_as_movielens_ships_them_need_no_edit(init, tmp_path):
+    rng = np.random.default_rng(4)
+    user, item = rng.integers(1, USERS, ROWS), rng.integers(1, ITEMS, ROWS)
+    seconds = np.sort(rng.integers(START, START + 40 * 86_400, ROWS))
+    log = zip(user, item, rng.integers(1, 6, ROWS), seconds, strict=True)
+    films = [(i, f"Amélie {i} (2001)", ["Comedy|Drama", "Crime", "Comedy"][i % 3]) for i in range(1, ITEMS)]
+    paths = [
+        write_rows(tmp_path / "ratings.dat", log, "::"),
+        write_rows(tmp_path / "movies.dat", films, "::", "latin-1"),
+    ]
+    screen = init(*paths)
+    assert "encoding: latin-1" in screen
+    tables = load_feature_spec(str(tmp_path / "out" / "schema.yaml")).tables
+    for table, encoding, fields in ((tables.interactions, "utf-8", 4), (tables.items, "latin-1", 3)):
+        assert (table.format, table.delimiter, table.encoding) == ("csv", "::", encoding)
+        assert table.header == tuple(f"column_{number}" for number in range(1, fields + 1))
+    assert tables.interactions.columns == {
+        "user_id": "column_1",
+        "item_id": "column_2",
+        "timestamp": "column_4",
+    }
+    assert tables.items.columns["item_id"] == "column_1"
+    assert tables.users is None
+
+
+@pytest.mark.parametrize(("unit", "per_second"), [("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+def test_the_unit_of_the_times_is_written(init, tmp_path, unit, per_second):
+    rng = np.random.default_rng(5)
+    seconds = np.sort(rng.integers(START, START + 40 * 86_400, ROWS))
+    log = {
+        "user": rng.integers(0, USERS, ROWS),
+        "item": rng.integers(0, ITEMS, ROWS),
+        "at": seconds * per_second,
+    }
+    pq.write_table(pa.table(log), tmp_path / "log.parquet")
+    document = json.loads(init(tmp_path / "log.parquet", "--json"))
+    assert document["tables"]["log"]["read_by"]["unit"]["value"] == unit
+    assert load_feature_spec(str(tmp_path / "out" / "schema.yaml")).tables.interactions.unit == unit
+
+
+def test_a_decimal_comma_and_lists_in_brackets_are_written(init, tmp_path):
+    rng = np.random.default_rng(6)
+    user, item = rng.integers(0, USERS, ROWS), rng.integers(0, ITEMS, ROWS)
+    seconds = np.sort(rng.integers(START, START + 40 * 86_400, ROWS))
+    log = [("user", "item", "at"), *zip(user, item, seconds, strict=True)]
+    items = [("item", "price", "tags"), *((i, f"{i / 4:.2f}".replace(".", ","), f"['a', 'b{i % 3}']")
+             for i in range(ITEMS))]  # fmt: skip
+    init(write_rows(tmp_path / "log.csv", log, ";"), write_rows(tmp_path / "items.csv", items, ";"))
+    spec = load_feature_spec(str(tmp_path / "out" / "schema.yaml"))
+    table = spec.tables.items
+    assert (table.delimiter, table.decimal, table.list_format) == (";", ",", "python")
+    features = {feature.name: feature for feature in spec.features}
+    assert features["price"].dtype == "float"
+    assert features["tags"].multi_valued
+
+
+def test_ids_that_pandas_made_floats_are_ids(init, tmp_path):
+    rng = np.random.default_rng(7)
+    user = rng.integers(0, USERS, ROWS).astype(float)
+    user[::50] = np.nan
+    item = rng.integers(0, ITEMS, ROWS)
+    log = {
+        "user": user,
+        "item": item,
+        "at": np.sort(rng.integers(START, START + 40 * 86_400, ROWS)),
+        "style": np.array(["rock", "folk", "jazz"])[item % 3],
+        "age": 20 + np.nan_to_num(user) % 40,
+    }
+    pq.write_table(pa.table(log), tmp_path / "log.parquet")
+    document = json.loads(init(tmp_path / "log.parquet", "--json"))
+    assert document["tables"]["users"]["log_column"] == "user"
+    users = pq.read_table(tmp_path / "out" / "tables" / "users.parquet")
+    assert set(users["user"].to_pylist()) == {str(u) for u in range(USERS)}
+
+
 def test_times_that_the_ingest_does_not_read_are_told(init, tmp_path):
-    rows = {"user": [1, 1, 2], "item": [3, 4, 3], "time": [START * 1_000, START * 1_000 + 5, START * 1_000]}
-    pq.write_table(pa.table(rows), tmp_path / "log.parquet")
-    assert "Found: milliseconds" in init(tmp_path / "log.parquet", exit_code=1)
+    rows = [("user", "item", "at"), *((n % 7, n % 5, f"{START + n},5") for n in range(50))]
+    screen = init(write_rows(tmp_path / "log.csv", rows, ";"), exit_code=1)
+    assert "Found: numbers with a decimal comma" in screen
 
 
 def test_a_file_that_is_not_there_is_told(init, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.first_look.profiles import profile_column
+from pipeline.first_look.profiles import ListSyntax, profile_column
 
 pytestmark = pytest.mark.unit
 
@@ -80,7 +80,7 @@ def test_texts_with_the_same_few_parts_are_lists(separator):
     texts = [separator.join(rng.choice(["Action", "Drama", "War"], 2)) for _ in range(50)]
     texts += [separator.join(["Action", "Drama", "War"][:n]) for n in (1, 3)]
     column = profile(texts, is_text_format=True)
-    assert (column.kind, column.separator) == ("texts", separator)
+    assert (column.kind, column.list_syntax) == ("texts", ListSyntax("separated", separator))
     assert sorted(column.values.to_pylist()) == ["Action", "Drama", "War"]
 
 
@@ -92,3 +92,30 @@ def test_sentences_with_commas_are_no_lists():
 def test_vectors_of_one_length_have_it():
     assert profile([[1.0, 2.0], [3.0, 4.0]]).length == 2
     assert profile([[1.0, 2.0], [3.0]]).length is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind", "syntax", "length"),
+    [
+        (['["a", "b"]', '["a"]'], "texts", "json", None),
+        (["['a', 'b']", "('c',)"], "texts", "python", None),
+        (["[0.5, 1]", "[2, 3]"], "numbers", "json", 2),
+        # Brackets that hold no list.
+        (["[sic]", "(live)"], "text", None, None),
+    ],
+)
+def test_lists_in_brackets_are_read(texts, kind, syntax, length):
+    column = profile_column("c", pa.chunked_array([texts]), is_text_format=True)
+    assert (column.kind, column.length) == (kind, length)
+    assert column.list_syntax == (syntax and ListSyntax(syntax))
+
+
+def test_numbers_with_a_decimal_comma_are_numbers():
+    column = profile_column("c", pa.chunked_array([["1,5", "2"]]), is_text_format=True, decimal=",")
+    assert (column.kind, column.numbers.tolist()) == ("float", [1.5, 2.0])
+
+
+def test_whole_floats_are_compared_as_whole_numbers():
+    column = profile_column("c", pa.chunked_array([[123.0, None, 1e15]]))
+    assert (column.is_whole, column.texts.to_pylist()) == (True, ["123", "1000000000000000"])
+    assert not profile_column("c", pa.chunked_array([[1.5]])).is_whole
