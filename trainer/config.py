@@ -196,9 +196,9 @@ class TrainingConfig:
     per_replica_batch: Annotated[int, Field(ge=2)] = 512
     """Rows per replica and step; the global batch is this times the replicas."""
     rows: Literal["interactions", "windows"] = "interactions"
-    """What rows are drawn and encoded by: `interactions`, each with a history of its own; `windows`, as many as
-    `window_length` that follow each other, whose histories a causal encoder reads in one pass, so that long
-    histories cost next to nothing. Every row has its loss either way."""
+    """What rows are drawn and encoded by: `interactions`, each with a history of its own; `windows`,
+    `window_length` rows that follow each other, whose histories a causal encoder reads in one pass, so that
+    long histories cost next to nothing. Every row has its loss either way."""
     window_length: Annotated[int, Field(ge=2)] | None = None
     """Rows of a window under `windows`, a divisor of `per_replica_batch`; null: the history's length."""
     strategy: Literal["mirrored", "multi_worker"] = "mirrored"

@@ -170,7 +170,7 @@ class _Block(tf_keras.layers.Layer):
         self._down = _build_projection(width, inner, added, next(seeds))
 
     def call(self, states: tf.Tensor, visible: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        """Give the newest states, [batch, queries, width] float32, `visible` being [batch, queries, length]."""
+        """Give the newest states, [batch, queries, width] float32, `visible` [batch, queries, length]."""
         attention_seed, feed_forward_seed = _split(seed, 2)
         first = states.shape[1] - visible.shape[1]
         normed = normalise(states)

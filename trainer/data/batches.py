@@ -110,9 +110,7 @@ class BatchMaker:
         with tf.device("CPU"):
             return RowGather(self, tf.constant(rows.begins), tf.constant(rows.offsets))
 
-    def gather(
-        self, users: tf.Tensor, positions: tf.Tensor, items_back: int | None = None
-    ) -> dict[str, Any]:
+    def gather(self, users: tf.Tensor, positions: tf.Tensor, items_back: int | None = None) -> dict[str, Any]:
         """Make a batch of positions.
 
         Args:

@@ -25,8 +25,8 @@ class WindowGather:
         """Make a batch.
 
         Args:
-            rows: `[windows * length]` int64 numbers of rows of the split; those of a window follow each other,
-                the first row of all behind the last one.
+            rows: `[windows * length]` int64 numbers of rows of the split; those of a window follow each
+                other, the first row of all behind the last one.
 
         Returns:
             The batch, with `SEGMENTS`. A window that the split's end runs through has two segments for a user

@@ -8,10 +8,17 @@ from trainer.window_rules import check_windows, choose_window_length
 
 pytestmark = pytest.mark.unit
 
+VOCABULARY = {"kind": "vocabulary"}
 FEATURES = [
     {"name": "user", "dtype": "string", "tower": "user", "role": "user_id"},
     {"name": "age", "dtype": "int", "tower": "user", "encoding": {"kind": "z_score"}},
-    {"name": "item", "dtype": "string", "tower": "item", "role": "item_id", "encoding": {"kind": "vocabulary"}},
+    {
+        "name": "item",
+        "dtype": "string",
+        "tower": "item",
+        "role": "item_id",
+        "encoding": {"kind": "vocabulary"},
+    },
 ]
 
 
@@ -63,5 +70,5 @@ def test_towers_that_read_no_windows_are_refused(model, message):
 
 
 def test_a_window_length_without_windows_is_refused():
-    with pytest.raises(ValueError, match="training.window_length: expected none .* Received: 30"):
+    with pytest.raises(ValueError, match=r"training\.window_length: expected none .* Received: 30"):
         check_windows(make_model(), make_training(rows="interactions", window_length=30))

@@ -10,9 +10,16 @@ from trainer.data.windows import SEGMENTS, WindowGather
 
 pytestmark = pytest.mark.unit
 
+VOCABULARY = {"kind": "vocabulary"}
 FEATURES_OF = [
     {"name": "user", "dtype": "string", "tower": "user", "role": "user_id"},
-    {"name": "item", "dtype": "string", "tower": "item", "role": "item_id", "encoding": {"kind": "vocabulary"}},
+    {
+        "name": "item",
+        "dtype": "string",
+        "tower": "item",
+        "role": "item_id",
+        "encoding": {"kind": "vocabulary"},
+    },
 ]
 SPEC = parse(FeatureSpec, {"name": "shop", "features": FEATURES_OF, "history": {"length": 4}}, "test")
 ITEM_ROWS = np.array([5, 7, 6])
