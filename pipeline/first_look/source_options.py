@@ -89,8 +89,6 @@ def find_unreadable(table: SampledTable, column: ColumnProfile) -> str | None:
     Returns:
         The reason; None where it can.
     """
-    if column.kind == "bool" and table.source.format == "jsonl":
-        return "true and false of JSON are not read as a feature"
     if column.kind == "numbers" and column.length is None:
         return "its lists of numbers are not of one length"
     if column.type is not None and pa.types.is_uint64(column.type) and column.numbers.max(initial=0) >= 2**63:
