@@ -307,7 +307,7 @@ def _parse_lists(profile: ColumnProfile) -> ColumnProfile | None:
 
 def _parse_all(texts: list[str], parse: Callable[[str], Any]) -> list[Sequence[Any]] | None:
     """Read lists of single values; None where a text is none."""
-    lists = []
+    lists: list[Sequence[Any]] = []
     for text in texts:
         try:
             found = parse(text.strip())

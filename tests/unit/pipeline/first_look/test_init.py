@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from components.interaction_ingest.heads import find_table_problems
 from pipeline.cli import main
 from pipeline.config import load_config
 from schemas.features import load_feature_spec
@@ -66,6 +67,10 @@ def init(tmp_path):
     def run(*arguments, exit_code=0):
         result = CliRunner().invoke(main, ["init", *map(str, arguments), "--output", str(tmp_path / "out")])
         assert result.exit_code == exit_code, result.output
+        if not exit_code:
+            # What was written is what the ingest of a run takes.
+            config = load_config(str(tmp_path / "out" / "config.yaml"))
+            assert find_table_problems(config.load_features(), config.ingest, config.data.directory) == []
         return result.output
 
     return run
@@ -251,6 +256,17 @@ def test_the_unit_of_the_times_is_written(init, tmp_path, unit, per_second):
     document = json.loads(init(tmp_path / "log.parquet", "--json"))
     assert document["tables"]["log"]["read_by"]["unit"]["value"] == unit
     assert load_feature_spec(str(tmp_path / "out" / "schema.yaml")).tables.interactions.unit == unit
+
+
+def test_the_format_of_the_times_is_written(init, tmp_path):
+    rng = np.random.default_rng(8)
+    seconds = np.sort(rng.integers(START, START + 40 * 86_400, ROWS)).astype("datetime64[s]").tolist()
+    times = [time.strftime("%d.%m.%Y %H:%M") for time in seconds]
+    log = [("Kunde", "Artikel", "Zeit"), *zip(*rng.integers(0, ITEMS, (2, ROWS)), times, strict=True)]
+    screen = init(write_rows(tmp_path / "log.csv", log, ";"))
+    assert 'time_format: "%d.%m.%Y %H:%M" (reads all of them)' in screen
+    log = load_feature_spec(str(tmp_path / "out" / "schema.yaml")).tables.interactions
+    assert (log.timestamp_source, log.time_format) == ("Zeit", "%d.%m.%Y %H:%M")
 
 
 def test_a_decimal_comma_and_lists_in_brackets_are_written(init, tmp_path):
