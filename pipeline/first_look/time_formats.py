@@ -36,7 +36,7 @@ def find_time_formats(texts: pa.Array) -> tuple[str, ...]:
         texts: [values] string.
 
     Returns:
-        Those by which all of them are read, the likeliest first; none where they are no times, or in ISO 8601.
+        Those by which all of them are read, the likeliest first; none of ISO 8601.
     """
     shown = pc.utf8_trim_whitespace(texts.slice(0, _TEXTS_LOOKED_AT).drop_null()).to_pylist()
     if not shown or not all(_LOOKS_LIKE_ONE.fullmatch(text) for text in shown):
