@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,7 +35,7 @@ _THOUSANDS: Final = r"^\s*[+-]?[1-9]\d{0,2},\d{3}\s*$"
 class Finding:
     """A key of a table in the schema file, found out."""
 
-    value: str | tuple[str, ...]
+    value: Any
     """Its value."""
     evidence: str
     """Why."""

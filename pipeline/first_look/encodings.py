@@ -26,6 +26,8 @@ UNKNOWN: Final = "unknown"
 """The default of a label."""
 _SKEW: Final = 2.0
 _COMMON_WORD_ITEMS: Final = 5
+_YEAR_BUCKETS: Final = 10
+_EPOCH_YEAR: Final = 1970
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,26 @@ def propose_encoding(column: ColumnProfile, needs_default: bool) -> ProposedEnco
     if column.kind == "int" and (column.distinct <= LABEL_NUMBERS or has_word(column.name, CODE_WORDS)):
         return _propose_codes(column, facts, has_default)
     return _propose_number(column, facts, has_default)
+
+
+def propose_time_part(column: ColumnProfile, needs_default: bool) -> ProposedEncoding:
+    """Propose how a tower reads a column of dates or times, where it is asked to.
+
+    Args:
+        column: A column of the users or the items.
+        needs_default: Whether there are users or items without a row, for whom a default stands in.
+
+    Returns:
+        The proposal: the year.
+    """
+    entry: dict[str, Any] = {
+        "dtype": "int",
+        "time_part": "year",
+        "encoding": {"kind": "bucketize", "buckets": _YEAR_BUCKETS},
+    }
+    if needs_default or column.missing:
+        entry["default"] = _EPOCH_YEAR
+    return ProposedEncoding(entry, f"times, {column.distinct:,} distinct values")
 
 
 def hash_buckets(values: int) -> int:

@@ -148,7 +148,7 @@ def _names_newest(column: ColumnProfile, use: EntityUse, partner_texts: list[str
 
 def _is_time(column: ColumnProfile) -> str | None:
     if column.kind in ("time", "date"):
-        return "a time, which no encoding reads yet; as a number, such as a year, it can be a feature"
+        return "a time; a part of it, such as its year, can be a feature (time_part)"
     return None
 
 

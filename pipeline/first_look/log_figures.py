@@ -72,11 +72,13 @@ class LogFigures:
         """Share of the rows that say the same as another one: user, item and time."""
         if not len(self.users):
             return 0.0
-        order = np.lexsort((self.items, self.seconds, self.users))
-        same = np.ones(len(order) - 1, bool)
-        for values in (self.users, self.items, self.seconds):
-            same &= np.diff(values[order]) == 0
-        return float(same.sum() / len(order))
+        at_once = (np.diff(self.users) == 0) & (np.diff(self.seconds) == 0)
+        # Of most rows there is no other one of their user and time, and these need no sorting.
+        several = np.append(at_once, False) | np.append(False, at_once)
+        rows = [values[several] for values in (self.items, self.seconds, self.users)]
+        order = np.lexsort(rows)
+        same = np.logical_and.reduce([np.diff(values[order]) == 0 for values in rows])
+        return float(same.sum() / len(self.users))
 
     def look_back(self, days: int) -> tuple[float, int, float]:
         """Say what holding the newest days out would hold out.

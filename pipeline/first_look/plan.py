@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from pipeline.first_look.encodings import propose_encoding
+from pipeline.first_look.encodings import propose_encoding, propose_time_part
 from pipeline.first_look.entities import EntityRows, collect_entities
 from pipeline.first_look.exclusion import find_reason
 from pipeline.first_look.log_figures import LogFigures, measure_log
@@ -22,7 +22,7 @@ HISTORY: Final = "history"
 """Name of the history."""
 _HISTORY_FEATURES: Final = 3
 _LARGEST_USER_VOCABULARY: Final = 1_000_000
-_NO_FEATURES: Final = ("time", "date", "other")
+_TIMES: Final = ("time", "date")
 
 
 @dataclass(frozen=True)
@@ -322,8 +322,9 @@ class _Planner:
             self._display.append((self._name(column.name, side), column.name))
         reason = f"{reason}; shown with recommendations" if is_shown else str(reason)
         line = None
-        can_be_read = find_unreadable(look.table, column) is None and column.kind not in _NO_FEATURES
-        forced = propose_encoding(column, needs_default) if can_be_read and column.distinct else None
+        can_be_read = find_unreadable(look.table, column) is None and column.kind != "other"
+        propose = propose_time_part if column.kind in _TIMES else propose_encoding
+        forced = propose(column, needs_default) if can_be_read and column.distinct else None
         if forced is not None:
             line = {"name": make_name(column.name, self._taken, side), "tower": side, **forced.entry}
         self._left_out.append(LeftOut(look.table.path, column.name, reason, line))

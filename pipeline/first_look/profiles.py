@@ -202,9 +202,10 @@ def _encode(column: pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int32]]:
         column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    encoded = column.unify_dictionaries().combine_chunks()
+    # What is encoded here has one dictionary for all chunks; to unify it is quadratic in their number.
+    is_encoded = pa.types.is_dictionary(column.type)
+    column = column.unify_dictionaries() if is_encoded else column.dictionary_encode()
+    encoded = column.combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], column.type)
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
@@ -306,7 +307,7 @@ def _parse_lists(profile: ColumnProfile) -> ColumnProfile | None:
 
 def _parse_all(texts: list[str], parse: Callable[[str], Any]) -> list[Sequence[Any]] | None:
     """Read lists of single values; None where a text is none."""
-    lists = []
+    lists: list[Sequence[Any]] = []
     for text in texts:
         try:
             found = parse(text.strip())

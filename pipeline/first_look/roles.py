@@ -271,8 +271,9 @@ def _find_time(log: Look, wish: str | None) -> tuple[TimeColumn, str]:
     known = time.seconds[np.isfinite(time.seconds)]
     first, last = (np.datetime64(int(second), "s") for second in (known.min(), known.max()))
     unit = {
-        "text": "as text", "type": "of a time's type", "yyyymmdd": "as whole numbers", "s": "in seconds",
-        "ms": "in milliseconds", "us": "in microseconds", "ns": "in nanoseconds",
+        "text": "as text", "format": "as text", "type": "of a time's type",
+        "yyyymmdd": "as whole numbers", "s": "in seconds", "ms": "in milliseconds",
+        "us": "in microseconds", "ns": "in nanoseconds",
     }[time.unit]  # fmt: skip
     evidence = f"times {unit}, from {first} to {last}"
     return time, evidence + (f"; also times: {', '.join(others)}" if others else "")

@@ -38,8 +38,12 @@ def describe_time(time: TimeColumn) -> dict[str, Finding]:
         time: The times of the interactions.
 
     Returns:
-        The `unit`; nothing where they are seconds or no numbers.
+        The `unit` or the `time_format`; nothing where they are seconds, of a type of times or in ISO 8601.
     """
+    if time.unit == "format":
+        chosen, *others = time.formats
+        also = f"; so does {' or '.join(others)}: look which of them is right" if others else ""
+        return {"time_format": Finding(chosen, f"reads all of them{also}")}
     if time.unit in ("s", "text", "type"):
         return {}
     return {"unit": Finding(time.unit, "the one in which the times lie between 1990 and 2100")}
@@ -89,8 +93,6 @@ def find_unreadable(table: SampledTable, column: ColumnProfile) -> str | None:
     Returns:
         The reason; None where it can.
     """
-    if column.kind == "bool" and table.source.format == "jsonl":
-        return "true and false of JSON are not read as a feature"
     if column.kind == "numbers" and column.length is None:
         return "its lists of numbers are not of one length"
     if column.type is not None and pa.types.is_uint64(column.type) and column.numbers.max(initial=0) >= 2**63:

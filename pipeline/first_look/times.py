@@ -11,9 +11,11 @@ from components.interaction_ingest.columns import to_microseconds
 from components.interaction_ingest.sources.times import to_time
 from pipeline.first_look.names import TIME_WORDS, split_name
 from pipeline.first_look.profiles import ColumnProfile
+from pipeline.first_look.time_formats import find_time_formats, read_formatted
 
-Unit = Literal["s", "ms", "us", "ns", "yyyymmdd", "text", "type"]
-"""What a time is: a number since 1970 in a unit, a date as a number, a text, or a type of the file."""
+Unit = Literal["s", "ms", "us", "ns", "yyyymmdd", "text", "format", "type"]
+"""What a time is: a number since 1970 in a unit, a date as a number, a text in ISO 8601 or in a format, or a
+type of the file."""
 
 # From 1990 to 2100, in seconds.
 _FIRST: Final = 631_152_000
@@ -31,6 +33,8 @@ class TimeColumn:
     """What it holds."""
     seconds: npt.NDArray[np.float64]
     """[rows] seconds since 1970, NaN where there is none."""
+    formats: tuple[str, ...] = ()
+    """The formats that read texts which are not in ISO 8601; the first is taken."""
 
 
 def read_times(profile: ColumnProfile) -> TimeColumn | None:
@@ -42,13 +46,16 @@ def read_times(profile: ColumnProfile) -> TimeColumn | None:
     Returns:
         The times; None where it holds none.
     """
-    unit = _unit_of(profile)
+    formats = find_time_formats(profile.values) if profile.kind == "text" else ()
+    unit = "format" if formats else _unit_of(profile)
     if unit is None:
         return None
     if unit in _PER_SECOND:
         distinct = profile.numbers / _PER_SECOND[unit]
     elif unit == "yyyymmdd":
         distinct = _days_of_numbers(profile.numbers)
+    elif unit == "format":
+        distinct = _to_seconds(to_microseconds(read_formatted(profile.values, formats[0])))
     elif unit == "text":
         distinct = _to_seconds(to_time(profile.values.cast(pa.string())))
     else:
@@ -57,7 +64,7 @@ def read_times(profile: ColumnProfile) -> TimeColumn | None:
             to_microseconds(values.cast(pa.timestamp("us")) if profile.kind == "date" else values)
         )
     seconds = np.append(distinct, np.nan)[profile.codes]
-    return TimeColumn(profile.name, unit, seconds)
+    return TimeColumn(profile.name, unit, seconds, formats)
 
 
 def rate_time(profile: ColumnProfile) -> float:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from components.interaction_ingest.heads import find_table_problems
 from pipeline.cli import main
 from pipeline.config import load_config
 from schemas.features import load_feature_spec
@@ -39,7 +40,13 @@ def shop(tmp_path_factory):
     pa.csv.write_csv(log, folder / "log.csv", pa.csv.WriteOptions(delimiter=";"))
     # Two customers have no row.
     users = [
-        {"id": f"c{u}", "category": ["new", "old"][u % 2], "country": "DE", "orders": int((user == u).sum())}
+        {
+            "id": f"c{u}",
+            "category": ["new", "old"][u % 2],
+            "newsletter": u % 3 == 0,
+            "country": "DE",
+            "orders": int((user == u).sum()),
+        }
         for u in range(USERS - 2)
     ]
     (folder / "people.jsonl").write_text("".join(json.dumps(row) + "\n" for row in users))
@@ -47,6 +54,7 @@ def shop(tmp_path_factory):
         "SKU": [f"p{i}" for i in range(ITEMS)],
         "category": [["toys", "books", "food"][i % 3] for i in range(ITEMS)],
         "price": [None if i == 3 else float(i) / 2 for i in rng.permutation(ITEMS)],
+        "made": pa.array(np.datetime64("2001-02-03") + np.arange(ITEMS) * 100),
         "url": [f"http://shop/{i}" for i in range(ITEMS)],
         "title": [f"Thing{i} of{i} kind{i}" for i in range(ITEMS)],
     }
@@ -59,6 +67,10 @@ def init(tmp_path):
     def run(*arguments, exit_code=0):
         result = CliRunner().invoke(main, ["init", *map(str, arguments), "--output", str(tmp_path / "out")])
         assert result.exit_code == exit_code, result.output
+        if not exit_code:
+            # What was written is what the ingest of a run takes.
+            config = load_config(str(tmp_path / "out" / "config.yaml"))
+            assert find_table_problems(config.load_features(), config.ingest, config.data.directory) == []
         return result.output
 
     return run
@@ -78,7 +90,7 @@ def test_three_tables_become_a_project(shop, init, tmp_path):
         ("url", "title"),
     )
     features = {feature.name: feature for feature in spec.features}
-    assert set(features) == {"customer_id", "sku", "category", "item_category", "price"}
+    assert set(features) == {"customer_id", "sku", "category", "newsletter", "item_category", "price"}
     assert features["price"].encoding.kind == "z_score"
     # Customers without a row have the defaults.
     assert config.ingest.missing_metadata == "default"
@@ -102,9 +114,13 @@ def test_the_evidence_stands_beside_the_lines(shop, init, tmp_path):
     schema = (tmp_path / "out" / "schema.yaml").read_text()
     assert "# numbers from 0 to 19.5, 39 distinct values, 2.5% missing, evenly spread" in schema
     # What was left out can be taken in by its line.
-    with_channel = schema.replace("# - {name: channel", "- {name: channel")
-    (tmp_path / "more.yaml").write_text(with_channel)
-    assert "channel" in [feature.name for feature in load_feature_spec(str(tmp_path / "more.yaml")).features]
+    for name in ("channel", "made"):
+        assert f"# - {{name: {name}" in schema
+        schema = schema.replace(f"# - {{name: {name}", f"- {{name: {name}")
+    (tmp_path / "more.yaml").write_text(schema)
+    features = {one.name: one for one in load_feature_spec(str(tmp_path / "more.yaml")).features}
+    assert features["channel"].tower == "context"
+    assert features["made"].time_part == "year"
 
 
 def test_a_log_alone_says_what_is_known_of_users_and_items(init, tmp_path):
@@ -240,6 +256,17 @@ def test_the_unit_of_the_times_is_written(init, tmp_path, unit, per_second):
     document = json.loads(init(tmp_path / "log.parquet", "--json"))
     assert document["tables"]["log"]["read_by"]["unit"]["value"] == unit
     assert load_feature_spec(str(tmp_path / "out" / "schema.yaml")).tables.interactions.unit == unit
+
+
+def test_the_format_of_the_times_is_written(init, tmp_path):
+    rng = np.random.default_rng(8)
+    seconds = np.sort(rng.integers(START, START + 40 * 86_400, ROWS)).astype("datetime64[s]").tolist()
+    times = [time.strftime("%d.%m.%Y %H:%M") for time in seconds]
+    log = [("Kunde", "Artikel", "Zeit"), *zip(*rng.integers(0, ITEMS, (2, ROWS)), times, strict=True)]
+    screen = init(write_rows(tmp_path / "log.csv", log, ";"))
+    assert 'time_format: "%d.%m.%Y %H:%M" (reads all of them)' in screen
+    log = load_feature_spec(str(tmp_path / "out" / "schema.yaml")).tables.interactions
+    assert (log.timestamp_source, log.time_format) == ("Zeit", "%d.%m.%Y %H:%M")
 
 
 def test_a_decimal_comma_and_lists_in_brackets_are_written(init, tmp_path):
