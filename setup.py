@@ -27,7 +27,7 @@ setup(
     package_data={
         "schemas": ["*.yaml", "py.typed"],
         "components": ["run_report/templates/*"],
-        "pipeline": ["configs/*.yaml", "py.typed", "serving/page/*"],
+        "pipeline": ["configs/*.yaml", "configs/recipes/*.yaml", "py.typed", "serving/page/*"],
     },
     install_requires=read_requirements(HERE / "environment" / "requirements.in"),
     entry_points={"console_scripts": ["dssm = pipeline.cli:main"]},
