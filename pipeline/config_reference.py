@@ -1,7 +1,9 @@
 """The reference of every configuration key, made from the dataclasses' own docstrings."""
 
+import ast
 import dataclasses
 import inspect
+import itertools
 import json
 import types
 import typing
@@ -77,10 +79,10 @@ def render_reference() -> str:
 
 def _walk(cls: Any, prefix: str) -> Iterator[KeyReference]:
     hints = typing.get_type_hints(cls)
-    fields = cls.__pydantic_fields__
+    fields, docstrings = cls.__pydantic_fields__, _read_docstrings(cls)
     for field in dataclasses.fields(cls):
         nested = list(_nested(hints[field.name]))
-        description = inspect.cleandoc(_find_description(cls, field.name)).replace("\n", " ")
+        description = docstrings.get(field.name, "").replace("\n", " ")
         many = _MANY.get(typing.get_origin(hints[field.name]), "") if nested else ""
         key = f"{prefix}{field.name}{many}"
         yield KeyReference(key, _default(fields[field.name], bool(nested)), description)
@@ -92,10 +94,24 @@ def _walk(cls: Any, prefix: str) -> Iterator[KeyReference]:
                     yield reference
 
 
-def _find_description(cls: Any, name: str) -> str:
-    """Find a field's docstring, which pydantic keeps in the class alone that declares the field."""
-    declared = (base.__dict__.get("__pydantic_fields__", {}).get(name) for base in cls.__mro__)
-    return next((field.description for field in declared if field is not None and field.description), "")
+def _read_docstrings(cls: type) -> dict[str, str]:
+    """Read the fields' docstrings from the source of the class and its bases, by the fields' names.
+
+    pydantic could keep them, but would read every source whenever a command imports the configuration.
+    """
+    docstrings = {}
+    for base in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(base):
+            [definition] = ast.parse(inspect.getsource(base)).body
+            assert isinstance(definition, ast.ClassDef)
+            for field, text in itertools.pairwise(definition.body):
+                match field, text:
+                    case (
+                        ast.AnnAssign(target=ast.Name(id=name)),
+                        ast.Expr(value=ast.Constant(value=str(docstring))),
+                    ):
+                        docstrings[name] = inspect.cleandoc(docstring)
+    return docstrings
 
 
 def _nested(hint: Any) -> Iterator[Any]:

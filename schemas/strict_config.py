@@ -11,7 +11,7 @@ from schemas.yaml_files import show_value
 
 T = TypeVar("T")
 
-STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 """The pydantic settings that every configuration dataclass is declared with."""
 
 

@@ -1,5 +1,6 @@
 """`dssm init`: a schema file and a configuration for one's own tables."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -62,7 +63,5 @@ def init_command(
         return
     click.echo(render_plan(plan, output, derived_rows))
     config = output / CONFIG_FILE
-    click.echo(
-        f"\nWrote {config} and what it names. Next:\n  dssm check --config {config}\n"
-        f"  dssm run --config {config}"
-    )
+    commands = [shlex.join(["dssm", command, "--config", str(config)]) for command in ("check", "run")]
+    click.echo("\n  ".join([f"\nWrote {config} and what it names. Next:", *commands]))

@@ -78,8 +78,10 @@ def recommend_command(
 
     from pipeline.config import load_config
     from pipeline.console import noise_to_file
+    from schemas.arrow_alone import use_arrow_alone
 
     settings = load_config(config, overrides)
+    use_arrow_alone()
     with noise_to_file(Path(settings.run.directory) / _LOG) as screen:
         if similar is not None:
             from pipeline.recommend.similar import find_similar, render_similar

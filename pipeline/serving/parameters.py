@@ -1,6 +1,7 @@
 """Parameters of URLs: declared once, for reading them and for the description of the API."""
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,14 +27,16 @@ class Parameter:
     """Where it stands."""
     minimum: int = 1
     """The smallest number."""
-    maximum: int = 1000
-    """The largest number."""
+    maximum: int | None = 1000
+    """The largest number; None: whoever reads it knows."""
 
     def describe(self) -> dict[str, Any]:
         """Describe it as OpenAPI does."""
         schema: dict[str, Any] = {"type": "string"}
         if self.kind == "number":
-            schema = {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
+            schema = {"type": "integer", "minimum": self.minimum}
+            if self.maximum is not None:
+                schema["maximum"] = self.maximum
         elif self.kind == "texts":
             schema = {"type": "array", "items": schema}
         return {
@@ -85,9 +88,11 @@ def read_parameters(query: QueryParams, parameters: Sequence[Parameter]) -> dict
 def _to_number(parameter: Parameter, text: str) -> int:
     # No number of ours has more digits; Python refuses to read some thousands of them.
     is_number = text.isascii() and text.isdecimal() and len(text) <= 18
-    if not is_number or not parameter.minimum <= int(text) <= parameter.maximum:
+    largest = math.inf if parameter.maximum is None else parameter.maximum
+    if not is_number or not parameter.minimum <= int(text) <= largest:
+        end = " on" if parameter.maximum is None else f" to {parameter.maximum:,}"
         raise RequestError(
-            f"{parameter.name}: expected a whole number from {parameter.minimum:,} to {parameter.maximum:,}. "
+            f"{parameter.name}: expected a whole number from {parameter.minimum:,}{end}. "
             f"Received: {text!r:.80}."
         )
     return int(text)

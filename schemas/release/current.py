@@ -27,7 +27,7 @@ from schemas.release.manifest import PublishedRelease, parse_document
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="ignore", use_attribute_docstrings=True))
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
 class Rollback:
     """The last decision of somebody for an older release."""
 

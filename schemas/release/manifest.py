@@ -24,7 +24,7 @@ ALL_PARTS: Final = (STATE, USERS, *PARTS)
 """Every part that is pushed, in the order in which they are put in place."""
 
 # A manifest of a later version of this program may say more: unknown keys are no error here.
-_TOLERANT = ConfigDict(extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+_TOLERANT = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, config=_TOLERANT)

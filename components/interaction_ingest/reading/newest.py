@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.reading.cleaning import clean_batch
 from components.interaction_ingest.reading.table_files import TableFiles
-from components.interaction_ingest.sources.parts import LAST_SECOND, Column, Piece
+from components.interaction_ingest.sources.parts import LAST_SECOND, Bounds, Column, Piece
 from components.interaction_ingest.sources.reading import is_possible_time, list_columns, read_piece
 from components.interaction_ingest.sources.registry import FORMATS
 from components.interaction_ingest.sources.times import to_time
@@ -81,7 +81,7 @@ def can_hold(piece: Piece, column: Column, text: str) -> bool:
     Returns:
         False if it stands in no row; True otherwise, also where that is not known.
     """
-    bounds = FORMATS[piece.format].find_bounds(piece, column.source)
+    [bounds] = FORMATS[piece.format].find_bounds([piece], column.source)
     if bounds is None:
         return True
     low, high = bounds.low, bounds.high
@@ -100,7 +100,10 @@ def _find_newest(
 ) -> int | None:
     # What the statistics of a row group say is a bound: its newest row may be malformed. So the row groups
     # are read from the highest bound down, of a log in order only the last one.
-    bounds = [(_newest_of_statistics(piece, column.source), piece) for piece in pieces]
+    found = FORMATS[pieces[0].format].find_bounds(pieces, column.source)
+    bounds = [
+        (_newest_of_statistics(piece, of_piece), piece) for piece, of_piece in zip(pieces, found, strict=True)
+    ]
     newest: int | None = None
     for bound, piece in sorted(
         bounds, key=lambda pair: LAST_SECOND if pair[0] is None else pair[0], reverse=True
@@ -113,8 +116,7 @@ def _find_newest(
     return newest
 
 
-def _newest_of_statistics(piece: Piece, column: str) -> int | None:
-    bounds = FORMATS[piece.format].find_bounds(piece, column)
+def _newest_of_statistics(piece: Piece, bounds: Bounds | None) -> int | None:
     if bounds is None:
         return None
     if pa.types.is_string(bounds.type) or pa.types.is_large_string(bounds.type):

@@ -1,5 +1,6 @@
 """Rows of Parquet files."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -113,20 +114,37 @@ def read(piece: Piece, source: TableSource, columns: Sequence[Column]) -> Iterat
         yield RawPart(None, NO_NUMBERS, [letter], piece.size_bytes * rows // max(1, piece.rows))
 
 
-def find_bounds(piece: Piece, column: str) -> Bounds | None:
-    """Find the smallest and the largest value of a column in the statistics of a row group.
+def find_bounds(pieces: Sequence[Piece], column: str) -> list[Bounds | None]:
+    """Find the smallest and the largest value of a column in the statistics of row groups.
 
     Args:
-        piece: The row group.
-        column: The column's name in the file.
+        pieces: The row groups.
+        column: The column's name in the files.
 
     Returns:
-        The bounds; None where the file does not say, or cannot be read.
+        The bounds of each; None where the file does not say, or cannot be read.
     """
+    bounds: list[Bounds | None] = []
+    # Each file is opened once, however many row groups it has, and no two at a time.
+    for location, of_file in itertools.groupby(pieces, key=lambda piece: piece.path):
+        table = _open_to_see(location)
+        bounds += [_read_bounds(table, piece.index, column) for piece in of_file]
+    return bounds
+
+
+def _open_to_see(location: str) -> pq.ParquetFile | None:
     try:
-        table = open_table(piece.path)
+        return open_table(location)
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _read_bounds(table: pq.ParquetFile | None, row_group: int, column: str) -> Bounds | None:
+    if table is None:
+        return None
+    try:
         kind = table.schema_arrow.field(column).type
-        chunk = table.metadata.row_group(piece.index).column(table.schema_arrow.get_field_index(column))
+        chunk = table.metadata.row_group(row_group).column(table.schema_arrow.get_field_index(column))
         # The columns of the file are counted by leaves, those of the table are not.
         if chunk.path_in_schema != column or pa.types.is_dictionary(kind):
             return None

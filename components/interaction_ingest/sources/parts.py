@@ -136,8 +136,9 @@ class Bounds:
     """Of what type they are."""
 
 
-def _no_bounds(piece: Piece, column: str) -> Bounds | None:
-    return None
+def _no_bounds(pieces: Sequence[Piece], column: str) -> list[Bounds | None]:
+    del column
+    return [None] * len(pieces)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,8 +162,9 @@ class SourceFormat:
     """Whether all values are texts, so that a number cannot be told from a text of digits."""
     is_counted: bool = False
     """Whether the pieces' numbers of rows are no estimates."""
-    find_bounds: Callable[[Piece, str], Bounds | None] = _no_bounds
-    """Finds what statistics say about a column by its name in the file; None where they say nothing."""
+    find_bounds: Callable[[Sequence[Piece], str], list[Bounds | None]] = _no_bounds
+    """Finds what statistics say about a column by its name in the files, for each of some pieces; None where
+    they say nothing."""
 
     @property
     def has_statistics(self) -> bool:

@@ -13,7 +13,8 @@ from pipeline.serving.parameters import Parameter, read_parameters
 from pipeline.serving.recommending import REQUEST, list_items, read_request
 from pipeline.serving.service import Service, answer, describe
 
-_K: Final = Parameter("k", "Number of items.", "number")
+# The server's --max-k is the limit, as for a body.
+_K: Final = Parameter("k", "Number of items.", "number", maximum=None)
 _LIMIT: Final = Parameter("limit", "The most that are listed.", "number")
 _RECOMMEND: Final = (
     Parameter("user", "A user that the release knows.", required=True),

@@ -123,6 +123,15 @@ def test_the_evidence_stands_beside_the_lines(shop, init, tmp_path):
     assert features["made"].time_part == "year"
 
 
+def test_the_next_commands_can_be_typed_as_they_stand(shop, tmp_path):
+    out = tmp_path / "my shop"
+    result = CliRunner().invoke(main, ["init", str(shop / "log.csv"), "--output", str(out)])
+    assert result.output.splitlines()[-2:] == [
+        f"  dssm check --config '{out}/config.yaml'",
+        f"  dssm run --config '{out}/config.yaml'",
+    ]
+
+
 def test_a_log_alone_says_what_is_known_of_users_and_items(init, tmp_path):
     rng = np.random.default_rng(1)
     user, item = rng.integers(0, USERS, ROWS), rng.integers(0, ITEMS, ROWS)

@@ -16,7 +16,7 @@ from pipeline.retraining.plan import Changes, Plan, Training
 from pipeline.retraining.status import read_status
 from pipeline.retraining.status_text import render_status, status_to_json, status_to_prometheus
 from pipeline.runs import Run
-from schemas.errors import DataError
+from schemas.errors import DataError, StorageError
 from schemas.strict_config import parse
 
 pytestmark = pytest.mark.unit
@@ -130,6 +130,21 @@ def test_a_scheduler_that_does_not_answer_is_said(chain, monkeypatch):
     chain.release(age_hours=9)
     monkeypatch.setattr(module, "find_cron", fail)
     assert chain.status().problems == ("The schedule run cannot be read: crontab -l failed",)
+
+
+def test_a_store_that_does_not_answer_is_said_beside_the_rest(chain, monkeypatch):
+    def list_files(location):
+        if location == str(chain.folder / "serving"):
+            raise StorageError("Cannot list s3://shop: no answer")
+        return {}
+
+    chain.release(age_hours=9)
+    monkeypatch.setattr(module.storage, "list_files", list_files)
+    status = chain.status()
+    serving = chain.folder / "serving"
+    assert status.problems == (f"The size of {serving} is not known: Cannot list s3://shop: no answer",)
+    assert status.disk_bytes == {str(chain.folder / "runs"): 0}
+    assert "dssm_healthy" in status_to_prometheus(status)
 
 
 def test_who_is_at_work_is_named(chain):

@@ -43,3 +43,11 @@ def test_the_description_says_the_same():
     assert PARAMETERS[1].describe()["schema"] == {"type": "integer", "minimum": 1, "maximum": 1000}
     assert PARAMETERS[2].describe()["schema"] == {"type": "array", "items": {"type": "string"}}
     assert [parameter.describe()["required"] for parameter in PARAMETERS] == [True, False, False, True]
+
+
+def test_a_number_may_have_no_largest_one():
+    without = Parameter("k", "How many.", "number", maximum=None)
+    assert read_parameters(QueryParams("k=5000"), [without]) == {"k": 5000}
+    assert without.describe()["schema"] == {"type": "integer", "minimum": 1}
+    with pytest.raises(RequestError, match=r"k: expected a whole number from 1 on\. Received: '0'"):
+        read_parameters(QueryParams("k=0"), [without])

@@ -5,6 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.interaction_ingest.reading.cleaning import ROW_COLUMN
+from components.interaction_ingest.sources import parquet
+from components.interaction_ingest.sources.parts import Piece
 
 pytestmark = pytest.mark.unit
 
@@ -36,3 +38,22 @@ def test_damaged_parquet(read_log):
     assert reasons == [("unreadable_row_group", None, 100)]
     assert letters[0]["row_group"] == 1
     assert unread > 0
+
+
+def test_the_statistics_of_a_file_are_read_by_opening_it_once(tmp_path, monkeypatch):
+    for name, first in (("a", 0), ("b", 100)):
+        seconds = pa.array([first + second for second in (3, 1, 2, 7, 5, 9)])
+        pq.write_table(pa.table({"at": seconds}), tmp_path / f"{name}.parquet", row_group_size=2)
+    (tmp_path / "c.parquet").write_bytes(b"none")
+    pieces = [
+        Piece(str(tmp_path / f"{name}.parquet"), "parquet", 0, group, 0, 2, 1)
+        for name in "abc"
+        for group in range(3)
+    ]
+    opened = []
+    open_table = parquet.open_table
+    monkeypatch.setattr(parquet, "open_table", lambda path: opened.append(path) or open_table(path))
+    found = parquet.find_bounds(pieces, "at")
+    bounds = [None if one is None else (one.low, one.high) for one in found]
+    assert bounds == [(1, 3), (2, 7), (5, 9), (101, 103), (102, 107), (105, 109), None, None, None]
+    assert len(opened) == 3
