@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ SAMPLE_ROWS: Final = 1_000_000
 TEXT_ENDINGS: Final = (".tsv", ".txt", ".dat", ".data", ".tab")
 """Further endings of files that are read as CSV."""
 
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 # So many pieces stand for the others between them.
 _MANY_PIECES: Final = 8
 
@@ -194,7 +196,19 @@ def _name_columns(piece: Piece, looks: Sequence[FileLook], source: ItemTable) ->
     if source.format == "csv":
         names = source.header or read_header(piece.path, source.delimiter, source.encoding)
         return [name for name in names if name]
-    return sorted(look.names or ())
+    known = look.names or frozenset()
+    first = _keys_of_first_line(piece, source) if source.format == "jsonl" else []
+    return [name for name in first if name in known] + sorted(known - set(first))
+
+
+def _keys_of_first_line(piece: Piece, source: ItemTable) -> list[str]:
+    with SourceStream(piece.path, whole_lines=True, encoding=source.encoding) as stream:
+        line = next(stream.chunks(), b"").removeprefix(_BYTE_ORDER_MARK).split(b"\n", 1)[0]
+    try:
+        return list(json.loads(line))
+    except (ValueError, TypeError):
+        # What is wrong with it is told where the table is read.
+        return []
 
 
 def _read_piece(piece: Piece, source: ItemTable, names: Sequence[str]) -> Iterator[tuple[pa.Table, int]]:
@@ -217,7 +231,7 @@ def _read_json_lines(piece: Piece, source: ItemTable, names: Sequence[str]) -> I
         for chunk in stream.chunks():
             try:
                 table = pa.json.read_json(
-                    io.BytesIO(chunk.removeprefix(b"\xef\xbb\xbf")),
+                    io.BytesIO(chunk.removeprefix(_BYTE_ORDER_MARK)),
                     read_options=pa.json.ReadOptions(block_size=len(chunk) + 1),
                 )
             except pa.ArrowInvalid as error:

@@ -39,6 +39,14 @@ def test_rows_that_are_none_are_counted(tmp_path):
     assert (table.columns["b"].to_pylist(), table.rejected) == (["2", "5"], 1)
 
 
+def test_keys_of_json_stay_in_the_order_of_the_first_line(tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"b": 1, "a": 2}\n{"a": 3, "c": 5, "b": 4}\n')
+    table = sample_table(str(tmp_path / "t.jsonl"))
+    # A key that the first line lacks stands behind its own.
+    assert table.columns.to_pydict() == {"b": [1, 4], "a": [2, 3], "c": [None, 5]}
+    assert table.columns.column_names == ["b", "a", "c"]
+
+
 def test_a_folder_is_one_table(tmp_path):
     for number in range(2):
         (tmp_path / f"{number}.jsonl").write_text(f'{{"a": {number}, "b": ["x"]}}\n')
