@@ -91,7 +91,10 @@ def write_shop(log: Log, folder: Path) -> list[Path]:
     events = pa.table(
         {
             "Event Time": show_times(rows["timestamp"], "%Y-%m-%dT%H:%M:%SZ"),
-            "CustomerID": pc.if_else(pa.array(rng.random(count) < 0.03), None, rows["user_id"]),
+            # In chunks, Arrow 18's if_else gives offsets that lie outside of its result.
+            "CustomerID": pc.if_else(
+                pa.array(rng.random(count) < 0.03), None, rows["user_id"].combine_chunks()
+            ),
             "Product-ID": rows["item_id"],
             "Event": pa.array(event),
             "Dwell": pa.array(rng.integers(1, 600, count)),
