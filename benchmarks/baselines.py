@@ -1,7 +1,7 @@
 """Well-known recommenders that benchmarks/quality.py measures the pipeline's model against.
 
-Those that have nothing to choose are the evaluator's own baselines. EASE and ALS are given a grid, of which the
-validation task chooses; they see nothing that is held out.
+Those that have nothing to choose are the evaluator's own baselines. EASE and ALS are given a grid, of which
+the validation task chooses; they see nothing that is held out.
 """
 
 import itertools

@@ -4,16 +4,16 @@
     .venv/bin/python benchmarks/quality.py --dataset DIR --config FILE --seeds 3
 
 The pipeline runs once per seed with the configuration, from tables to report. What its ingest has written is
-the data of all others: the same users, held-out items, masks, ranking and metrics. All that is chosen is chosen
-on validation, and what is held out is looked at once, by the models that are reported:
+the data of all others: the same users, held-out items, masks, ranking and metrics. All that is chosen is
+chosen on validation, and what is held out is looked at once, by the models that are reported:
 
 - the hyperparameters of EASE and ALS by NDCG over a grid, TFRS' learning rate and epochs by recall, SASRec's
   and gSASRec's epochs by NDCG@10, the last three with the first seed;
-- each of these is then fitted to train and validation together; what the pipeline trains on and how long is its
-  configuration's matter.
+- each of these is then fitted to train and validation together; what the pipeline trains on and how long is
+  its configuration's matter.
 
-The script stops where its popularity baseline disagrees with the report's. Trainings that are done are kept in
---directory, and a second call with the same one goes on from there. docs/quality.md has the protocol in full.
+The script stops where its popularity baseline disagrees with the report's. Trainings that are done are kept
+in --directory, and a second call with the same one goes on from there. docs/quality.md has the protocol.
 """
 
 import argparse
@@ -29,7 +29,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow.parquet as pq
-import scipy.stats
 import yaml
 from baselines import (
     FIXED,
@@ -42,13 +41,12 @@ from baselines import (
     score_ease,
 )
 from held_out import HeldOutTask, make_tasks, read_split_sequences
+from quality_table import Measured, draw_ratios, draw_table, find_intervals, make_figures, slug
 from reporting import Figure, benchmark_parser, describe_versions, write_json
 from sequence_models import MODELS, SequenceModels
-from tabulate import tabulate
 
 from components.retrieval_evaluator.baselines.registry import BASELINES
 from components.retrieval_evaluator.config import choose_protocol
-from components.retrieval_evaluator.intervals import Resamples
 from pipeline.cli import prepare_process
 from pipeline.config import load_config
 from pipeline.console import noise_to_file
@@ -56,15 +54,12 @@ from pipeline.datasets.registry import DATA_SETS
 from pipeline.first_look.rendering import CONFIG_FILE
 from schemas.contract import PER_USER_METRICS_FILE
 from schemas.ranking import Ranks, score_by_inner_product
-from schemas.ranking.metrics import show_metric
 
 DATASET: Final = "data/movielens-100k"
 CONFIG: Final = "pipeline/configs/movielens_100k.yaml"
 OURS: Final = "this pipeline"
 BARS: Final = {"recall_at_10": 0.28, "recall_at_100": 0.72, "ndcg_at_100": 0.245}
 """On MovieLens-100K, of the median over the seeds."""
-RESAMPLES: Final = 9_999
-RESAMPLES_AT_ONCE: Final = 100
 # What it is compared with is computed here, on all users; a release of another seed is no rival.
 ALL_USERS: Final = (
     "evaluation.users=null",
@@ -91,42 +86,6 @@ TFRS: Final = "tfrs"
 RIVALS: Final = (*FIXED, *GRIDS, TFRS, *MODELS)
 SLOW: Final = (TFRS, *MODELS)
 """Not part of --quick."""
-
-Metrics = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one model made of the held-out items."""
-
-    metrics: Sequence[Metrics] = ()
-    """For each seed, [queries] by the name of the metric; none where it was not run."""
-    chosen: str = ""
-    """What was chosen on validation, or why it was not run."""
-    seconds: float | None = None
-    """Of the last training, median over the seeds."""
-
-    def means(self, metric: str) -> list[float]:
-        """Average a metric over the users, for each seed.
-
-        Args:
-            metric: Its name.
-
-        Returns:
-            The means.
-        """
-        return [float(values[metric].mean()) for values in self.metrics]
-
-    def by_user(self, metric: str) -> np.ndarray:
-        """Average a metric over the seeds, for each user.
-
-        Args:
-            metric: Its name.
-
-        Returns:
-            [queries].
-        """
-        return np.mean([values[metric] for values in self.metrics], axis=0)
 
 
 @dataclass(frozen=True)
@@ -267,7 +226,7 @@ def run_pipeline(row: Configured, seed: int, directory: Path) -> Any:
             f"training.seed={seed}",
             f"run.directory={directory / 'runs'}",
             # A training that starts from a release, or is compared with one, is another.
-            f"serving.directory={directory / 'serving' / _slug(row.name) / str(seed)}",
+            f"serving.directory={directory / 'serving' / slug(row.name) / str(seed)}",
         ),
     )
     return run_locally(config, config.load_features())
@@ -367,7 +326,7 @@ def measure_tfrs(experiment: Experiment) -> Measured:
     """
 
     def run(seed: int, settings: Settings | None) -> dict[str, Any]:
-        what = "choice" if settings is None else _slug(_describe(settings))
+        what = "choice" if settings is None else slug(_describe(settings))
         file = experiment.jobs / f"{TFRS}-{what}-{seed}.json"
         if not file.exists():
             command = [sys.executable, str(Path(__file__).with_name("tfrs_retrieval.py"))]
@@ -447,28 +406,6 @@ def measure_rivals(arguments: argparse.Namespace, experiment: Experiment) -> Ite
             yield name, measure_sequence_model(name, experiment, models)
 
 
-def compare(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
-    """Give the ratio of the means of two models, and its 95 % interval by paired bootstrap over users.
-
-    Args:
-        ours: [queries] a metric.
-        theirs: [queries] the same.
-
-    Returns:
-        The ratio, and the ends of its interval.
-    """
-    interval = scipy.stats.bootstrap(
-        (ours, theirs),
-        lambda left, right, axis: left.mean(axis=axis) / right.mean(axis=axis),
-        paired=True,
-        n_resamples=RESAMPLES,
-        batch=RESAMPLES_AT_ONCE,
-        method="percentile",
-        random_state=np.random.default_rng(0),
-    ).confidence_interval
-    return float(ours.mean() / theirs.mean()), float(interval.low), float(interval.high)
-
-
 def check_popularity(experiment: Experiment, measured: Measured, report: Mapping[str, Any]) -> None:
     """Stop where the task is not the one that the pipeline's report is about.
 
@@ -517,7 +454,7 @@ def measure(
     measured.update(measure_rivals(arguments, experiment))
     is_default = arguments.dataset is None and not arguments.config and not arguments.quick
     bars = BARS if is_default else {}
-    figures = make_figures(measured, ks, bars)
+    figures = make_figures(measured, OURS, ks, bars)
     intervals = find_intervals(measured, ks)
     raw = {
         "config": rows[0].file,
@@ -532,129 +469,7 @@ def measure(
         "seconds": {name: model.seconds for name, model in measured.items()},
         "intervals": intervals,
     }
-    return figures, [draw_table(measured, intervals, ks), draw_ratios(figures, measured, ks)], raw
-
-
-def shown_metrics(ks: Sequence[int]) -> tuple[str, ...]:
-    """Name the metrics of the table.
-
-    Args:
-        ks: The cut-offs.
-
-    Returns:
-        Recall and NDCG at the smallest and the largest.
-    """
-    ends = dict.fromkeys((min(ks), max(ks)))
-    return tuple(f"{name}_at_{k}" for name in ("recall", "ndcg") for k in ends)
-
-
-def make_figures(
-    measured: Mapping[str, Measured], ks: Sequence[int], bars: Mapping[str, float]
-) -> dict[str, Figure]:
-    """Make the figures of all models that were run, and of ours relative to each.
-
-    Args:
-        measured: What became of them.
-        ks: The cut-offs.
-        bars: What is asked of ours.
-
-    Returns:
-        The figures by name, those of ours without a prefix.
-    """
-    figures = {}
-    compared = f"ndcg_at_{max(ks)}"
-    for name, model in measured.items():
-        if not model.metrics:
-            continue
-        for metric in shown_metrics(ks):
-            values = model.means(metric)
-            figure = Figure(
-                statistics.median(values),
-                "1",
-                bars.get(metric) if name == OURS else None,
-                lowest=min(values),
-                highest=max(values),
-            )
-            figures[metric if name == OURS else f"{_slug(name)}_{metric}"] = figure
-        if name != OURS:
-            ratio, low, high = compare(measured[OURS].by_user(compared), model.by_user(compared))
-            figures[f"{compared}_vs_{_slug(name)}"] = Figure(ratio, "1", lowest=low, highest=high)
-    return figures
-
-
-def find_intervals(measured: Mapping[str, Measured], ks: Sequence[int]) -> dict[str, dict[str, Any]]:
-    """Find the 95 % intervals over users of the means over the seeds.
-
-    Args:
-        measured: What became of the models.
-        ks: The cut-offs.
-
-    Returns:
-        The mean and the ends by model and metric.
-    """
-    values = {
-        (name, metric): model.by_user(metric)
-        for name, model in measured.items()
-        if model.metrics
-        for metric in shown_metrics(ks)
-    }
-    found = Resamples(len(next(iter(values.values())))).interval_of_many(
-        {json.dumps(key): own for key, own in values.items()}
-    )
-    intervals: dict[str, dict[str, Any]] = {}
-    for name, metric in values:
-        intervals.setdefault(name, {})[metric] = found[json.dumps((name, metric))]._asdict()
-    return intervals
-
-
-def draw_table(
-    measured: Mapping[str, Measured], intervals: Mapping[str, Mapping[str, Any]], ks: Sequence[int]
-) -> str:
-    """Draw the table of all models.
-
-    Args:
-        measured: What became of them.
-        intervals: What `find_intervals` gave.
-        ks: The cut-offs.
-
-    Returns:
-        A row for each: the median over the seeds, the users' 95 % interval in brackets, and the range of
-        the seeds where there are several.
-    """
-    metrics = shown_metrics(ks)
-    rows = []
-    for name, model in measured.items():
-        cells = []
-        for metric in metrics if model.metrics else ():
-            values, interval = model.means(metric), intervals[name][metric]
-            spread = f" {min(values):.3f}-{max(values):.3f}" if len(values) > 1 else ""
-            cells.append(
-                f"{statistics.median(values):.3f} [{interval['low']:.3f}, {interval['high']:.3f}]{spread}"
-            )
-        seconds = "" if model.seconds is None else f"{model.seconds:.0f}"
-        rows.append((name, *(cells or [""] * len(metrics)), seconds, model.chosen))
-    headers = ("", *map(show_metric, metrics), "s", "chosen on validation")
-    return tabulate(rows, headers=headers, disable_numparse=True)
-
-
-def draw_ratios(figures: Mapping[str, Figure], measured: Mapping[str, Measured], ks: Sequence[int]) -> str:
-    """Draw how much better ours is than each of the others.
-
-    Args:
-        figures: What `make_figures` gave.
-        measured: What became of the models.
-        ks: The cut-offs.
-
-    Returns:
-        A row for each that was run, with the 95 % interval of paired users.
-    """
-    compared = f"ndcg_at_{max(ks)}"
-    rows = []
-    for name, model in measured.items():
-        if model.metrics and name != OURS:
-            figure = figures[f"{compared}_vs_{_slug(name)}"]
-            rows.append((name, f"{figure.value:.3f} [{figure.lowest:.3f}, {figure.highest:.3f}]"))
-    return tabulate(rows, headers=(f"{show_metric(compared)}, {OURS} /", "ratio"), disable_numparse=True)
+    return figures, [draw_table(measured, intervals, ks), draw_ratios(figures, measured, OURS, ks)], raw
 
 
 def _run_program(command: Sequence[str], log_file: Path) -> None:
@@ -668,10 +483,6 @@ def _median(values: Sequence[float]) -> float | None:
 
 def _describe(settings: Settings) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in settings.items())
-
-
-def _slug(name: str) -> str:
-    return "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -742,8 +553,8 @@ def main() -> None:
                 Path(arguments.dataset), users=200, items=150, interactions=4_000, days=10, seed=1
             )
         with noise_to_file(directory / "quality.log") as screen:
-            figures, tables, raw = measure(arguments, directory)
-            print("", *tables, sep="\n\n", file=screen)
+            figures, drawn, raw = measure(arguments, directory)
+            print("", *drawn, sep="\n\n", file=screen)
     if arguments.json:
         versions = describe_versions(["tfx", "tensorflow", "tensorflow-recommenders", "implicit", "numpy"])
         write_json(arguments.json, figures, versions, raw)

@@ -2,8 +2,8 @@
 
 Runs in an environment of its own (`make sequence-models`), which has RecTools and PyTorch and none of this
 project's dependencies; of the project it imports `schemas.ranking` alone, which needs NumPy. RecTools'
-`SASRecModel` has the block of SASRec's authors (Kang & McAuley 2018) and, as one of its losses, gBCE (Petrov &
-Macdonald 2023). The settings are those that gSASRec's authors published for MovieLens-1M, for both models
+`SASRecModel` has the block of SASRec's authors (Kang & McAuley 2018) and, as one of its losses, gBCE (Petrov
+& Macdonald 2023). The settings are those that gSASRec's authors published for MovieLens-1M, for both models
 (github.com/asash/gSASRec-pytorch); theirs has an item table of its own for the output, RecTools' has not.
 
 Each training sees a user's last 201 positives, as the published ones do.

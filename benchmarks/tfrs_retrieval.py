@@ -1,8 +1,8 @@
 """TensorFlow Recommenders' Retrieval task on the rows of benchmarks/quality.py, as its tutorials use it.
 
-The same features as the configured pipeline, those of the context left out: each through an embedding or as the
-numbers that it is, the history as the mean of its items' embeddings; concatenated, then the tutorial's dense
-layers. `tfrs.tasks.Retrieval()` with its defaults (no temperature, no correction, no masks) and the
+The same features as the configured pipeline, those of the context left out: each through an embedding or as
+the numbers that it is, the history as the mean of its items' embeddings; concatenated, then the tutorial's
+dense layers. `tfrs.tasks.Retrieval()` with its defaults (no temperature, no correction, no masks) and the
 tutorials' Adagrad. In a process of its own, as the package needs legacy Keras under TensorFlow's own name.
 """
 
