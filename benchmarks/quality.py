@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from baselines import (
@@ -232,13 +233,16 @@ def run_pipeline(row: Configured, seed: int, directory: Path) -> Any:
     return run_locally(config, config.load_features())
 
 
-def measure_ours(row: Configured, seeds: Sequence[int], directory: Path) -> tuple[Measured, list[Any]]:
+def measure_ours(
+    row: Configured, seeds: Sequence[int], directory: Path, users: Sequence[str] | None = None
+) -> tuple[Measured, list[Any]]:
     """Run the pipeline with each seed.
 
     Args:
         row: The configuration.
         seeds: The seeds.
         directory: Of the runs.
+        users: Who is asked about; None: whoever is.
 
     Returns:
         What the reports say of each user, and the results of the runs.
@@ -246,10 +250,27 @@ def measure_ours(row: Configured, seeds: Sequence[int], directory: Path) -> tupl
     runs = [run_pipeline(row, seed, directory) for seed in seeds]
     metrics = []
     for run in runs:
-        folder = Path(run.output_uris["RetrievalEvaluator", "report"])
-        table = pq.read_table(folder / PER_USER_METRICS_FILE)
+        table = read_user_metrics(run)
+        if users is not None and table["user"].to_pylist() != users:
+            raise SystemExit(
+                f"{row.file}, {row.name}: expected the held-out items of the first configuration. Received: "
+                f"{table.num_rows:,} users with others. Give it the same ingest and evaluation."
+            )
         metrics.append({name: table[name].to_numpy() for name in table.column_names if name != "user"})
     return Measured(metrics, "as configured"), runs
+
+
+def read_user_metrics(run: Any) -> pa.Table:
+    """Read what a run's report says of each user.
+
+    Args:
+        run: The result of a run.
+
+    Returns:
+        [queries] `user` and the metrics by name.
+    """
+    folder = Path(run.output_uris["RetrievalEvaluator", "report"])
+    return pq.read_table(folder / PER_USER_METRICS_FILE)
 
 
 def find_outputs(run: Any) -> dict[str, str]:
@@ -449,8 +470,9 @@ def measure(
     experiment = Experiment(validation, final, ks, seeds, rows[0], outputs, jobs, arguments.threads)
     check_popularity(experiment, measure_fixed("popularity", experiment), runs[0].evaluation_report)
 
+    users = read_user_metrics(runs[0])["user"].to_pylist()
     for row in rows[1:]:
-        measured[row.name], _ = measure_ours(row, seeds, directory)
+        measured[row.name], _ = measure_ours(row, seeds, directory, users)
     measured.update(measure_rivals(arguments, experiment))
     is_default = arguments.dataset is None and not arguments.config and not arguments.quick
     bars = BARS if is_default else {}
