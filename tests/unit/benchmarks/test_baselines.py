@@ -51,7 +51,7 @@ def test_the_item_that_only_the_user_lacks_of_a_group_comes_first(baselines, ben
 
 
 def test_settings_are_chosen_by_the_validation_task(baselines, benchmarks):
-    validation, final = block_task(benchmarks)
+    validation, _ = block_task(benchmarks)
 
     def score(task, settings):
         assert task is validation
