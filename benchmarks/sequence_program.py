@@ -29,8 +29,8 @@ from rectools.models.nn.transformers.similarity import DistanceSimilarityModule
 
 from schemas.ranking import METRICS, ItemSets
 
+SESSION_ITEMS = 200
 SETTINGS = {
-    "session_max_len": 200,
     "n_factors": 128,
     "n_blocks": 2,
     "n_heads": 1,
@@ -90,12 +90,12 @@ def make_dataset(log: Mapping[str, np.ndarray]) -> Dataset:
     )
 
 
-def build_model(name: str, item_count: int, seed: int) -> SASRecModel:
+def build_model(name: str, task: Mapping[str, np.ndarray], seed: int) -> SASRecModel:
     """Build a model with the published settings.
 
     Args:
         name: `sasrec` or `gsasrec`.
-        item_count: Items of the catalogue.
+        task: The known interactions, and the size of the catalogue.
         seed: Of weights, dropout, order and negatives.
 
     Returns:
@@ -103,9 +103,11 @@ def build_model(name: str, item_count: int, seed: int) -> SASRecModel:
     """
     pytorch_lightning.seed_everything(seed)
     loss: dict[str, Any] = LOSSES[name]
-    gathers = loss["n_negatives"] > 1 and item_count <= MOST_GATHERED_ITEMS
+    gathers = loss["n_negatives"] > 1 and task["item_count"] <= MOST_GATHERED_ITEMS
     similarity = GatheredLogits if gathers else DistanceSimilarityModule
-    return SASRecModel(**SETTINGS, **loss, similarity_module_type=similarity)
+    # What would be padding of every user costs as much as items.
+    longest = min(SESSION_ITEMS, int(np.diff(task["offsets"]).max()))
+    return SASRecModel(**SETTINGS, **loss, session_max_len=longest, similarity_module_type=similarity)
 
 
 def list_items(
@@ -179,7 +181,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     with np.load(arguments.task) as file:
         task = dict(file)
-    model = build_model(arguments.model, int(task["item_count"]), arguments.seed)
+    model = build_model(arguments.model, task, arguments.seed)
     started = time.monotonic()
     if arguments.epochs is None:
         result = choose_epochs(model, task, arguments.most_seconds)
