@@ -52,7 +52,7 @@ from pipeline.cli import prepare_process
 from pipeline.config import load_config
 from pipeline.console import noise_to_file
 from pipeline.datasets.registry import DATA_SETS
-from pipeline.first_look.rendering import CONFIG_FILE
+from pipeline.first_look.rendering import CONFIG_FILE, SCHEMA_FILE
 from schemas.contract import PER_USER_METRICS_FILE
 from schemas.ranking import Ranks, score_by_inner_product
 
@@ -175,11 +175,20 @@ def locate_tables(dataset: str | None) -> tuple[str, ...]:
         dataset: A folder as `find_config` takes it.
 
     Returns:
-        The override of the configuration; none for a folder of `dssm init`, whose configuration says it.
+        The overrides of every configuration: the folder, and the schema file where it holds one; of a folder
+        of `dssm init` what its configuration says of both.
     """
-    if dataset is None or (Path(dataset) / CONFIG_FILE).is_file():
+    if dataset is None:
         return ()
-    return (f"data.directory={json.dumps(str(Path(dataset).absolute()))}",)
+    folder = Path(dataset)
+    if (folder / CONFIG_FILE).is_file():
+        data = load_config(str(folder / CONFIG_FILE)).data
+        found = {"directory": data.directory, "schema": data.schema}
+    else:
+        found = {"directory": str(folder.absolute())}
+        if (folder / SCHEMA_FILE).is_file():
+            found["schema"] = str((folder / SCHEMA_FILE).absolute())
+    return tuple(f"data.{key}={json.dumps(value)}" for key, value in found.items())
 
 
 def list_configured(arguments: argparse.Namespace) -> list[Configured]:
