@@ -5,8 +5,9 @@ ingest has written, what is ranked for whom is decided by `schemas.ranking`, and
 its own, so that every model answers the same question as the pipeline's does in its report.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,23 @@ def read_split_sequences(sequences: Path, catalogue: Path, spec: FeatureSpec) ->
         eval_ends=ends[EVAL_END],
         item_count=len(ids),
     )
+
+
+def fingerprint_tasks(sequences: SplitSequences, candidates: Candidates, k: int) -> str:
+    """Tell the tasks of some interactions from all others.
+
+    Args:
+        sequences: The interactions.
+        candidates: Which items are ranked.
+        k: The largest cut-off.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256(f"{candidates} {k}".encode())
+    for field in fields(sequences):
+        digest.update(np.asarray(getattr(sequences, field.name)).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def make_tasks(sequences: SplitSequences, candidates: Candidates, k: int) -> tuple[HeldOutTask, HeldOutTask]:

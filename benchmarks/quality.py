@@ -17,6 +17,7 @@ in --directory, and a second call with the same one goes on from there. docs/qua
 """
 
 import argparse
+import hashlib
 import json
 import statistics
 import subprocess
@@ -41,7 +42,7 @@ from baselines import (
     score_als,
     score_ease,
 )
-from held_out import HeldOutTask, make_tasks, read_split_sequences
+from held_out import HeldOutTask, fingerprint_tasks, make_tasks, read_split_sequences
 from quality_table import Measured, draw_ratios, draw_table, find_intervals, make_figures, slug
 from reporting import Figure, benchmark_parser, describe_versions, write_json
 from sequence_models import MODELS, SequenceModels
@@ -118,7 +119,7 @@ class Experiment:
     outputs: Mapping[str, str]
     """Folders that the pipeline's steps have written with it."""
     jobs: Path
-    """Where trainings in processes of their own are kept."""
+    """Where trainings in processes of their own on this data are kept."""
     threads: int
     """Of each."""
 
@@ -354,10 +355,15 @@ def measure_tfrs(experiment: Experiment) -> Measured:
     Returns:
         What became of it.
     """
+    config = load_config(experiment.ours.file, experiment.ours.overrides)
+    # It reads the configured features, width and batch, beside the interactions.
+    read = repr((config.load_features(), config.trainer, sorted(experiment.outputs.items())))
+    directory = experiment.jobs / f"{TFRS}-{hashlib.sha256(read.encode()).hexdigest()[:16]}"
+    directory.mkdir(exist_ok=True)
 
     def run(seed: int, settings: Settings | None) -> dict[str, Any]:
         what = "choice" if settings is None else slug(_describe(settings))
-        file = experiment.jobs / f"{TFRS}-{what}-{seed}.json"
+        file = directory / f"{what}-{seed}.json"
         if not file.exists():
             command = [sys.executable, str(Path(__file__).with_name("tfrs_retrieval.py"))]
             command += ["--config", experiment.ours.file, "--outputs", json.dumps(experiment.outputs)]
@@ -473,8 +479,9 @@ def measure(
         Path(outputs["sequences"]), Path(outputs["catalogue"]), config.load_features()
     )
     ks = choose_protocol(config.evaluation, sequences.item_count).ks
-    validation, final = make_tasks(sequences, config.evaluation.candidates, max(ks))
-    jobs = directory / "trainings"
+    candidates = config.evaluation.candidates
+    validation, final = make_tasks(sequences, candidates, max(ks))
+    jobs = directory / "trainings" / fingerprint_tasks(sequences, candidates, max(ks))
     jobs.mkdir(parents=True, exist_ok=True)
     experiment = Experiment(validation, final, ks, seeds, rows[0], outputs, jobs, arguments.threads)
     check_popularity(experiment, measure_fixed("popularity", experiment), runs[0].evaluation_report)

@@ -52,7 +52,7 @@ class SequenceModels:
             `epochs`, and `limited`, whether the time has ended the search.
         """
         return self._run(
-            f"{model}-choice-{seed}",
+            f"{model}-choice-{self.most_seconds:g}s-{seed}",
             ["--model", model, "--seed", str(seed), "--most-seconds", str(self.most_seconds)],
             self._write_task("validation", validation),
         )

@@ -67,6 +67,17 @@ def test_validation_is_the_split_where_one_was_made(held_out):
     np.testing.assert_array_equal(final.log.train_ends, [1, 6, 7])
 
 
+def test_other_interactions_or_questions_are_another_task(held_out):
+    usual = held_out.fingerprint_tasks(sequences(held_out, [3, 7, 10]), "new", k=3)
+    assert usual == held_out.fingerprint_tasks(sequences(held_out, [3, 7, 10]), "new", k=3)
+    others = {
+        held_out.fingerprint_tasks(sequences(held_out, [1, 7, 10]), "new", k=3),
+        held_out.fingerprint_tasks(sequences(held_out, [3, 7, 10]), "all", k=3),
+        held_out.fingerprint_tasks(sequences(held_out, [3, 7, 10]), "new", k=2),
+    }
+    assert len(others - {usual}) == 3
+
+
 def test_places_are_those_among_the_items_that_are_not_masked(held_out):
     _, final = held_out.make_tasks(sequences(held_out, [3, 7, 10]), "new", k=3)
     scores = np.array([[9, 9, 9, 1, 2, 3], [9, 5, 9, 1, 9, 9]], np.float32)
