@@ -481,6 +481,11 @@ def measure(
     ks = choose_protocol(config.evaluation, sequences.item_count).ks
     candidates = config.evaluation.candidates
     validation, final = make_tasks(sequences, candidates, max(ks))
+    if not validation.queries.targets.query_count:
+        raise SystemExit(
+            f"{rows[0].file}: expected a user with a positive to choose on, before what is held out. "
+            "Received: none. Give more data, or set ingest.validation: true."
+        )
     jobs = directory / "trainings" / fingerprint_tasks(sequences, candidates, max(ks))
     jobs.mkdir(parents=True, exist_ok=True)
     experiment = Experiment(validation, final, ks, seeds, rows[0], outputs, jobs, arguments.threads)
