@@ -60,6 +60,8 @@ class SequenceModels:
     def rank(self, model: str, final: HeldOutTask, epochs: int, seed: int) -> tuple[Ranks, float]:
         """Train on all that is known and rank what is held out.
 
+        Users of whom the model lists nothing, since it knows none of their items, get the popular ones.
+
         Args:
             model: Its name.
             final: The task.
@@ -70,18 +72,15 @@ class SequenceModels:
             The places of the held-out items, and the seconds of the training.
         """
         name = f"{model}-{epochs}-{seed}"
-        lists = self.directory / f"{name}.npy"
+        file = self.directory / f"{name}.npy"
         result = self._run(
             name,
-            ["--model", model, "--seed", str(seed), "--epochs", str(epochs), "--lists", str(lists)],
+            ["--model", model, "--seed", str(seed), "--epochs", str(epochs), "--lists", str(file)],
             self._write_task("final", final),
         )
-        queries = final.queries
+        lists, queries = np.load(file), final.queries
         ranks, _ = fall_back_to_popularity(
-            rank_in_lists(np.load(lists), queries.targets),
-            queries,
-            queries.seen.sizes == 0,
-            final.popularity,
+            rank_in_lists(lists, queries.targets), queries, lists[:, 0] < 0, final.popularity
         )
         return ranks, result["seconds"]
 
