@@ -103,7 +103,7 @@ class SequenceModels:
     def _write_task(self, name: str, task: HeldOutTask) -> Path:
         file = self.directory / f"{name}.npz"
         queries = task.queries
-        arrays = {
+        arrays: dict[str, Any] = {
             "offsets": task.log.offsets,
             "items": task.log.items,
             "users": task.users,
