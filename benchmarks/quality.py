@@ -53,6 +53,7 @@ from pipeline.cli import prepare_process
 from pipeline.config import load_config
 from pipeline.console import noise_to_file
 from pipeline.datasets.registry import DATA_SETS
+from pipeline.datasets.tables import has_all_tables
 from pipeline.first_look.rendering import CONFIG_FILE, SCHEMA_FILE
 from schemas.contract import PER_USER_METRICS_FILE
 from schemas.ranking import Ranks, score_by_inner_product
@@ -591,10 +592,10 @@ def main() -> None:
         if arguments.quick and arguments.dataset is None:
             from pipeline.datasets.synthetic import write_synthetic
 
-            arguments.dataset = str(directory / "data")
-            write_synthetic(
-                Path(arguments.dataset), users=200, items=150, interactions=4_000, days=10, seed=1
-            )
+            data = directory / "data"
+            arguments.dataset = str(data)
+            if not has_all_tables(data):
+                write_synthetic(data, users=200, items=150, interactions=4_000, days=10, seed=1)
         with noise_to_file(directory / "quality.log") as screen:
             figures, drawn, raw = measure(arguments, directory)
             print("", *drawn, sep="\n\n", file=screen)
