@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(VENV)/setup-tools/bin/uv
+SEQUENCE_VENV := .venv-sequence-models
 LOCK := environment/requirements-dev.lock
 # A file at a time for each worker, in the order of collection, since those of tests/e2e take longest.
 PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -15,7 +16,7 @@ USER_ID ?= 42
 IMAGE ?= dssm-pipeline:0.1.0
 SOURCES := $(shell find schemas trainer components pipeline -name '*.py' -o -name '*.yaml' -o -name '*.jinja' -o -name '*.css' -o -name '*.html' -o -name py.typed)
 
-.PHONY: help run test unit integration e2e lint browser format lock image kubeflow-local clean
+.PHONY: help run test unit integration e2e lint browser format sequence-models lock image kubeflow-local clean
 
 help:  ## Print the targets with a line each
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +49,12 @@ format: $(VENV)/installed  ## Let ruff format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+sequence-models: $(VENV)/environment  ## RecTools, which benchmarks/quality.py trains SASRec and gSASRec by (6 GB)
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(SEQUENCE_VENV)
+	@$(UV) pip install --quiet --python $(SEQUENCE_VENV)/bin/python --require-hashes -r environment/sequence-models.lock
+
 lock: $(VENV)/environment  ## Pin the newest versions that environment/*.in allow
-	cd environment && for name in requirements requirements-gpu requirements-dev tools; do \
+	cd environment && for name in requirements requirements-gpu requirements-dev tools sequence-models; do \
 	  ../$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --override overrides.txt \
 	    --python-version 3.11 $$( case $$name in requirements-*) echo "-c requirements.lock";; esac ) $$name.in -o $$name.lock; done
 
@@ -60,7 +65,7 @@ kubeflow-local: $(VENV)/installed $(DATA)/interactions.parquet  ## The image and
 	@environment/kubeflow_local.sh $(IMAGE) $(CONFIG) $(DATA) $(VENV)
 
 clean:  ## Remove the environment, the data, the runs and the releases
-	rm -rf $(VENV) build dist *.egg-info data runs serving
+	rm -rf $(VENV) $(SEQUENCE_VENV) build dist *.egg-info data runs serving
 
 $(VENV)/environment: $(LOCK) environment/tools.lock environment/make_venv.sh environment/private_glibc.sh environment/apt_download.sh
 	@environment/make_venv.sh $(VENV) $(LOCK)

@@ -1,158 +1,127 @@
-"""Well-known recommenders that the pipeline's model is measured against.
+"""Well-known recommenders that benchmarks/quality.py measures the pipeline's model against.
 
-Each function takes the training interactions as two arrays of indices and returns a score for every
-user and item; masking what a user has seen, and the metrics, are the evaluation's. Scores of
-different functions are not comparable, only their order within a user.
-
-The defaults were chosen on MovieLens-100K: trained without each user's last two interactions, the
-largest NDCG@100 on the second-last; the last one had no part in it. Tried were 5 to all neighbours for
-item-kNN; 50 to 2,000 for EASE's weight; for ALS 32 to 256 factors, regularization 0.01 to 30 and alpha 1,
-2 and 4; for BPR 32 to 128 factors, learning rates 0.01 to 0.05, regularization 0.003 to 0.1 and 50 to 800
-iterations. Among the best few, the differences are well within the noise of 943 users.
+Those that have nothing to choose are the evaluator's own baselines. EASE and ALS are given a grid, of which
+the validation task chooses; they see nothing that is held out.
 """
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import scipy.sparse
-from implicit.cpu.bpr import BayesianPersonalizedRanking
-from numpy.typing import NDArray
+from held_out import HeldOutTask
 
-from components.retrieval_evaluator.baselines.als import fit_als
-from components.retrieval_evaluator.baselines.item_knn import find_neighbours
+from components.retrieval_evaluator.baselines.als import ITERATIONS, fit_als
+from components.retrieval_evaluator.baselines.fallback import fall_back_to_popularity
+from components.retrieval_evaluator.baselines.log import to_binary_matrix
+from schemas.ranking import METRICS, Ranks, score_by_inner_product
+from schemas.ranking.ranks import ScoreBlock
 
-Indices = NDArray[np.integer]
-Scores = NDArray[np.float32]
+Settings = Mapping[str, float]
+Grid = Mapping[str, Sequence[float]]
 
-
-def score_popularity(users: Indices, items: Indices, shape: tuple[int, int]) -> Scores:
-    """Score an item by the number of its interactions, the same for every user.
-
-    Args:
-        users: [interactions] user indices.
-        items: [interactions] item indices.
-        shape: Number of users and of items.
-
-    Returns:
-        [users, items] float32 scores.
-    """
-    counts = np.bincount(items, minlength=shape[1]).astype(np.float32)
-    return np.broadcast_to(counts, shape).copy()
+FIXED: Final = ("popularity", "recent_popularity", "item_knn", "markov")
+"""Baselines of the evaluator, by their names there."""
+MOST_EASE_ITEMS: Final = 25_000
+"""Items up to which EASE is computed: three matrices of items x items float64, 15 GB."""
+CHOICE_METRIC: Final = "ndcg"
+"""What is compared on validation, at the largest cut-off."""
 
 
-def score_item_knn(users: Indices, items: Indices, shape: tuple[int, int], neighbours: int = 10) -> Scores:
-    """Score an item by its cosine similarity to the user's items, among each item's nearest neighbours.
-
-    score(u, j) = sum over i in items(u) of S_ij, with
-    S_ij = |users(i) & users(j)| / sqrt(|users(i)| |users(j)|)
-    for the `neighbours` items i most similar to j, else 0 (Deshpande & Karypis 2004).
-
-    Args:
-        users: [interactions] user indices.
-        items: [interactions] item indices.
-        shape: Number of users and of items.
-        neighbours: Similar items kept per item.
-
-    Returns:
-        [users, items] float32 scores.
-    """
-    matrix = _interaction_matrix(users, items, shape)
-    return (matrix @ find_neighbours(matrix, neighbours).T).toarray()
-
-
-def score_ease(users: Indices, items: Indices, shape: tuple[int, int], l2_weight: float = 160.0) -> Scores:
-    """Score with the closed-form linear auto-encoder EASE (Steck 2019).
+def fit_ease(matrix: scipy.sparse.csr_array, l2_weight: float) -> np.ndarray:
+    """Fit the closed-form linear auto-encoder EASE (Steck 2019).
 
     With X the binary [users, items] matrix and P = (X'X + l2_weight I)^-1, the weights are
     B_ij = -P_ij / P_jj off the diagonal and 0 on it; the scores are X B.
 
     Args:
-        users: [interactions] user indices.
-        items: [interactions] item indices.
-        shape: Number of users and of items.
+        matrix: [users, items] float32, 1 for each item that a user has.
         l2_weight: Weight of the squared norm of B.
 
     Returns:
-        [users, items] float32 scores.
+        [items, items] float64, B.
     """
-    matrix = _interaction_matrix(users, items, shape)
     gram = (matrix.T @ matrix).toarray().astype(np.float64)
     gram[np.diag_indices_from(gram)] += l2_weight
-    precision = np.linalg.inv(gram)
-    weights = -precision / precision.diagonal()
+    weights = np.linalg.inv(gram)
+    weights /= -weights.diagonal()
     np.fill_diagonal(weights, 0.0)
-    return np.asarray(matrix @ weights, np.float32)
+    return weights
 
 
-def score_als(
-    users: Indices,
-    items: Indices,
-    shape: tuple[int, int],
-    factors: int = 256,
-    regularization: float = 15.0,
-    alpha: float = 2.0,
-    iterations: int = 15,
-    seed: int = 0,
-) -> Scores:
+def score_ease(task: HeldOutTask, settings: Settings) -> ScoreBlock:
+    """Score with EASE.
+
+    Args:
+        task: The known interactions and the queries.
+        settings: `l2_weight`.
+
+    Returns:
+        The scores of a block of queries.
+    """
+    weights = fit_ease(task.log.as_matrix(task.item_count), **settings)
+    known = to_binary_matrix(task.queries.seen.offsets, task.queries.seen.items, task.item_count)
+    return lambda queries: np.asarray(known[queries] @ weights, np.float32)
+
+
+def score_als(task: HeldOutTask, settings: Settings) -> ScoreBlock:
     """Score with a matrix factorised by alternating least squares (Hu, Koren & Volinsky 2008).
 
     Args:
-        users: [interactions] user indices.
-        items: [interactions] item indices.
-        shape: Number of users and of items.
-        factors: Dimension of the factors.
-        regularization: Weight of the factors' squared norms.
-        alpha: Confidence of an interaction; a missing one has 1.
-        iterations: Number of times that both sides are solved.
-        seed: Seed of the initial factors.
+        task: The known interactions and the queries.
+        settings: `factors`, `regularization`, `alpha` and, unless it is 0, `seed`.
 
     Returns:
-        [users, items] float32 scores.
+        The scores of a block of queries.
     """
-    matrix = _interaction_matrix(users, items, shape)
-    model = fit_als(matrix, factors, regularization, alpha, iterations, seed)
-    return np.asarray(model.user_factors @ model.item_factors.T, np.float32)
+    model = fit_als(
+        task.log.as_matrix(task.item_count),
+        int(settings["factors"]),
+        settings["regularization"],
+        settings["alpha"],
+        ITERATIONS,
+        int(settings.get("seed", 0)),
+    )
+    return score_by_inner_product(model.user_factors[task.users], model.item_factors)
 
 
-def score_bpr(
-    users: Indices,
-    items: Indices,
-    shape: tuple[int, int],
-    factors: int = 64,
-    learning_rate: float = 0.02,
-    regularization: float = 0.03,
-    iterations: int = 800,
-    seed: int = 0,
-) -> Scores:
-    """Score with a matrix factorised by Bayesian personalised ranking (Rendle et al. 2009).
+def rank_known_users(task: HeldOutTask, score_block: ScoreBlock) -> Ranks:
+    """Rank by scores, and by popularity for users of whom nothing is known.
 
     Args:
-        users: [interactions] user indices.
-        items: [interactions] item indices.
-        shape: Number of users and of items.
-        factors: Dimension of the factors.
-        learning_rate: Step size of the stochastic gradient.
-        regularization: Weight of the factors' squared norms.
-        iterations: Passes over the interactions.
-        seed: Seed of the initial factors and of the sampling.
+        task: The queries.
+        score_block: The scores of a block of queries.
 
     Returns:
-        [users, items] float32 scores.
+        The places of the held-out items.
     """
-    model = BayesianPersonalizedRanking(
-        factors=factors,
-        learning_rate=learning_rate,
-        regularization=regularization,
-        iterations=iterations,
-        # Its threads write to the factors without locks: with more than one, runs differ.
-        num_threads=1,
-        random_state=seed,
+    queries = task.queries
+    ranks, _ = fall_back_to_popularity(
+        task.rank(score_block), queries, queries.seen.sizes == 0, task.popularity
     )
-    model.fit(scipy.sparse.csr_matrix(_interaction_matrix(users, items, shape)), show_progress=False)
-    return np.asarray(model.user_factors @ model.item_factors.T, np.float32)
+    return ranks
 
 
-def _interaction_matrix(users: Indices, items: Indices, shape: tuple[int, int]) -> scipy.sparse.csr_array:
-    matrix = scipy.sparse.csr_array((np.ones(len(users), np.float32), (users, items)), shape=shape)
-    # A repeated interaction counts once.
-    matrix.sum_duplicates()
-    matrix.data[:] = 1.0
-    return matrix
+def choose_settings(
+    task: HeldOutTask, score: Callable[[HeldOutTask, Settings], ScoreBlock], grid: Grid
+) -> Settings:
+    """Choose the settings with the largest NDCG at the largest cut-off.
+
+    Args:
+        task: The validation task.
+        score: What gives the scores with some settings.
+        grid: The values of each setting; every combination is tried.
+
+    Returns:
+        The best ones; of equally good ones the first.
+    """
+    points: list[dict[str, Any]] = [
+        dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
+    ]
+    queries = task.queries
+    quality = [
+        METRICS[CHOICE_METRIC](rank_known_users(task, score(task, point)), queries.targets, queries.k).mean()
+        for point in points
+    ]
+    return points[int(np.argmax(quality))]

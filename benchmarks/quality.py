@@ -1,329 +1,604 @@
-"""Ranking quality on MovieLens-100K: the pipeline, its switches one by one, and well-known recommenders.
+"""Ranking quality of the pipeline beside well-known recommenders, on any data set and configuration.
 
     .venv/bin/python benchmarks/quality.py --json benchmarks/results/quality.json
+    .venv/bin/python benchmarks/quality.py --dataset DIR --config FILE --seeds 3
 
-Each user's latest interaction is held out and looked at once, by the models that are reported. All that is
-chosen is chosen on the interaction before it, the validation split:
+The pipeline runs once per seed with the configuration, from tables to report. What its ingest has written is
+the data of all others: the same users, held-out items, masks, ranking and metrics. All that is chosen is
+chosen on validation, and what is held out is looked at once, by the models that are reported:
 
-- a variant's epochs, by early stopping on Recall@100 with the first seed; of TFRS, its learning rate too;
-- the hyperparameters of EASE and ALS, by NDCG@100 over a grid.
+- the hyperparameters of EASE and ALS by NDCG over a grid, TFRS' learning rate and epochs by recall, SASRec's
+  and gSASRec's epochs by NDCG@10, the last three with the first seed;
+- each of these is then fitted to train and validation together; what the pipeline trains on and how long is
+  its configuration's matter.
 
-Every model is then trained on train and validation. The pipeline itself runs once per seed with the
-committed configuration, from tables to report, and the bars are checked on its reports; the variants are that
-training in a process each, on the sequences and transform graphs that one more run has written. The script
-stops where its popularity baseline disagrees with the report's. Trainings that are done are kept in
---directory, and a second call with the same one goes on from there.
+The script stops where its popularity baseline disagrees with the report's. Trainings that are done are kept
+in --directory, and a second call with the same one goes on from there. docs/quality.md has the protocol.
 """
 
 import argparse
-import itertools
+import hashlib
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-import scipy.stats
-from baselines import score_als, score_bpr, score_ease, score_item_knn, score_popularity
-from ranking_task import RankingTask
-from ranking_variants import VARIANTS, read_log
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from baselines import (
+    FIXED,
+    MOST_EASE_ITEMS,
+    Grid,
+    Settings,
+    choose_settings,
+    rank_known_users,
+    score_als,
+    score_ease,
+)
+from held_out import HeldOutTask, fingerprint_tasks, make_tasks, read_split_sequences
+from quality_table import Measured, draw_ratios, draw_table, find_intervals, make_figures, slug
 from reporting import Figure, benchmark_parser, describe_versions, write_json
-from tabulate import tabulate
+from sequence_models import MODELS, SequenceModels
 
+from components.retrieval_evaluator.baselines.registry import BASELINES
+from components.retrieval_evaluator.config import choose_protocol
 from pipeline.cli import prepare_process
 from pipeline.config import load_config
 from pipeline.console import noise_to_file
-from schemas.ranking.metrics import show_metric
+from pipeline.datasets.registry import DATA_SETS
+from pipeline.datasets.tables import has_all_tables
+from pipeline.first_look.rendering import CONFIG_FILE, SCHEMA_FILE
+from schemas.contract import PER_USER_METRICS_FILE
+from schemas.ranking import Ranks, score_by_inner_product
 
-CONFIG = "pipeline/configs/movielens_100k.yaml"
-CONFIGURED = "as configured"
-TFRS = "TFRS Retrieval, its defaults"
-SHOWN = ("recall_at_10", "recall_at_100", "ndcg_at_100")
-BARS = {"recall_at_10": 0.235, "recall_at_100": 0.69, "ndcg_at_100": 0.215}
-RATIO_BAR, LOWER_BAR = 1.3, 1.2
-MOST_EPOCHS = 15
-RESAMPLES = 9_999
-QUICK = (
+DATASET: Final = "data/movielens-100k"
+CONFIG: Final = "pipeline/configs/movielens_100k.yaml"
+OURS: Final = "this pipeline"
+BARS: Final = {"recall_at_10": 0.28, "recall_at_100": 0.72, "ndcg_at_100": 0.245}
+"""On MovieLens-100K, of the median over the seeds."""
+# What it is compared with is computed here, on all users; a release of another seed is no rival.
+ALL_USERS: Final = (
+    "evaluation.users=null",
+    "evaluation.baselines=[]",
+    "evaluation.blessing_baselines=null",
+    "evaluation.blessing_minimum=0.0",
+)
+QUICK: Final = (
     "training.epochs=1",
     "training.per_replica_batch=64",
     "model.dim=8",
     "model.user_layers=[]",
     "model.item_layers=[]",
-    "evaluation.blessing_minimum=0.0",
 )
-WITH_VALIDATION = ("ingest.validation=true", "training.early_stopping={refit: true}")
-QUICK_VARIANTS = (CONFIGURED, "history with both")
-
-Score = Callable[..., np.ndarray]
-FIXED_BASELINES: dict[str, Score] = {"popularity": score_popularity, "itemknn": score_item_knn}
-SEEDED_BASELINES: dict[str, Score] = {"bpr": score_bpr}
-GRIDS: dict[str, tuple[Score, dict[str, Sequence[float]]]] = {
-    "ease": (score_ease, {"l2_weight": (50, 100, 160, 250, 400, 700, 1200)}),
-    "als": (score_als, {"factors": (64, 256), "regularization": (5.0, 15.0, 30.0), "alpha": (1.0, 2.0)}),
+GRIDS: Final[Mapping[str, Grid]] = {
+    "ease": {"l2_weight": (50, 100, 160, 250, 400, 700, 1200)},
+    "als": {"factors": (64, 256), "regularization": (1.0, 5.0, 15.0, 40.0), "alpha": (1.0, 2.0, 8.0)},
 }
-QUICK_GRIDS = {
-    "ease": (score_ease, {"l2_weight": (50, 160)}),
-    "als": (score_als, {"factors": (8,), "regularization": (1.0, 15.0)}),
+QUICK_GRIDS: Final[Mapping[str, Grid]] = {
+    "ease": {"l2_weight": (50, 160)},
+    "als": {"factors": (8,), "regularization": (1.0, 15.0), "alpha": (2.0,)},
 }
-
-Metrics = dict[str, float]
+TFRS: Final = "tfrs"
+RIVALS: Final = (*FIXED, *GRIDS, TFRS, *MODELS)
+SLOW: Final = (TFRS, *MODELS)
+"""Not part of --quick."""
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """What one model made of the held-out interactions, once per seed."""
+class Configured:
+    """A configuration of the pipeline, a row of the table."""
 
-    ranks: list[np.ndarray]
-    """[ranked users] each."""
-    metrics: list[Metrics]
-    """Their averages."""
-    chosen: str = ""
-    """What was chosen on validation."""
-    seconds_per_epoch: float | None = None
-    """Median over the seeds."""
+    name: str
+    """What the table calls it."""
+    file: str
+    """The configuration."""
+    overrides: tuple[str, ...] = ()
+    """As of `--set`."""
 
 
-def run_pipeline(overrides: Sequence[str], directory: Path) -> Any:
-    """Run the pipeline and return its result."""
+@dataclass(frozen=True)
+class Experiment:
+    """What all models are measured on."""
+
+    validation: HeldOutTask
+    """What is chosen on."""
+    final: HeldOutTask
+    """What is reported."""
+    ks: tuple[int, ...]
+    """The cut-offs."""
+    seeds: Sequence[int]
+    """The seeds."""
+    ours: Configured
+    """The first configuration."""
+    outputs: Mapping[str, str]
+    """Folders that the pipeline's steps have written with it."""
+    jobs: Path
+    """Where trainings in processes of their own on this data are kept."""
+    threads: int
+    """Of each."""
+
+    def measured(
+        self,
+        rank: Callable[[int], tuple[Ranks, float | None]],
+        chosen: str = "",
+        seeds: Sequence[int] | None = None,
+    ) -> Measured:
+        """Measure a model once for each seed.
+
+        Args:
+            rank: Gives the places of the held-out items and the seconds of the training with a seed.
+            chosen: What was chosen.
+            seeds: The seeds; None: all.
+
+        Returns:
+            What became of it.
+        """
+        found = [rank(seed) for seed in (self.seeds if seeds is None else seeds)]
+        return Measured(
+            metrics=[self.final.measure(ranks, self.ks) for ranks, _ in found],
+            chosen=chosen,
+            seconds=_median([seconds for _, seconds in found if seconds is not None]),
+        )
+
+
+def find_config(dataset: str | None, configs: Sequence[str] | None) -> list[str]:
+    """Find the configurations of a data set.
+
+    Args:
+        dataset: A folder as `dssm fetch`, `dssm synth` or `dssm init` leave it; None: MovieLens-100K.
+        configs: The configurations that were named.
+
+    Returns:
+        Those, or the folder's own, or that of a downloaded data set by the folder's name, or that of
+        MovieLens-100K, which is the form of `dssm synth`.
+    """
+    if configs:
+        return list(configs)
+    if dataset is None:
+        return [CONFIG]
+    own = Path(dataset) / CONFIG_FILE
+    if own.is_file():
+        return [str(own)]
+    known = DATA_SETS.get(Path(dataset).name)
+    return [CONFIG if known is None else known.config]
+
+
+def locate_tables(dataset: str | None) -> tuple[str, ...]:
+    """Say where the tables of a data set are.
+
+    Args:
+        dataset: A folder as `find_config` takes it.
+
+    Returns:
+        The overrides of every configuration: the folder, and the schema file where it holds one; of a folder
+        of `dssm init` what its configuration says of both.
+    """
+    if dataset is None:
+        return ()
+    folder = Path(dataset)
+    if (folder / CONFIG_FILE).is_file():
+        data = load_config(str(folder / CONFIG_FILE)).data
+        found = {"directory": data.directory, "schema": data.schema}
+    else:
+        found = {"directory": str(folder.absolute())}
+        if (folder / SCHEMA_FILE).is_file():
+            found["schema"] = str((folder / SCHEMA_FILE).absolute())
+    return tuple(f"data.{key}={json.dumps(value)}" for key, value in found.items())
+
+
+def list_configured(arguments: argparse.Namespace) -> list[Configured]:
+    """List the rows of the pipeline: the configurations, and the variants of the first.
+
+    Args:
+        arguments: The options.
+
+    Returns:
+        At least one, the first under the name of `OURS`.
+    """
+    files = find_config(arguments.dataset, arguments.config)
+    common = (*locate_tables(arguments.dataset), *(QUICK if arguments.quick else ()))
+    rows = [
+        Configured(Path(file).stem if number else OURS, file, (*common, *arguments.overrides))
+        for number, file in enumerate(files)
+    ]
+    if arguments.variants is not None:
+        variants = yaml.safe_load(arguments.variants.read_text(encoding="utf-8"))
+        rows += [
+            Configured(name, files[0], (*rows[0].overrides, *overrides))
+            for name, overrides in variants.items()
+        ]
+    return rows
+
+
+def run_pipeline(row: Configured, seed: int, directory: Path) -> Any:
+    """Run the pipeline; steps that an earlier run has done with the same settings are not done again.
+
+    Args:
+        row: The configuration.
+        seed: The training's.
+        directory: Of the runs.
+
+    Returns:
+        The result of the run.
+    """
     from pipeline.local import run_locally
 
     config = load_config(
-        CONFIG,
-        (*overrides, f"run.directory={directory / 'runs'}", f"serving.directory={directory / 'serving'}"),
+        row.file,
+        (
+            *row.overrides,
+            *ALL_USERS,
+            f"training.seed={seed}",
+            f"run.directory={directory / 'runs'}",
+            # A training that starts from a release, or is compared with one, is another.
+            f"serving.directory={directory / 'serving' / slug(row.name) / str(seed)}",
+        ),
     )
     return run_locally(config, config.load_features())
 
 
-def write_artifacts(common: Sequence[str], directory: Path) -> dict[str, str]:
-    """Run the pipeline with a validation split, for what its ingest and its Transform steps write."""
-    outputs_file = directory / "outputs.json"
-    if not outputs_file.exists():
-        overrides = [*common, *WITH_VALIDATION, "training.epochs=1", "evaluation.blessing_minimum=0.0"]
-        outputs = find_outputs(run_pipeline(overrides, directory / "artifacts"))
-        outputs_file.write_text(json.dumps(outputs))
-    return json.loads(outputs_file.read_text())
+def measure_ours(
+    row: Configured, seeds: Sequence[int], directory: Path, users: Sequence[str] | None = None
+) -> tuple[Measured, list[Any]]:
+    """Run the pipeline with each seed.
+
+    Args:
+        row: The configuration.
+        seeds: The seeds.
+        directory: Of the runs.
+        users: Who is asked about; None: whoever is.
+
+    Returns:
+        What the reports say of each user, and the results of the runs.
+    """
+    runs = [run_pipeline(row, seed, directory) for seed in seeds]
+    metrics = []
+    for run in runs:
+        table = read_user_metrics(run)
+        if users is not None and table["user"].to_pylist() != users:
+            raise SystemExit(
+                f"{row.file}, {row.name}: expected the held-out items of the first configuration. Received: "
+                f"{table.num_rows:,} users with others. Give it the same ingest and evaluation."
+            )
+        metrics.append({name: table[name].to_numpy() for name in table.column_names if name != "user"})
+    return Measured(metrics, "as configured"), runs
+
+
+def read_user_metrics(run: Any) -> pa.Table:
+    """Read what a run's report says of each user.
+
+    Args:
+        run: The result of a run.
+
+    Returns:
+        [queries] `user` and the metrics by name.
+    """
+    folder = Path(run.output_uris["RetrievalEvaluator", "report"])
+    return pq.read_table(folder / PER_USER_METRICS_FILE)
 
 
 def find_outputs(run: Any) -> dict[str, str]:
-    """Find the folders that the variants are trained on."""
+    """Find the folders that the other models read.
+
+    Args:
+        run: The result of a run.
+
+    Returns:
+        What `tfrs_retrieval.read_log` takes.
+    """
     uris = run.output_uris
-    return {
+    outputs = {
         "sequences": uris["InteractionIngest", "sequences"],
         "catalogue": uris["InteractionIngest", "catalogue"],
         "user_graph": uris["UserTransform", "transform_graph"],
         "item_graph": uris["ItemTransform", "transform_graph"],
     }
+    context = uris.get(("ContextTransform", "transform_graph"))
+    return outputs if context is None else outputs | {"context_graph": context}
 
 
-@dataclass(frozen=True)
-class Trainings:
-    """Trainings in processes of their own, each of them once."""
+def measure_fixed(name: str, experiment: Experiment) -> Measured:
+    """Measure a baseline of the evaluator that has nothing to choose here.
 
-    common: Sequence[str]
-    """Overrides of the configuration."""
-    outputs: Mapping[str, str]
-    """Folders of the artifacts."""
-    directory: Path
-    """Where their results are kept."""
-    threads: int
-    """Of TensorFlow, for each process."""
+    Args:
+        name: Its name.
+        experiment: The data.
 
-    def run(self, name: str, seed: int, chosen: Mapping[str, float] | None) -> dict[str, Any]:
-        """Train one model with what was chosen for it, or choose; or read what that gave."""
-        what = "choice" if chosen is None else _slug(_describe(chosen))
-        file = self.directory / f"{_slug(name)}-{what}-{seed}.json"
+    Returns:
+        What became of it; its note stands in the place of what was chosen.
+    """
+    final = experiment.final
+    found = BASELINES[name](final.log, final.queries, final.popularity)
+    if found.ranks is None:
+        return Measured(chosen=found.note or "not computed")
+    return Measured([final.measure(found.ranks, experiment.ks)], found.note or "")
+
+
+def measure_tuned(name: str, experiment: Experiment, grid: Grid) -> Measured:
+    """Choose the settings of EASE or ALS on validation and measure it.
+
+    Args:
+        name: Its name.
+        experiment: The data.
+        grid: What to choose from.
+
+    Returns:
+        What became of it.
+    """
+    items = experiment.final.item_count
+    if name == "ease" and items > MOST_EASE_ITEMS:
+        return Measured(chosen=f"not run: {items:,} items, and it needs a matrix of items x items")
+    score = score_ease if name == "ease" else score_als
+    settings = choose_settings(experiment.validation, score, grid)
+
+    def rank(seed: int) -> tuple[Ranks, float | None]:
+        run = settings if name == "ease" else {**settings, "seed": seed}
+        return rank_known_users(experiment.final, score(experiment.final, run)), None
+
+    # EASE has a closed form.
+    seeds = experiment.seeds[:1] if name == "ease" else experiment.seeds
+    return experiment.measured(rank, _describe(settings), seeds)
+
+
+def measure_tfrs(experiment: Experiment) -> Measured:
+    """Choose and train by tensorflow-recommenders.
+
+    Args:
+        experiment: The data.
+
+    Returns:
+        What became of it.
+    """
+    config = load_config(experiment.ours.file, experiment.ours.overrides)
+    # It reads the configured features, width and batch, beside the interactions.
+    read = repr((config.load_features(), config.trainer, sorted(experiment.outputs.items())))
+    directory = experiment.jobs / f"{TFRS}-{hashlib.sha256(read.encode()).hexdigest()[:16]}"
+    directory.mkdir(exist_ok=True)
+
+    def run(seed: int, settings: Settings | None) -> dict[str, Any]:
+        what = "choice" if settings is None else slug(_describe(settings))
+        file = directory / f"{what}-{seed}.json"
         if not file.exists():
-            program = "tfrs_retrieval.py" if name == TFRS else "ranking_variants.py"
-            most = [f"training.epochs={MOST_EPOCHS}"] if chosen is None else []
-            command = [
-                sys.executable,
-                str(Path(__file__).with_name(program)),
-                *("--config", CONFIG, "--outputs", json.dumps(self.outputs), "--threads", str(self.threads)),
-                *(() if name == TFRS else ("--variant", name)),
-                *(f"--{key.replace('_', '-')}={value}" for key, value in (chosen or {}).items()),
-                *("--json", str(file)),
-            ]
-            for override in (*most, *self.common, f"training.seed={seed}"):
+            command = [sys.executable, str(Path(__file__).with_name("tfrs_retrieval.py"))]
+            command += ["--config", experiment.ours.file, "--outputs", json.dumps(experiment.outputs)]
+            command += ["--k", str(max(experiment.ks)), "--threads", str(experiment.threads)]
+            for key, value in (settings or {}).items():
+                command.append(f"--{key.replace('_', '-')}={value}")
+            for override in (*experiment.ours.overrides, f"training.seed={seed}"):
                 command += ["--set", override]
-            with file.with_suffix(".txt").open("w") as log:
-                subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
-        return json.loads(file.read_text())
+            command += ["--embeddings", str(file.with_suffix(".npz")), "--json", str(file)]
+            _run_program(command, file.with_suffix(".txt"))
+        return json.loads(file.read_text()) | {"embeddings": file.with_suffix(".npz")}
 
-    def rank(self, name: str, seeds: Sequence[int]) -> Ranked:
-        """Choose with the first seed, then train with each."""
-        chosen = self.run(name, seeds[0], None)["chosen"]
-        results = [self.run(name, seed, chosen) for seed in seeds]
-        return Ranked(
-            ranks=[np.array(result["ranks"]) for result in results],
-            metrics=[result["metrics"] for result in results],
-            chosen=_describe(chosen),
-            seconds_per_epoch=statistics.median(result["seconds_per_epoch"] for result in results),
-        )
+    choice = run(experiment.seeds[0], None)
+    settings = {name: choice[name] for name in ("epochs", "learning_rate")}
 
+    def rank(seed: int) -> tuple[Ranks, float | None]:
+        result = run(seed, settings)
+        with np.load(result["embeddings"]) as file:
+            ranks = experiment.final.rank(score_by_inner_product(file["users"], file["items"]))
+        return ranks, result["seconds"]
 
-def score_ranked(task: RankingTask, score: Score, settings: Mapping[str, Any]) -> np.ndarray:
-    """Score all items for the ranked users of a task."""
-    return score(task.users, task.items, task.shape, **settings)[task.ranked]
+    return experiment.measured(rank, _describe(settings))
 
 
-def rank_baselines(
-    validation: RankingTask, final: RankingTask, grids: Mapping[str, Any], seeds: Sequence[int]
-) -> dict[str, Ranked]:
-    """Choose each baseline's hyperparameters on validation and rank the held-out interactions with them."""
+def measure_sequence_model(name: str, experiment: Experiment, models: SequenceModels) -> Measured:
+    """Choose and train SASRec or gSASRec.
 
-    def rank(score: Score, runs: Sequence[dict[str, float]], chosen: str = "") -> Ranked:
-        ranks = [final.rank(score_ranked(final, score, run)) for run in runs]
-        return Ranked(ranks=ranks, metrics=[final.metrics(each) for each in ranks], chosen=chosen)
+    Args:
+        name: Which of them.
+        experiment: The data.
+        models: The environment.
 
-    ranked = {name: rank(score, [{}]) for name, score in FIXED_BASELINES.items()}
-    for name, (score, grid) in grids.items():
-        points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-        found = [
-            validation.metrics(validation.rank(score_ranked(validation, score, point)))["ndcg_at_100"]
-            for point in points
-        ]
-        best = points[int(np.argmax(found))]
-        runs = [{**best, "seed": seed} for seed in seeds] if score is score_als else [best]
-        ranked[name] = rank(score, runs, _describe(best))
-    for name, score in SEEDED_BASELINES.items():
-        ranked[name] = rank(score, [{"seed": seed} for seed in seeds])
-    return ranked
-
-
-def compare(task: RankingTask, ours: Ranked, theirs: Ranked) -> tuple[float, float, float]:
-    """Give the ratio of the NDCG@100 of two models, and its 95 % interval by paired bootstrap over users."""
-    mean = [np.mean([task.ndcg_by_user(ranks) for ranks in model.ranks], axis=0) for model in (ours, theirs)]
-    interval = scipy.stats.bootstrap(
-        mean,
-        lambda left, right, axis: left.mean(axis=axis) / right.mean(axis=axis),
-        paired=True,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        random_state=np.random.default_rng(0),
-    ).confidence_interval
-    return float(mean[0].mean() / mean[1].mean()), float(interval.low), float(interval.high)
-
-
-def measure(arguments: argparse.Namespace, directory: Path) -> tuple[dict[str, Figure], str, dict[str, Any]]:
-    """Measure everything; return the figures, a table and the single measurements."""
-    seeds = range(1, (1 if arguments.quick else arguments.seeds) + 1)
-    common = [f"data.directory={arguments.data}", *(QUICK if arguments.quick else ())]
-    # On tiny data one run is for both: the report, and what the variants are trained on.
-    further = WITH_VALIDATION if arguments.quick else ()
-    runs = [
-        run_pipeline([*common, *further, f"training.seed={seed}"], directory / "pipeline") for seed in seeds
-    ]
-    reports = [run.evaluation_report for run in runs]
-
-    outputs = find_outputs(runs[0]) if arguments.quick else write_artifacts(common, directory)
-    log = read_log(load_config(CONFIG).load_features(), outputs)
-    assert log.data.validation is not None
-    validation = log.make_task(log.data.train, log.data.validation)
-    final = log.make_task(log.final.train, log.held_out)
-    baselines = rank_baselines(validation, final, QUICK_GRIDS if arguments.quick else GRIDS, seeds)
-    for metric, value in baselines["popularity"].metrics[0].items():
-        if metric in reports[0]["popularity"] and not np.isclose(
-            value, reports[0]["popularity"][metric], rtol=0, atol=1e-12
-        ):
-            raise SystemExit(
-                f"popularity {metric}: {value} here, {reports[0]['popularity'][metric]} in the report"
-            )
-
-    names = [*(QUICK_VARIANTS if arguments.quick else VARIANTS), *(() if arguments.quick else (TFRS,))]
-    names = [name for name in names if not arguments.only or name in (CONFIGURED, *arguments.only)]
-    jobs = directory / "trainings"
-    jobs.mkdir(parents=True, exist_ok=True)
-    trainings = Trainings(common, outputs, jobs, threads=max(1, arguments.threads // arguments.jobs))
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        variants = dict(zip(names, pool.map(lambda name: trainings.rank(name, seeds), names), strict=True))
-
-    pipeline = [report["metrics"] for report in reports]
-    figures = {
-        metric: _figure([run[metric] for run in pipeline], None if arguments.quick else BARS[metric])
-        for metric in SHOWN
-    }
-    for name, model in {**variants, **baselines}.items():
-        for metric in SHOWN:
-            figures[f"{_slug(name)}_{metric}"] = _figure([run[metric] for run in model.metrics])
-    for rival in grids_of(arguments):
-        ratio, low, high = compare(final, variants[CONFIGURED], baselines[rival])
-        bars = (None, None) if arguments.quick else (RATIO_BAR, LOWER_BAR)
-        figures[f"ndcg_at_100_vs_{rival}"] = Figure(ratio, "1", bars[0], lowest=low, highest=high)
-        figures[f"ndcg_at_100_vs_{rival}_lower"] = Figure(low, "1", bars[1])
-    chosen = {name: model.chosen for name, model in {**variants, **baselines}.items()}
-    seconds = {name: model.seconds_per_epoch for name, model in variants.items()}
-    return (
-        figures,
-        _draw_table(pipeline, variants, baselines),
-        {"chosen": chosen, "seconds_per_epoch": seconds},
+    Returns:
+        What became of it.
+    """
+    missing = models.why_not()
+    if missing is not None:
+        return Measured(chosen=missing)
+    choice = models.choose(name, experiment.validation, experiment.seeds[0])
+    epochs = int(choice["epochs"])
+    limited = f", the best within {models.most_seconds / 60:g} minutes" if choice["limited"] else ""
+    return experiment.measured(
+        lambda seed: models.rank(name, experiment.final, epochs, seed), f"epochs {epochs}{limited}"
     )
 
 
-def grids_of(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    """Give the baselines that are tuned."""
-    return QUICK_GRIDS if arguments.quick else GRIDS
+def measure_rivals(arguments: argparse.Namespace, experiment: Experiment) -> Iterator[tuple[str, Measured]]:
+    """Measure the other models, one after the other.
+
+    Args:
+        arguments: The options.
+        experiment: The data.
+
+    Yields:
+        The name of each, and what became of it.
+    """
+    grids = QUICK_GRIDS if arguments.quick else GRIDS
+    models = SequenceModels(
+        arguments.sequence_python,
+        experiment.jobs,
+        experiment.threads,
+        60.0 * arguments.sequence_minutes,
+    )
+    for name in RIVALS:
+        if name not in arguments.rivals:
+            yield name, Measured(chosen="not run: not among --rivals")
+        elif arguments.quick and name in SLOW:
+            yield name, Measured(chosen="not run: not part of --quick")
+        elif name in FIXED:
+            yield name, measure_fixed(name, experiment)
+        elif name in grids:
+            yield name, measure_tuned(name, experiment, grids[name])
+        elif name == TFRS:
+            yield name, measure_tfrs(experiment)
+        else:
+            yield name, measure_sequence_model(name, experiment, models)
 
 
-def _figure(values: Sequence[float], bar: float | None = None) -> Figure:
-    return Figure(statistics.median(values), "1", bar, lowest=min(values), highest=max(values))
+def check_popularity(experiment: Experiment, measured: Measured, report: Mapping[str, Any]) -> None:
+    """Stop where the task is not the one that the pipeline's report is about.
+
+    Args:
+        experiment: The data.
+        measured: What became of popularity.
+        report: The pipeline's.
+    """
+    for metric, value in report["popularity"].items():
+        here = measured.means(metric)[0]
+        if not np.isclose(here, value, rtol=0, atol=1e-12):
+            raise SystemExit(f"popularity {metric}: {here} here, {value} in the report")
 
 
-def _draw_table(
-    pipeline: Sequence[Metrics], variants: Mapping[str, Ranked], baselines: Mapping[str, Ranked]
-) -> str:
-    models = {"the pipeline's report": Ranked([], list(pipeline)), **variants, **baselines}
-    rows = []
-    for name, model in models.items():
-        cells = [
-            f"{figure.value:.3f} ({figure.lowest:.3f}-{figure.highest:.3f})"
-            for figure in (_figure([run[metric] for run in model.metrics]) for metric in SHOWN)
-        ]
-        seconds = "" if model.seconds_per_epoch is None else f"{model.seconds_per_epoch:.1f}"
-        rows.append((name, model.chosen, *cells, seconds))
-    headers = [show_metric(metric) for metric in SHOWN]
-    return tabulate(rows, headers=("", "chosen on validation", *headers, "s an epoch"), disable_numparse=True)
+def measure(
+    arguments: argparse.Namespace, directory: Path
+) -> tuple[dict[str, Figure], list[str], dict[str, Any]]:
+    """Measure everything.
+
+    Args:
+        arguments: The options.
+        directory: Where runs and trainings are kept.
+
+    Returns:
+        The figures, the tables and the single measurements.
+    """
+    seeds = range(1, (1 if arguments.quick else arguments.seeds) + 1)
+    rows = list_configured(arguments)
+    measured: dict[str, Measured] = {}
+    measured[OURS], runs = measure_ours(rows[0], seeds, directory)
+
+    config = load_config(rows[0].file, rows[0].overrides)
+    outputs = find_outputs(runs[0])
+    sequences = read_split_sequences(
+        Path(outputs["sequences"]), Path(outputs["catalogue"]), config.load_features()
+    )
+    ks = choose_protocol(config.evaluation, sequences.item_count).ks
+    candidates = config.evaluation.candidates
+    validation, final = make_tasks(sequences, candidates, max(ks))
+    if not validation.queries.targets.query_count:
+        raise SystemExit(
+            f"{rows[0].file}: expected a user with a positive to choose on, before what is held out. "
+            "Received: none. Give more data, or set ingest.validation: true."
+        )
+    jobs = directory / "trainings" / fingerprint_tasks(sequences, candidates, max(ks))
+    jobs.mkdir(parents=True, exist_ok=True)
+    experiment = Experiment(validation, final, ks, seeds, rows[0], outputs, jobs, arguments.threads)
+    check_popularity(experiment, measure_fixed("popularity", experiment), runs[0].evaluation_report)
+
+    users = read_user_metrics(runs[0])["user"].to_pylist()
+    for row in rows[1:]:
+        measured[row.name], _ = measure_ours(row, seeds, directory, users)
+    measured.update(measure_rivals(arguments, experiment))
+    is_default = arguments.dataset is None and not arguments.config and not arguments.quick
+    bars = BARS if is_default else {}
+    figures = make_figures(measured, OURS, ks, bars)
+    intervals = find_intervals(measured, ks)
+    raw = {
+        "config": rows[0].file,
+        "overrides": rows[0].overrides,
+        "seeds": list(seeds),
+        "users": final.queries.targets.query_count,
+        "items": final.item_count,
+        "known_interactions": len(final.log.items),
+        "validation_users": validation.queries.targets.query_count,
+        "chosen": {name: model.chosen for name, model in measured.items()},
+        "not_run": [name for name, model in measured.items() if not model.metrics],
+        "seconds": {name: model.seconds for name, model in measured.items()},
+        "intervals": intervals,
+    }
+    return figures, [draw_table(measured, intervals, ks), draw_ratios(figures, measured, OURS, ks)], raw
 
 
-def _describe(chosen: Mapping[str, float]) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in chosen.items())
+def _run_program(command: Sequence[str], log_file: Path) -> None:
+    with log_file.open("w") as log:
+        subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
 
 
-def _slug(name: str) -> str:
-    return "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
 
 
-def main() -> None:
-    """Parse the options, measure, print and write."""
-    parser = benchmark_parser("Ranking quality on MovieLens-100K beside well-known recommenders.")
-    parser.add_argument("--data", default="data/movielens-100k", help="the tables (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="threads of all (default: %(default)s)")
+def _describe(settings: Settings) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in settings.items())
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the options.
+
+    Returns:
+        The parser.
+    """
+    parser = benchmark_parser("Ranking quality beside well-known recommenders.")
     parser.add_argument(
-        "--only", nargs="+", metavar="VARIANT", help="these variants beside the configured one"
+        "--dataset",
+        metavar="DIR",
+        help=f"what dssm fetch, synth or init have written (default: {DATASET})",
+    )
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        metavar="FILE",
+        help="configurations, each a row; the first one's split and evaluation hold for all "
+        "(default: that of the data set)",
+    )
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
+    parser.add_argument(
+        "--variants", type=Path, metavar="FILE", help="YAML: for each name a list of KEY=VALUE, each a row"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
+    parser.add_argument(
+        "--rivals",
+        nargs="*",
+        choices=RIVALS,
+        default=RIVALS,
+        metavar="NAME",
+        help=f"which of {', '.join(RIVALS)} (default: all)",
+    )
+    parser.add_argument("--threads", type=int, default=2, help="of each training (default: %(default)s)")
+    parser.add_argument(
+        "--sequence-python",
+        type=Path,
+        default=Path(".venv-sequence-models/bin/python"),
+        metavar="FILE",
+        help="the interpreter that has RecTools (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sequence-minutes",
+        type=float,
+        default=60.0,
+        metavar="MINUTES",
+        help="how long SASRec's and gSASRec's epochs are each looked for (default: %(default)s)",
     )
     parser.add_argument(
         "--directory", type=Path, help="where runs and trainings are kept (default: a temporary folder)"
     )
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Parse the options, measure, print and write."""
+    arguments = make_parser().parse_args()
     prepare_process()
     with tempfile.TemporaryDirectory() as temporary:
         directory = (arguments.directory or Path(temporary)).absolute()
         directory.mkdir(parents=True, exist_ok=True)
-        if arguments.quick:
+        if arguments.quick and arguments.dataset is None:
             from pipeline.datasets.synthetic import write_synthetic
 
-            arguments.data = str(directory / "data")
-            write_synthetic(Path(arguments.data), users=200, items=150, interactions=4_000, days=10, seed=1)
+            data = directory / "data"
+            arguments.dataset = str(data)
+            if not has_all_tables(data):
+                write_synthetic(data, users=200, items=150, interactions=4_000, days=10, seed=1)
         with noise_to_file(directory / "quality.log") as screen:
-            figures, table, raw = measure(arguments, directory)
-            print(f"\n{table}", file=screen)
+            figures, drawn, raw = measure(arguments, directory)
+            print("", *drawn, sep="\n\n", file=screen)
     if arguments.json:
         versions = describe_versions(["tfx", "tensorflow", "tensorflow-recommenders", "implicit", "numpy"])
         write_json(arguments.json, figures, versions, raw)

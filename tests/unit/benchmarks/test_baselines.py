@@ -1,80 +1,80 @@
-import importlib.util
-from pathlib import Path
+import importlib
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 pytestmark = pytest.mark.unit
 
-# The benchmarks are no part of the installed package.
-_FILE = Path(__file__).resolve().parents[3] / "benchmarks" / "baselines.py"
-_spec = importlib.util.spec_from_file_location("benchmarks_baselines", _FILE)
-baselines = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(baselines)
 
-# User 0 has items 0 and 1 (1 twice), user 1 has 0 and 1, user 2 has 1 and 2; nobody has item 3.
-USERS = np.array([0, 0, 0, 1, 1, 2, 2])
-ITEMS = np.array([0, 1, 1, 0, 1, 1, 2])
-SHAPE = (3, 4)
+@pytest.fixture
+def baselines(benchmarks):
+    return importlib.import_module("baselines")
 
 
-def blocks():
-    """Two groups of ten users with ten items each; a user lacks one item of the own group."""
-    user, item = np.nonzero(np.kron(np.eye(2), 1 - np.eye(10)))
-    return user, item, (20, 20)
+def block_task(benchmarks):
+    """Two groups of ten users with ten items each; the one that a user lacks is held out."""
+    held_out = importlib.import_module("held_out")
+    items = np.concatenate([np.roll(np.arange(10), -1 - user) + 10 * (user // 10) for user in range(20)])
+    offsets = np.arange(21) * 10
+    sequences = held_out.SplitSequences(
+        offsets=offsets,
+        items=items.astype(np.int32),
+        times=np.zeros(200, np.int64),
+        train_ends=offsets[1:] - 1,
+        known_ends=offsets[1:] - 1,
+        eval_ends=offsets[1:],
+        item_count=20,
+    )
+    return held_out.make_tasks(sequences, "new", k=5)
 
 
-def test_popularity_counts_every_interaction():
-    scores = baselines.score_popularity(USERS, ITEMS, SHAPE)
-    np.testing.assert_array_equal(scores, [[2, 4, 1, 0]] * 3)
-    assert scores.dtype == np.float32
-    assert scores.flags.writeable
-
-
-def test_item_knn_worked_by_hand():
-    # cos(0, 1) = 2 / sqrt(2 * 3) = 0.8165; cos(1, 2) = 1 / sqrt(3 * 1) = 0.5774; cos(0, 2) = 0.
-    scores = baselines.score_item_knn(USERS, ITEMS, SHAPE, neighbours=4)
-    expected = [[0.8165, 0.8165, 0.5774, 0], [0.8165, 0.8165, 0.5774, 0], [0.8165, 0.5774, 0.5774, 0]]
-    np.testing.assert_allclose(scores, expected, atol=1e-4)
-    assert scores.dtype == np.float32
-
-
-def test_item_knn_keeps_the_nearest_neighbours_of_the_scored_item():
-    # With one neighbour, item 1 keeps item 0 only, and items 0 and 2 keep item 1.
-    scores = baselines.score_item_knn(USERS, ITEMS, SHAPE, neighbours=1)
-    expected = [[0.8165, 0.8165, 0.5774, 0], [0.8165, 0.8165, 0.5774, 0], [0.8165, 0, 0.5774, 0]]
-    np.testing.assert_allclose(scores, expected, atol=1e-4)
-
-
-def test_ease_is_the_ridge_regression_of_each_item_on_the_others():
-    rng = np.random.default_rng(0)
-    dense = (rng.random((30, 8)) < 0.4).astype(float)
-    user, item = np.nonzero(dense)
+def test_ease_is_the_ridge_regression_of_each_item_on_the_others(baselines):
+    dense = (np.random.default_rng(0).random((30, 8)) < 0.4).astype(float)
     expected = np.empty_like(dense)
     for target in range(8):
         others = np.delete(dense, target, axis=1)
         weights = np.linalg.solve(others.T @ others + 5.0 * np.eye(7), others.T @ dense[:, target])
         expected[:, target] = others @ weights
-    scores = baselines.score_ease(user, item, dense.shape, l2_weight=5.0)
-    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
-    assert scores.dtype == np.float32
+    found = baselines.fit_ease(scipy.sparse.csr_array(dense.astype(np.float32)), l2_weight=5.0)
+    np.testing.assert_allclose(dense @ found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("score", [baselines.score_als, baselines.score_bpr])
-def test_factorisations_find_the_missing_item_and_repeat_with_the_seed(score):
-    user, item, shape = blocks()
-    scores = score(user, item, shape, factors=4, regularization=0.01, iterations=100, seed=3)
-    assert scores.shape == shape
-    assert scores.dtype == np.float32
-    group = np.arange(20) // 10
-    own = group[:, None] == group[None, :]
-    seen = np.zeros(shape, bool)
-    seen[user, item] = True
-    missing = scores[own & ~seen]
-    assert (missing > np.where(own, -np.inf, scores).max(axis=1)).all()
-    np.testing.assert_array_equal(
-        scores, score(user, item, shape, factors=4, regularization=0.01, iterations=100, seed=3)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("score_ease", {"l2_weight": 1.0}), ("score_als", {"factors": 4, "regularization": 0.01, "alpha": 1.0})],
+)
+def test_the_item_that_only_the_user_lacks_of_a_group_comes_first(baselines, benchmarks, name, settings):
+    _, final = block_task(benchmarks)
+    ranks = final.rank(getattr(baselines, name)(final, settings))
+    np.testing.assert_array_equal(ranks.better, np.zeros(20))
+
+
+def test_settings_are_chosen_by_the_validation_task(baselines, benchmarks):
+    validation, _ = block_task(benchmarks)
+
+    def score(task, settings):
+        assert task is validation
+        place = np.zeros((len(task.users), task.item_count), np.float32)
+        place[task.queries.targets.owners, task.queries.targets.items] = settings["sign"]
+        return lambda queries: place[queries].copy()
+
+    assert baselines.choose_settings(validation, score, {"sign": (-1, 1)}) == {"sign": 1}
+
+
+def test_users_without_a_known_item_get_the_popular_ones(baselines, benchmarks):
+    held_out = importlib.import_module("held_out")
+    sequences = held_out.SplitSequences(
+        offsets=np.array([0, 3, 4]),
+        items=np.array([1, 1, 2, 1], np.int32),
+        times=np.zeros(4, np.int64),
+        train_ends=np.array([2, 3]),
+        known_ends=np.array([2, 3]),
+        eval_ends=np.array([3, 4]),
+        item_count=3,
     )
-    assert not np.array_equal(
-        scores, score(user, item, shape, factors=4, regularization=0.01, iterations=100, seed=4)
-    )
+    _, final = held_out.make_tasks(sequences, "new", k=2)
+    scores = np.array([[0, 0, 1], [1, 0, 1]], np.float32)
+    ranks = baselines.rank_known_users(final, lambda queries: scores[queries].copy())
+    # User 1 has nothing before; item 1 is the popular one, whatever the scores say.
+    np.testing.assert_array_equal(ranks.better, [0, 0])
