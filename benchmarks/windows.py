@@ -155,8 +155,8 @@ def train(program: str, scale: Scale, options: list[str], folder: Path) -> Train
         f"training.epochs={epochs}",
         f"training.early_stopping={{k: {K}, patience_epochs: {epochs}}}",
     ]
-    command = [DSSM, "train", "--config", CONFIG, *options, *set_options(settings), "--output", folder]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    parts: list[str | Path] = [DSSM, "train", "--config", CONFIG, *options, *set_options(settings)]
+    finished = subprocess.run([*parts, "--output", folder], capture_output=True, text=True, check=False)
     if finished.returncode:
         sys.exit(f"{program} failed:\n{finished.stdout}{finished.stderr}")
     info = json.loads(next(folder.rglob("model.json")).read_text(encoding="utf-8"))
