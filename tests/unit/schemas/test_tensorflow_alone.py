@@ -21,7 +21,8 @@ at_first = [*tensorflow.executed]
 content = tensorflow.lite.content
 import tensorflow.lite.sources
 import tensorflow.lite.sources.deeper
-print(json.dumps([tensorflow.found, at_first, content, tensorflow.executed, tensorflow.lite.content, gc.isenabled()]))
+executed, later = tensorflow.executed, tensorflow.lite.content
+print(json.dumps([tensorflow.found, at_first, content, executed, later, gc.isenabled()]))
 import keras.src.optimizers
 import googleapiclient
 """
