@@ -83,11 +83,8 @@ def load_tower(path: Path, part: str) -> Tower:
     model_id = read_part_id(path, part)
     import tensorflow as tf
 
-    # As tf.config has it, which imports what connects to clusters, too.
-    from tensorflow.python.framework.config import enable_tensor_float_32_execution
-
     # What a release is held against was computed without it, too: TF32 would be off in the fourth digit.
-    enable_tensor_float_32_execution(False)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     try:
         saved_model = tf.saved_model.load(str(path))
     except OSError as error:

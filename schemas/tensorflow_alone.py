@@ -28,8 +28,8 @@ _NAMESPACES: Final = "tensorflow._api.v2"
 _NEEDED: Final = ("errors", "saved_model")
 """The namespaces that whoever serves uses, maybe on several threads at once."""
 
-_NAMESAKES: Final = ("distribute", "lite")
-"""The namespaces that share their name with a folder of TensorFlow, which some of its own modules mean."""
+_NOT_POSTPONED: Final = ("distribute",)
+"""The namespaces that TensorFlow's own modules and themselves import in a circle."""
 
 
 def import_tensorflow_alone() -> None:
@@ -42,11 +42,10 @@ def import_tensorflow_alone() -> None:
         return
     with _hide_dispensable(), _postpone_namespaces(), _pause_collection():
         tensorflow: Any = importlib.import_module("tensorflow")
-    for name in _NAMESAKES:
-        # The folder takes the attribute when it is first imported: now, and not later.
-        namespace = getattr(tensorflow, name)
-        importlib.import_module(f"tensorflow.{name}")
-        setattr(tensorflow, name, namespace)
+    # TensorFlow's folder of that name takes the attribute when it is first imported: now, and not later.
+    namespace = tensorflow.lite
+    importlib.import_module("tensorflow.lite")
+    tensorflow.lite = namespace
     for name in _NEEDED:
         # The first look at its content executes it.
         dir(getattr(tensorflow, name))
@@ -95,25 +94,9 @@ class _NamespaceFinder:
     ) -> importlib.machinery.ModuleSpec | None:
         """Find a namespace; None of any other module."""
         parent, _, last = name.rpartition(".")
-        if parent != _NAMESPACES:
+        if parent != _NAMESPACES or last in _NOT_POSTPONED:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            if last in _NAMESAKES and spec.origin is not None:
-                spec.loader = _NamesakeLoader(name, spec.origin)
             spec.loader = importlib.util.LazyLoader(spec.loader)
         return spec
-
-
-class _NamesakeLoader(importlib.machinery.SourceFileLoader):
-    """Executes a namespace while the folder of its name is where TensorFlow's own modules look for it."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Execute the namespace."""
-        tensorflow, name = sys.modules["tensorflow"], self.name.rpartition(".")[2]
-        namespace = getattr(tensorflow, name)
-        setattr(tensorflow, name, sys.modules[f"tensorflow.{name}"])
-        try:
-            super().exec_module(module)
-        finally:
-            setattr(tensorflow, name, namespace)
