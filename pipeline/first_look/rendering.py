@@ -232,7 +232,7 @@ def _render_config(plan: Plan, directory: str, output: Path) -> str:
     ]
     for other in plan.alternatives:
         lines.append(f"  # {other.key}: {flow(other.value)}  # {other.effect}")
-    for section in ("ingest", "model", "training", "evaluation"):
+    for section in ("ingest", "model", "loss", "training", "evaluation"):
         if section != "ingest":
             lines += ["", f"{section}:"]
         lines += _render_settings(plan.settings_of(section))

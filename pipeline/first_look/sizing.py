@@ -28,7 +28,7 @@ class Setting:
     """One key of the configuration, or of the schema file's history."""
 
     section: str
-    """`ingest`, `model`, `training`, `evaluation` or `history`."""
+    """`ingest`, `model`, `loss`, `training`, `evaluation` or `history`."""
     key: str
     """The key in the section."""
     value: Any
@@ -56,6 +56,12 @@ def choose_settings(log: LogFigures, missing_metadata: str, missing_evidence: st
         *_choose_repeats(log),
         *_choose_user_limit(log),
         *_choose_model(log),
+        Setting(
+            "loss",
+            "logq",
+            "refined",
+            "a row's own item is never a sampled one; measured, more of the first ten are right",
+        ),
         *_choose_training(log, has_validation=any(s.key == "validation" and s.value for s in split)),
         *_choose_evaluation(log),
         *_choose_history(log),
@@ -137,15 +143,29 @@ def _choose_user_limit(log: LogFigures) -> list[Setting]:
 
 def _choose_model(log: LogFigures) -> list[Setting]:
     dim = 32 if log.rows < SMALL_LOG_ROWS else 64
-    return [Setting("model", "dim", dim, f"{log.rows:,} rows, {log.item_count:,} items")]
+    return [
+        Setting("model", "dim", dim, f"{log.rows:,} rows, {log.item_count:,} items"),
+        Setting(
+            "model",
+            "history_encoders",
+            ["mean", "position_weighted", "last", "attention"],
+            "what a user likes, likes of late, had last, and which of these go with each other",
+        ),
+    ]
 
 
 def _choose_training(log: LogFigures, has_validation: bool) -> list[Setting]:
-    batch = 2 ** round(math.log2(max(64, min(1_024, log.rows / 200))))
+    batch = 2 ** round(math.log2(max(64, min(1_024, log.rows / 400))))
     epochs = max(3, min(40, EXAMPLES_TRAINED // max(1, log.rows)))
     settings = [
         Setting(
             "training", "per_replica_batch", batch, f"{log.rows:,} rows; the others' items are negatives"
+        ),
+        Setting(
+            "training",
+            "learning_rate",
+            2e-3 if batch < 512 else 3e-3,
+            f"for batches of {batch:,}; higher, training may diverge, lower, it takes more epochs",
         ),
         Setting(
             "training",

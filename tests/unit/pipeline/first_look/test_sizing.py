@@ -72,12 +72,19 @@ def test_a_robot_is_limited():
 
 
 @pytest.mark.parametrize(
-    ("rows", "batch", "epochs", "dim"),
-    [(5_000, 64, 40, 32), (100_000, 512, 40, 64), (1_000_000, 1_024, 20, 64), (50_000_000, 1_024, 3, 64)],
+    ("rows", "batch", "rate", "epochs", "dim"),
+    [
+        (5_000, 64, 0.002, 40, 32),
+        (100_000, 256, 0.002, 40, 64),
+        (200_000, 512, 0.003, 40, 64),
+        (1_000_000, 1_024, 0.003, 20, 64),
+        (50_000_000, 1_024, 0.003, 3, 64),
+    ],
 )
-def test_the_training_is_sized_by_the_rows(rows, batch, epochs, dim):
+def test_the_training_is_sized_by_the_rows(rows, batch, rate, epochs, dim):
     settings = settings_of(log_of(*steady(), rows=rows))
-    assert (settings["per_replica_batch"], settings["epochs"], settings["dim"]) == (batch, epochs, dim)
+    found = (settings[key] for key in ("per_replica_batch", "learning_rate", "epochs", "dim"))
+    assert tuple(found) == (batch, rate, epochs, dim)
 
 
 def test_few_users_have_no_validation():
