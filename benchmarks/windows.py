@@ -31,7 +31,7 @@ from reporting import Figure, benchmark_parser, describe_versions, write_json
 from tabulate import tabulate
 from whole_run import CONFIG, DSSM, set_options
 
-SCHEMA: Final = "schemas/movielens_100k.yaml"
+SCHEMA: Final = Path(__file__).parents[1] / "schemas" / "movielens_100k.yaml"
 HISTORY_LENGTH: Final = 50
 STEP_BAR: Final = 2.0
 RECALL_BAR: Final = 0.5
@@ -58,7 +58,7 @@ class Scale:
 
 
 FULL: Final = Scale(1_000, 2_000, 200, {"windows": 20, "rows": 6, "cheap_rows": 6}, rounds=2)
-QUICK: Final = Scale(100, 200, 50, {"windows": 2, "rows": 1, "cheap_rows": 1}, rounds=1)
+QUICK: Final = Scale(100, 200, 30, {"windows": 1, "rows": 1, "cheap_rows": 1}, rounds=1)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def prepare(scale: Scale, folder: Path) -> list[str]:
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    schema = yaml.safe_load(Path(SCHEMA).read_text(encoding="utf-8"))
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     schema["history"]["length"] = HISTORY_LENGTH
     (folder / "schema.yaml").write_text(yaml.safe_dump(schema), encoding="utf-8")
     settings = [

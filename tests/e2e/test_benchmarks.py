@@ -97,6 +97,19 @@ def test_training_runs_beside_tensorflow_recommenders(run_quick):
     assert document["versions"]["tensorflow-recommenders"] == "0.7.7"
 
 
+def test_windows_run_beside_rows(run_quick):
+    document = run_quick("windows.py")
+    # One epoch each: whether windows reach the recall of rows is left to chance.
+    bars = {"windows_step_vs_cheap_rows": 2.0, "windows_seconds_to_recall_vs_rows": 0.5}
+    assert {"windows_step_vs_cheap_rows"} <= bars_of(document).keys() <= bars.keys()
+    assert all(bars[name] == bar for name, bar in bars_of(document).items())
+    assert {name: len(trainings) for name, trainings in document["raw"].items()} == {
+        "windows": 1,
+        "rows": 1,
+        "cheap_rows": 1,
+    }
+
+
 def test_pipeline_runs_and_tells_of_every_step(run_quick):
     document = run_quick("pipeline.py")
     assert bars_of(document) == {
