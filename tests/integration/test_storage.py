@@ -505,7 +505,7 @@ def test_ingest_reads_from_the_store_what_it_reads_from_disk(bucket: Any, tmp_pa
     storage.copy_tree(tmp_path / "data", f"{bucket.uri}/data")
     spec = parse(FeatureSpec, SPEC, source="test")
     options = PipelineOptions(["--runner=FnApiRunner"])
-    found = []
+    found, fingerprints = [], []
     for name, source in (("disk", str(tmp_path / "data")), ("store", f"{bucket.uri}/data")):
         report = run_ingest(
             lambda: beam.Pipeline(options=options),
@@ -519,13 +519,14 @@ def test_ingest_reads_from_the_store_what_it_reads_from_disk(bucket: Any, tmp_pa
         assert len(files) == 4
         # In a store files count by their size and the time of their upload.
         days = report.pop("day_fingerprints")
+        fingerprints.append(report.pop("input_fingerprint"))
         assert [len(of_table) for of_table in days.values()] == [1, 1, 1]
         found.append((report, [read_records(file) for file in files]))
     assert found[0] == found[1]
     report = found[0][0]
     assert (report["window_from"], report["window_to"]) == ("2026-11-20", "2026-11-22")
     assert (report["rows_kept"], report["dropped"]) == (30, {"outside_window": 30})
-    assert len(report["input_fingerprint"]) == 64
+    assert [len(fingerprint) for fingerprint in fingerprints] == [64, 64]
 
     nowhere = IngestOutputs(**{output: tmp_path / "nowhere" / output for output in OUTPUTS})
     storage.delete_file(f"{bucket.uri}/data/users.parquet")
