@@ -18,6 +18,7 @@ from components.retrieval_evaluator.baselines.log import BaselineLog
 from components.retrieval_evaluator.data import RECENT_ITEMS
 from schemas.contract import CATALOGUE_FILE, EVAL_END, TRAIN_END, VALIDATION_END
 from schemas.features import FeatureSpec
+from schemas.ranges import list_positions
 from schemas.ranking import Candidates, ItemSets, Ranks, choose_targets, compute_metrics, rank_in_blocks
 from schemas.ranking.ranks import ScoreBlock
 from schemas.sequences import read_sequences
@@ -188,8 +189,8 @@ def make_task(
     known_sizes = starts - begins
     log_offsets = np.concatenate([[0], np.cumsum(known_sizes)])
     asked = np.flatnonzero(ends > starts)
-    seen = collect_items(items, begins[asked], starts[asked])
-    chosen = choose_targets(collect_items(items, starts[asked], ends[asked]), seen, candidates)
+    seen = ItemSets.from_ranges(items, begins[asked], starts[asked])
+    chosen = choose_targets(ItemSets.from_ranges(items, starts[asked], ends[asked]), seen, candidates)
     users = asked[chosen.queries]
     recent = starts[users][:, np.newaxis] + np.arange(-RECENT_ITEMS, 0)
     is_there = recent >= begins[users][:, np.newaxis]
@@ -212,32 +213,3 @@ def make_task(
         ),
         popularity=np.bincount(items[known], minlength=sequences.item_count),
     )
-
-
-def collect_items(items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> ItemSets:
-    """Make a set of the items in each of some ranges.
-
-    Args:
-        items: [positions] item of each.
-        starts: [ranges] the first position.
-        ends: [ranges] the position behind the last one.
-
-    Returns:
-        A set for each range.
-    """
-    owners = np.repeat(np.arange(len(starts)), ends - starts)
-    return ItemSets.from_pairs(owners, items[list_positions(starts, ends)], len(starts))
-
-
-def list_positions(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """List the positions of some ranges, one range after the other.
-
-    Args:
-        starts: [ranges] the first position.
-        ends: [ranges] the position behind the last one.
-
-    Returns:
-        [positions] int64.
-    """
-    lengths = ends - starts
-    return np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)

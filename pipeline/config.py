@@ -20,8 +20,15 @@ from schemas.errors import ConfigError
 from schemas.features import FeatureSpec, load_feature_spec
 from schemas.strict_config import STRICT, parse, to_json
 from schemas.yaml_files import load_yaml, locate, parse_yaml
-from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig, check_negatives
-from trainer.window_rules import check_windows, choose_window_length
+from trainer.config import (
+    LossConfig,
+    ModelConfig,
+    TrainerConfig,
+    TrainingConfig,
+    check_negatives,
+    check_windows,
+)
+from trainer.window_length import choose_window_length
 
 
 @dataclass(frozen=True, config=STRICT)

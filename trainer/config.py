@@ -1,6 +1,6 @@
 """Settings of the towers, the loss and the training."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -9,6 +9,8 @@ from schemas.ranking import Candidates
 from schemas.strict_config import STRICT
 
 HistoryEncoderName = Literal["mean", "position_weighted", "last", "attention", "gru", "transformer"]
+WINDOW_ENCODERS: Final[tuple[HistoryEncoderName, ...]] = ("mean", "position_weighted", "last", "transformer")
+"""The encoders that give a vector of each position in one pass."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -259,6 +261,7 @@ class TrainerConfig:
     @model_validator(mode="after")
     def _check(self) -> "TrainerConfig":
         check_negatives(self.loss, self.training)
+        check_windows(self.model, self.training)
         return self
 
 
@@ -281,4 +284,41 @@ def check_negatives(loss: LossConfig, training: TrainingConfig) -> None:
             "loss.rotation_negatives: expected fewer negatives than a replica's batch has rows"
             f" (training.per_replica_batch = {training.per_replica_batch})."
             f" Received: {loss.rotation_negatives}. Lower it, or raise the batch."
+        )
+
+
+def check_windows(model: ModelConfig, training: TrainingConfig) -> None:
+    """Refuse what cannot be trained on windows, as far as the configuration tells.
+
+    Args:
+        model: The towers.
+        training: The training.
+
+    Raises:
+        ValueError: A history encoder, learned positions or a user tower of one's own gives no vector of
+            each position in one pass.
+    """
+    if training.rows != "windows":
+        if training.window_length is not None:
+            raise ValueError(
+                "training.window_length: expected none where training.rows is interactions. Received: "
+                f"{training.window_length}. Set training.rows to windows, or leave it out"
+            )
+        return
+    if model.user_tower is not None:
+        raise ValueError(
+            "training.rows: expected interactions with a user tower of your own, which is given a history of "
+            "each row. Received: windows"
+        )
+    unfit = [name for name in model.history_encoders if name not in WINDOW_ENCODERS]
+    if unfit or not model.history_encoders:
+        raise ValueError(
+            f"model.history_encoders: expected one or more of {', '.join(WINDOW_ENCODERS)} where "
+            f"training.rows is windows. Received: {', '.join(unfit) or 'none'}"
+        )
+    if "transformer" in model.history_encoders and model.transformer.positions != "rotary":
+        raise ValueError(
+            "model.transformer.positions: expected rotary where training.rows is windows, since learned "
+            "positions are counted from the one newest item of a history. Received: "
+            f"{model.transformer.positions}"
         )

@@ -64,7 +64,7 @@ class HistoryEncoder(tf_keras.layers.Layer):
     ) -> tf.Tensor:
         """Encode the history of every position of a batch of windows.
 
-        An encoder that can is one of `trainer.window_rules.WINDOW_ENCODERS`.
+        An encoder that can is one of `trainer.config.WINDOW_ENCODERS`.
 
         Args:
             embedded: [windows, length, dim] float32, at each position the newest item of its history.

@@ -32,7 +32,7 @@ from trainer.strategy import gather_from_workers, is_chief
 from trainer.towers import Towers, build_towers
 from trainer.validation import build_recall, choose_cut_off
 from trainer.vocabularies import EncodedSize
-from trainer.window_rules import choose_window_length
+from trainer.window_length import choose_window_length
 
 if TYPE_CHECKING:
     from trainer.warm_start import WarmStart, WarmStartCounts

@@ -21,7 +21,7 @@ from schemas.ranking import (
 from schemas.ranking.cut_offs import default_cut_offs
 from schemas.ranking.metrics import recall
 from trainer.data.batches import FEATURES, BatchMaker, TrainingData
-from trainer.data.sequences import FlatSequences, Rows
+from trainer.data.sequences import Rows
 from trainer.data.stream import Gather
 from trainer.towers import Towers
 
@@ -58,7 +58,10 @@ def build_recall(
     """
     with_rows = np.flatnonzero(np.diff(validation.offsets))
     users = with_rows[_draw(len(with_rows))]
-    held_out, seen = (_items_of_users(data.sequences, split, users) for split in (validation, data.train))
+    held_out, seen = (
+        ItemSets.from_ranges(data.sequences.items, split.begins[users], split.ends[users])
+        for split in (validation, data.train)
+    )
     chosen = choose_targets(held_out, seen, candidates)
     _tell_queries(k, len(with_rows), len(users), chosen)
     asked = validation.offsets[users[chosen.queries]]
@@ -128,13 +131,6 @@ def _tell_queries(k: int, all_users: int, users: int, chosen: Chosen) -> None:
             users - queries,
             users,
         )
-
-
-def _items_of_users(sequences: FlatSequences, rows: Rows, users: npt.NDArray[np.int64]) -> ItemSets:
-    """Give each user the items that it has among some rows."""
-    own = Rows.between(rows.begins[users], rows.ends[users])
-    owners = np.repeat(np.arange(len(users)), np.diff(own.offsets))
-    return ItemSets.from_pairs(owners, sequences.items[own.positions()], len(users))
 
 
 def _batches(gather: Gather, rows: npt.NDArray[np.int64]) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ from components.retrieval_evaluator.queries import (
 from schemas.contract import EVAL_END, TRAIN_END, VALIDATION_END
 from schemas.errors import DataError
 from schemas.features import Feature, FeatureSpec
+from schemas.ranges import list_positions
 from schemas.ranking import Candidates, Chosen, ItemSets, choose_targets
 from schemas.sequences import SequencesPart, list_sequence_files, read_sequences
 
@@ -124,9 +125,9 @@ def read_evaluation_data(
                 number + len(users_here),
             )
         if len(users_here):
-            seen = _collect(part.items, part.offsets[users_here], known[users_here])
+            seen = ItemSets.from_ranges(part.items, part.offsets[users_here], known[users_here])
             chosen = choose_targets(
-                _collect(part.items, known[users_here], held_out[users_here]), seen, candidates
+                ItemSets.from_ranges(part.items, known[users_here], held_out[users_here]), seen, candidates
             )
             kept = users_here[chosen.queries]
             parts.append(
@@ -198,9 +199,9 @@ class _Counts:
     def add(self, part: SequencesPart) -> None:
         starts, train, known = part.offsets[:-1], part.ends[TRAIN_END], part.ends[VALIDATION_END]
         items = len(self.known)
-        self.train += np.bincount(part.items[_list_positions(starts, train)], minlength=items)
-        self.known += np.bincount(part.items[_list_positions(starts, known)], minlength=items)
-        self.users += np.bincount(_collect(part.items, starts, known).items, minlength=items)
+        self.train += np.bincount(part.items[list_positions(starts, train)], minlength=items)
+        self.known += np.bincount(part.items[list_positions(starts, known)], minlength=items)
+        self.users += np.bincount(ItemSets.from_ranges(part.items, starts, known).items, minlength=items)
         self.user_count += int(np.count_nonzero(known > starts))
         self.has_validation |= bool((known > train).any())
 
@@ -278,17 +279,3 @@ def draw_users(count: int, users: int, seed: int) -> npt.NDArray[np.bool_]:
     drawn = np.zeros(count, bool)
     drawn[np.random.default_rng(seed).choice(count, min(users, count), replace=False)] = True
     return drawn
-
-
-def _collect(
-    items: npt.NDArray[np.int32], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
-) -> ItemSets:
-    owners = np.repeat(np.arange(len(starts)), ends - starts)
-    return ItemSets.from_pairs(owners, items[_list_positions(starts, ends)], len(starts))
-
-
-def _list_positions(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """List the positions of all ranges [start, end), one range after the other."""
-    lengths = ends - starts
-    offsets = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) + np.repeat(starts - offsets, lengths)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from schemas.ranges import list_positions
+
 
 @dataclass(frozen=True)
 class ItemSets:
@@ -36,6 +38,26 @@ class ItemSets:
         owners, distinct = np.divmod(keys[np.diff(keys, prepend=-1) != 0], width)
         offsets = np.searchsorted(owners, np.arange(query_count + 1)).astype(np.int64)
         return cls(offsets=offsets, items=distinct.astype(np.int32))
+
+    @classmethod
+    def from_ranges(
+        cls,
+        items: npt.NDArray[np.integer],
+        starts: npt.NDArray[np.int64],
+        ends: npt.NDArray[np.int64],
+    ) -> "ItemSets":
+        """Give each query the items in a range of positions.
+
+        Args:
+            items: [positions] row numbers in the catalogue.
+            starts: [queries] the first position of each query's range.
+            ends: [queries] the position after the last one.
+
+        Returns:
+            The sets, the items of each ascending.
+        """
+        owners = np.repeat(np.arange(len(starts)), ends - starts)
+        return cls.from_pairs(owners, items[list_positions(starts, ends)], len(starts))
 
     @classmethod
     def of_one(cls, items: npt.NDArray[np.integer]) -> "ItemSets":

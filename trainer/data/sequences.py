@@ -12,6 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from schemas.ranges import list_positions
+
 _ROWS_PER_COUNT: Final = 1_000_000
 
 
@@ -95,8 +97,7 @@ class Rows:
         Returns:
             [rows].
         """
-        counts = np.diff(self.offsets)
-        return np.arange(len(self)) + np.repeat(self.begins - self.offsets[:-1], counts)
+        return list_positions(self.begins, self.ends)
 
 
 def count_items(sequences: FlatSequences, rows: Rows, items: int) -> npt.NDArray[np.int64]:

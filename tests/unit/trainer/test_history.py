@@ -9,11 +9,10 @@ import tf_keras
 
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
-from trainer.config import HistoryEncoderName, ModelConfig, TransformerConfig
+from trainer.config import WINDOW_ENCODERS, HistoryEncoderName, ModelConfig, TransformerConfig
 from trainer.encoders import build_encoder
 from trainer.history import HistoryEmbedding, HistoryVectors, build_history_encoder
 from trainer.vocabularies import EncodedSize
-from trainer.window_rules import WINDOW_ENCODERS
 
 pytestmark = pytest.mark.unit
 

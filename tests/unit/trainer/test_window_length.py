@@ -3,8 +3,8 @@ import pytest
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
-from trainer.config import ModelConfig, TrainingConfig
-from trainer.window_rules import check_windows, choose_window_length
+from trainer.config import TrainingConfig
+from trainer.window_length import choose_window_length
 
 pytestmark = pytest.mark.unit
 
@@ -24,10 +24,6 @@ FEATURES = [
 
 def make_spec(history):
     return parse(FeatureSpec, {"name": "shop", "features": FEATURES, "history": history}, "test")
-
-
-def make_model(**options):
-    return parse(ModelConfig, options, "model")
 
 
 def make_training(**options):
@@ -52,23 +48,3 @@ def test_a_window_is_as_long_as_a_history_unless_said_otherwise():
 def test_windows_that_no_history_has_are_refused(training, history, message):
     with pytest.raises(ConfigError, match=message):
         choose_window_length(make_training(**training), make_spec(history))
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ({"history_encoders": ["last", "gru", "attention"]}, "Received: gru, attention"),
-        ({"history_encoders": []}, "Received: none"),
-        ({"history_encoders": ["transformer"], "transformer": {"positions": "learned"}}, "expected rotary"),
-        ({"history_encoders": ["last"], "user_tower": "shop.build"}, "a user tower of your own"),
-    ],
-)
-def test_towers_that_read_no_windows_are_refused(model, message):
-    with pytest.raises(ValueError, match=message):
-        check_windows(make_model(**model), make_training())
-    check_windows(make_model(**model), TrainingConfig())
-
-
-def test_a_window_length_without_windows_is_refused():
-    with pytest.raises(ValueError, match=r"training\.window_length: expected none .* Received: 30"):
-        check_windows(make_model(), make_training(rows="interactions", window_length=30))
