@@ -39,6 +39,9 @@ class ExecutorArtifact(Protocol):
 Artifacts = Mapping[str, Sequence[Any]]
 """Artifacts by the key of the input or output: one each, but for an optional one that is not there."""
 
+Values = Mapping[str, str | int | float]
+"""Outputs that are values, by name; only Kubeflow Pipelines knows such."""
+
 
 class PlainExecutor:
     """Base of the executors that need nothing of TFX."""
@@ -52,13 +55,16 @@ class PlainExecutor:
 
     def Do(  # noqa: N802 (TFX's name)
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: Mapping[str, Any]
-    ) -> None:
+    ) -> Values | None:
         """Do the step's work.
 
         Args:
             input_dict: The inputs.
             output_dict: The outputs, whose folders are there.
             exec_properties: The parameters by name.
+
+        Returns:
+            The outputs that are values; None where there are none.
         """
         raise NotImplementedError
 

@@ -1,6 +1,5 @@
 """The executor of InteractionIngest."""
 
-import dataclasses
 import json
 import logging
 from collections.abc import Mapping
@@ -40,15 +39,14 @@ class InteractionIngestExecutor(PlainBeamExecutor):
             DataError: The data cannot be used.
             StorageError: The tables' store cannot be reached or refuses.
         """
+        config = from_json(IngestConfig, exec_properties["ingest_config"])
         window = parse_window(
             # An orchestrator can hand an empty text on as None.
             exec_properties["window_from"] or "",
             exec_properties["window_to"] or "",
             exec_properties["window_last_days"] or 0,
+            config.window,
         )
-        config = from_json(IngestConfig, exec_properties["ingest_config"])
-        if config.window is not None:
-            window = dataclasses.replace(window, maximum_missing_days=config.window.maximum_missing_days)
         report = run_ingest(
             self.make_beam_pipeline,
             from_json(FeatureSpec, exec_properties["feature_spec"]),

@@ -69,13 +69,16 @@ def find_latest_second(latest_time: datetime.datetime | None) -> int:
     return math.floor(moment.timestamp())
 
 
-def parse_window(window_from: str, window_to: str, window_last_days: int) -> WindowConfig:
+def parse_window(
+    window_from: str, window_to: str, window_last_days: int, configured: WindowConfig | None = None
+) -> WindowConfig:
     """Read the window that a run was given.
 
     Args:
         window_from: First day, such as 2026-11-01; '' for no limit.
         window_to: Last day; '' for no limit.
         window_last_days: Number of days up to that of the newest interaction; 0 for all.
+        configured: `ingest.window`, for what is no run parameter.
 
     Returns:
         The window, checked as one in the configuration is.
@@ -89,6 +92,7 @@ def parse_window(window_from: str, window_to: str, window_last_days: int) -> Win
             "first": window_from.strip() or None,
             "last": window_to.strip() or None,
             "last_days": window_last_days or None,
+            "maximum_missing_days": configured.maximum_missing_days if configured else None,
         },
         source="The run's window (first is window_from, last is window_to, last_days is window_last_days)",
     )

@@ -25,15 +25,28 @@ from pipeline.commands.options import reports_errors, takes_config
     show_default=True,
     help="Where the pipeline shall run; vertex is untested against the service.",
 )
+@click.option(
+    "--retraining",
+    is_flag=True,
+    help="What `dssm schedule kubeflow` runs: a run does what `dssm retrain` does, instead of `dssm run`.",
+)
 @reports_errors
 def compile_command(
-    config: str, overrides: tuple[str, ...], output: Path, target: Literal["kubeflow", "vertex"]
+    config: str,
+    overrides: tuple[str, ...],
+    output: Path,
+    target: Literal["kubeflow", "vertex"],
+    retraining: bool,
 ) -> None:
     """Compile the pipeline for Kubeflow Pipelines; nothing runs, and only the output file is written."""
     from pipeline.kubeflow.preparation import left_out_for_vertex, relative_locations
     from pipeline.preflight import find_problems_here
     from schemas.errors import ConfigError
 
+    if retraining and target != "kubeflow":
+        raise ConfigError(
+            "--retraining: expected --format kubeflow. Received: vertex. Leave one of them out."
+        )
     prepared, features = load_prepared(config, overrides, target)
     for line in relative_locations(prepared):
         click.echo(f"Note: {line}", err=True)
@@ -44,7 +57,7 @@ def compile_command(
         click.echo(
             f"Note: Vertex AI has no such settings, so they are left out: {', '.join(left_out)}", err=True
         )
-    text = compile_checked(prepared, features, target)
+    text = compile_checked(prepared, features, target, retraining=retraining)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:

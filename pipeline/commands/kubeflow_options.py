@@ -93,7 +93,7 @@ def takes_pipeline(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def read_pipeline(
-    pipeline_file: Path | None, config: str | None, overrides: tuple[str, ...]
+    pipeline_file: Path | None, config: str | None, overrides: tuple[str, ...], *, retraining: bool = False
 ) -> CompiledPipeline:
     """Read the compiled pipeline, or compile the configuration.
 
@@ -101,6 +101,7 @@ def read_pipeline(
         pipeline_file: A compiled pipeline; None to compile.
         config: The configuration; None for the default one.
         overrides: `--set` texts for it.
+        retraining: Whether a run of what is compiled does what `dssm retrain` does, instead of `dssm run`.
 
     Returns:
         The pipeline.
@@ -115,7 +116,7 @@ def read_pipeline(
         config = config or DEFAULT_CONFIG
         prepared, features = load_prepared(config, overrides)
         click.echo(f"Compiling {config}")
-        return read_compiled(compile_checked(prepared, features), config)
+        return read_compiled(compile_checked(prepared, features, retraining=retraining), config)
     if config or overrides:
         raise KubeflowError(
             "--pipeline-file is compiled already: give either it, or --config and --set. What changes from"
@@ -160,13 +161,16 @@ def load_prepared(
     return prepared, features
 
 
-def compile_checked(prepared: PipelineConfig, features: FeatureSpec, target: Target = "kubeflow") -> str:
+def compile_checked(
+    prepared: PipelineConfig, features: FeatureSpec, target: Target = "kubeflow", *, retraining: bool = False
+) -> str:
     """Compile a configuration, and check what comes out.
 
     Args:
         prepared: What `load_prepared` gave.
         features: Its features.
         target: Where the pipeline shall run.
+        retraining: Whether a run does what `dssm retrain` does, instead of `dssm run`; on Kubeflow alone.
 
     Returns:
         The compiled pipeline: YAML, or JSON for vertex.
@@ -184,7 +188,7 @@ def compile_checked(prepared: PipelineConfig, features: FeatureSpec, target: Tar
         from pipeline.kubeflow.compiler import compile_pipeline
         from pipeline.kubeflow.lint.spec import check_spec
 
-        text = compile_pipeline(prepared, features)
+        text = compile_pipeline(prepared, features, retraining=retraining)
         check_spec(text)
         return text
 

@@ -61,7 +61,7 @@ def schedule_command() -> None:
 
 @schedule_command.group("kubeflow", cls=_CreatesByDefault)
 def kubeflow_group() -> None:
-    """Recurring runs on Kubeflow Pipelines.
+    """Recurring runs on Kubeflow Pipelines, each of which does what `dssm retrain` does.
 
     `dssm schedule kubeflow --host URL --cron "0 3 * * *"` is `... create ...`: it makes the schedule, or
     replaces the one of the same name if anything about it changed.
@@ -116,7 +116,7 @@ def create_on_kubeflow(
     now = datetime.now(UTC)
     meant_in = timezone or cluster_timezone
     sent = make_cluster_cron(cron, meant_in, cluster_timezone, now).six_fields
-    compiled = read_pipeline(pipeline_file, config, overrides)
+    compiled = read_pipeline(pipeline_file, config, overrides, retraining=True)
     values = read_parameters(parameters, compiled)
     request = ScheduleRequest(
         name=name or compiled.name,

@@ -6,6 +6,7 @@ per task, resources, environment, and the platform document.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 
 from tfx.orchestration.data_types import RuntimeParameter
@@ -18,8 +19,10 @@ from tfx.orchestration.pipeline import Pipeline
 from pipeline.build import build_pipeline
 from pipeline.config import PipelineConfig
 from pipeline.kubeflow.config import StepSettings
+from pipeline.kubeflow.graph import list_tasks
 from pipeline.kubeflow.platform import build_platform_document
 from pipeline.kubeflow.preparation import TRAINER, prepare_config
+from pipeline.kubeflow.retraining_graph import wrap_in_retraining
 from pipeline.kubeflow.yaml_text import write_documents
 from pipeline.parameters import RunParameters, configured_values
 from schemas.contract import REQUIRED_GPUS_VARIABLE
@@ -48,12 +51,29 @@ _ENDLESS_SECONDS: Final = 7 * 24 * 3600
 _USER_INFO: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@\"']+@", re.IGNORECASE)
 
 
-def compile_pipeline(config: PipelineConfig, features: FeatureSpec) -> str:
+@dataclass(frozen=True)
+class CompiledStep:
+    """One step of a compiled pipeline; its parts are those of the PipelineSpec and may be changed."""
+
+    name: str
+    """The step's name."""
+    settings: StepSettings
+    """What the configuration says of it."""
+    task: dict[str, Any]
+    """Its task."""
+    executor: str
+    """The label of its executor."""
+    container: dict[str, Any]
+    """Its container."""
+
+
+def compile_pipeline(config: PipelineConfig, features: FeatureSpec, *, retraining: bool = False) -> str:
     """Compile the pipeline for open-source Kubeflow Pipelines.
 
     Args:
         config: The checked configuration.
         features: The features that `config.data.schema` names.
+        retraining: Whether a run does what `dssm retrain` does, instead of what `dssm run` does.
 
     Returns:
         Two YAML documents, the pipeline and its Kubernetes platform; the same text for the same
@@ -64,11 +84,15 @@ def compile_pipeline(config: PipelineConfig, features: FeatureSpec) -> str:
     """
     config = prepare_config(config)
     spec = build_job(config, features)["pipelineSpec"]
-    for _, settings, container in walk_containers(config, spec):
-        resources = _build_resources(settings)
+    if retraining:
+        spec = wrap_in_retraining(spec, config, features, ENTRYPOINT)
+    complete_spec(config, spec)
+    steps = list_steps(config, spec)
+    for step in steps:
+        resources = _build_resources(step.settings)
         if resources:
-            container["resources"] = resources
-    executors = {component["executorLabel"]: name for name, component in spec["components"].items()}
+            step.container["resources"] = resources
+    executors = {step.executor: step.name for step in steps}
     text = write_documents([spec, build_platform_document(config.kubeflow, executors)])
     refuse_credentials(text)
     return text
@@ -94,14 +118,14 @@ def kubeflow_parameters(config: PipelineConfig) -> RunParameters:
 
 
 def build_job(config: PipelineConfig, features: FeatureSpec) -> dict[str, Any]:
-    """Compile with TFX and add what every service needs: defaults, caching, retries and environment.
+    """Compile with TFX.
 
     Args:
         config: What `prepare_config` gave.
         features: The features that `config.data.schema` names.
 
     Returns:
-        A PipelineJob of schema 2.1.
+        A PipelineJob of schema 2.1, to be completed by `complete_spec`.
     """
     pipeline = build_pipeline(config, features, kubeflow_parameters(config), enable_cache=True)
     runner = KubeflowV2DagRunner(
@@ -112,24 +136,33 @@ def build_job(config: PipelineConfig, features: FeatureSpec) -> dict[str, Any]:
             use_pipeline_spec_2_1=True,
         )
     )
-    job = runner.run(pipeline, write_out=False)
-    spec = job["pipelineSpec"]
+    job: dict[str, Any] = runner.run(pipeline, write_out=False)
+    return job
+
+
+def complete_spec(config: PipelineConfig, spec: dict[str, Any]) -> None:
+    """Add what every service needs: the root, defaults, caching, retries and environment.
+
+    Args:
+        config: What `prepare_config` gave.
+        spec: The PipelineSpec, which is changed.
+    """
     if config.kubeflow.pipeline_root:
         spec["defaultPipelineRoot"] = config.kubeflow.pipeline_root
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     for name, value in configured_values(config).items():
         parameters[name] |= {"defaultValue": value, "description": _DESCRIPTIONS[name]}
-    for step, settings, container in walk_containers(config, spec):
-        environment = dict(settings.environment)
-        if step == TRAINER and settings.gpu is not None:
+    for step in list_steps(config, spec):
+        settings, environment = step.settings, dict(step.settings.environment)
+        if step.name == TRAINER and settings.gpu is not None:
             environment[REQUIRED_GPUS_VARIABLE] = str(settings.gpu.count)
         if environment:
-            container["env"] = [{"name": name, "value": value} for name, value in sorted(environment.items())]
-        task = spec["root"]["dag"]["tasks"][step]
-        task["cachingOptions"] = {"enableCache": settings.cache}
+            step.container["env"] = [
+                {"name": name, "value": value} for name, value in sorted(environment.items())
+            ]
+        step.task["cachingOptions"] = {"enableCache": settings.cache}
         if settings.retries.count:
-            task["retryPolicy"] = _build_retry_policy(settings)
-    return job
+            step.task["retryPolicy"] = _build_retry_policy(settings)
 
 
 def refuse_credentials(text: str) -> None:
@@ -155,23 +188,25 @@ def _images(config: PipelineConfig, pipeline: Pipeline) -> dict[str, str | None]
     return {"default_image_path": config.kubeflow.image, **images}
 
 
-def walk_containers(
-    config: PipelineConfig, spec: dict[str, Any]
-) -> list[tuple[str, StepSettings, dict[str, Any]]]:
-    """List the containers of a compiled pipeline.
+def list_steps(config: PipelineConfig, spec: dict[str, Any]) -> list[CompiledStep]:
+    """List the steps of a compiled pipeline, wherever in its graph.
 
     Args:
         config: What `prepare_config` gave.
         spec: The PipelineSpec.
 
     Returns:
-        The step's name, its settings and its container, which may be changed, of each step.
+        The steps.
     """
-    executors = spec["deploymentSpec"]["executors"]
-    return [
-        (name, config.kubeflow.step(name), executors[component["executorLabel"]]["container"])
-        for name, component in spec["components"].items()
-    ]
+    steps = []
+    for task in list_tasks(spec):
+        component = spec["components"][task.spec["componentRef"]["name"]]
+        label = component.get("executorLabel")
+        if label is not None:
+            container = spec["deploymentSpec"]["executors"][label]["container"]
+            settings = config.kubeflow.step(task.name)
+            steps.append(CompiledStep(task.name, settings, task.spec, label, container))
+    return steps
 
 
 def _build_resources(settings: StepSettings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pipeline.kubeflow.credentials import names_credential
 from schemas.contract import RUN_ID_VARIABLE
 from schemas.strict_config import STRICT
 
-STEPS: Final = (
+RUN_STEPS: Final = (
     "InteractionIngest", "FeatureSchema",
     "UserStatisticsGen", "ItemStatisticsGen", "ContextStatisticsGen",
     "UserExampleValidator", "ItemExampleValidator", "ContextExampleValidator", "AnomalyGate",
@@ -21,10 +21,16 @@ STEPS: Final = (
     "Trainer", "CandidateIndexer", "AnnIndexer", "RetrievalEvaluator", "TowerPusher",
     "RunReport",
 )  # fmt: skip
-"""Every step; those of contexts are there only where the schema file has context features."""
+"""Every step of a run; those of contexts are there only where the schema file has context features."""
+
+RETRAINING_STEPS: Final = ("RetrainingPlan", "RetrainingEnd")
+"""What a retraining has around a run."""
+
+STEPS: Final = (*RUN_STEPS, *RETRAINING_STEPS)
+"""Every step."""
 
 SHARED_NAMES: Final = {
-    kind: tuple(step for step in STEPS if step.endswith(kind) and step != kind)
+    kind: tuple(step for step in RUN_STEPS if step.endswith(kind) and step != kind)
     for kind in ("StatisticsGen", "ExampleValidator", "Transform")
 }
 """Names in `kubeflow.steps` that mean several steps: those of the users, the items and the contexts."""
@@ -37,9 +43,11 @@ MEMORY_GB: Final = {
     "UserTransform": 3.0, "ItemTransform": 3.0, "ContextTransform": 3.0,
     "Trainer": 6.0, "CandidateIndexer": 2.0, "AnnIndexer": 3.0, "RetrievalEvaluator": 4.0,
     "TowerPusher": 2.0, "RunReport": 2.0,
+    "RetrainingPlan": 1.0, "RetrainingEnd": 1.0,
 }  # fmt: skip
 """Memory of each pod in 10^9 bytes, where the configuration does not say; docs/kubeflow.md: measured."""
 
+_ALWAYS_EXECUTED: Final = ("InteractionIngest", *RETRAINING_STEPS)
 _OWN_VARIABLES: Final = ("KFP_POD_NAME", "KFP_POD_UID", "KFP_RETRY_INDEX")
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -195,7 +203,7 @@ class StepConfig:
     retries: RetryConfig | None = None
     """In place of kubeflow.retries."""
     cache: bool | None = None
-    """In place of kubeflow.cache. InteractionIngest always executes."""
+    """In place of kubeflow.cache. InteractionIngest and the steps of a retraining always execute."""
     environment: Environment = Field(default_factory=dict)
     """In addition to kubeflow.environment, whose variables it may replace."""
     secrets: tuple[SecretConfig, ...] = ()
@@ -246,7 +254,7 @@ class KubeflowConfig:
     """What happens after a pod has failed."""
     cache: bool = True
     """Whether a step whose inputs are the same artifacts as in an earlier run is reused.
-    InteractionIngest always executes."""
+    InteractionIngest and the steps of a retraining always execute."""
     environment: Environment = Field(default_factory=dict)
     """Environment variables. Credentials belong in kubeflow.secrets."""
     secrets: tuple[SecretConfig, ...] = ()
@@ -279,12 +287,12 @@ class KubeflowConfig:
                 raise ValueError(
                     f"expected steps of the pipeline: {', '.join(names)}. Received: {name!r}{hint}"
                 )
-        ingest = value.get("InteractionIngest")
-        if ingest is not None and ingest.cache:
-            raise ValueError(
-                "InteractionIngest.cache: InteractionIngest is never reused, since nothing tells Kubeflow "
-                "that the data have changed. Received: true; leave the key out"
-            )
+        for name in _ALWAYS_EXECUTED:
+            if name in value and value[name].cache:
+                raise ValueError(
+                    f"{name}.cache: {name} is never reused, since nothing tells Kubeflow that the data or "
+                    "the releases have changed. Received: true; leave the key out"
+                )
         return value
 
     @model_validator(mode="after")
@@ -332,7 +340,7 @@ class KubeflowConfig:
         for own in (self.steps.get(key) for key in (shared, name) if key is not None):
             if own is not None:
                 settings = settings.with_step(own)
-        return settings if name != "InteractionIngest" else dataclasses.replace(settings, cache=False)
+        return settings if name not in _ALWAYS_EXECUTED else dataclasses.replace(settings, cache=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,14 +94,9 @@ def run_plain_executor(
         What it made.
 
     Raises:
-        ContainerError: The value of an output is asked for, which such an executor has none of.
+        ContainerError: It gave other values than are asked for.
         DssmError: The executor refused its input.
     """
-    if invocation.output_parameters:
-        raise ContainerError(
-            f"Output parameters {', '.join(invocation.output_parameters)}: "
-            "expected outputs that hold a value."
-        )
     inputs, outputs = (
         {key: [PlainArtifact(one) for one in value] for key, value in artifacts.items()}
         for artifacts in (invocation.inputs, invocation.outputs)
@@ -111,10 +106,16 @@ def run_plain_executor(
         for artifact in artifacts:
             if artifact.type_title not in _SINGLE_FILES:
                 artifact.path.mkdir()
-    executor_class(BeamContext(beam_pipeline_args)).Do(inputs, outputs, dict(invocation.parameters))
+    values = executor_class(BeamContext(beam_pipeline_args)).Do(inputs, outputs, dict(invocation.parameters))
+    if set(values or {}) != set(invocation.output_parameters):
+        raise ContainerError(
+            f"Output parameters: expected {', '.join(invocation.output_parameters) or 'none'}. "
+            f"Received: {', '.join(values or {}) or 'none'}. Compile the pipeline and build the image from "
+            "the same version."
+        )
     return Made(
         metadata={key: [one.to_metadata() for one in value] for key, value in outputs.items()},
-        values={},
+        values=values or {},
         may_be_empty={
             key
             for key, artifacts in invocation.outputs.items()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.kubeflow.client import Kubeflow, KubeflowError
+from pipeline.kubeflow.graph import list_tasks
 from pipeline.kubeflow.preparation import REMOTE_URI, is_relative
 from pipeline.parameters import LOCATIONS, OPTIONAL_LOCATIONS
 from schemas.contract import PROGRESS_LOGGER
@@ -37,7 +38,7 @@ class CompiledPipeline:
     parameters: dict[str, dict[str, Any]]
     """Type and default of every run parameter by its name."""
     tasks: frozenset[str] = frozenset()
-    """Ids of its tasks."""
+    """Ids and names of its tasks."""
     pipeline_root: str | None = None
     """URI under which it asks for its artifacts to be kept; None for the installation's own."""
 
@@ -72,7 +73,11 @@ def read_compiled(text: str, source: str) -> CompiledPipeline:
     try:
         name = document["pipelineInfo"]["name"]  # type: ignore[index]
         parameters = document["root"].get("inputDefinitions", {}).get("parameters", {})  # type: ignore[index]
-        tasks = frozenset(document["root"].get("dag", {}).get("tasks", {}))  # type: ignore[index]
+        tasks = frozenset(
+            called
+            for task in list_tasks(document)  # type: ignore[arg-type]
+            for called in (task.task_id, task.name)
+        )
         root = document.get("defaultPipelineRoot")  # type: ignore[union-attr]
     except (TypeError, KeyError, AttributeError):
         raise KubeflowError(

@@ -6,7 +6,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipeline.config import PipelineConfig
-from pipeline.kubeflow.compiler import build_job, refuse_credentials, walk_containers
+from pipeline.kubeflow.compiler import build_job, complete_spec, list_steps, refuse_credentials
 from pipeline.kubeflow.preparation import prepare_config
 from schemas.features import FeatureSpec
 
@@ -30,15 +30,16 @@ def compile_for_vertex(config: PipelineConfig, features: FeatureSpec) -> str:
     config = prepare_config(config, target="vertex")
     job = build_job(config, features)
     job["runtimeConfig"] = {"gcsOutputDirectory": config.kubeflow.pipeline_root}
-    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
-    for step, settings, container in walk_containers(config, job["pipelineSpec"]):
-        if "retryPolicy" in tasks[step]:
+    complete_spec(config, job["pipelineSpec"])
+    for step in list_steps(config, job["pipelineSpec"]):
+        settings = step.settings
+        if "retryPolicy" in step.task:
             # Here it is the longest single wait, an hour at most.
-            tasks[step]["retryPolicy"]["backoffMaxDuration"] = "3600s"
+            step.task["retryPolicy"]["backoffMaxDuration"] = "3600s"
         resources = {"cpuLimit": settings.cpu, "memoryLimit": settings.memory_gb}
-        container["resources"] = {key: value for key, value in resources.items() if value is not None}
+        step.container["resources"] = {key: value for key, value in resources.items() if value is not None}
         if settings.gpu is not None:
-            container["resources"]["accelerator"] = {
+            step.container["resources"]["accelerator"] = {
                 "type": settings.gpu.vertex_type,
                 "count": str(settings.gpu.count),
             }

@@ -28,6 +28,12 @@ URL_VARIABLE: Final = "DSSM_NOTIFY_URL"
 
 # -P: no file of the working directory is taken for a module.
 _APPRISE: Final = (sys.executable, "-P", "-m", "pipeline.retraining.apprise_service")
+_TITLES: Final[Mapping[EventKind, str]] = {
+    "released": "released",
+    "recovery": "released again",
+    "refused": "the model was refused",
+    "failure": "the retraining failed",
+}
 _WAITS_SECONDS: Final = (1.0, 4.0, 16.0, 60.0)
 _TITLE_CHARACTERS: Final = 250
 _REASON_CHARACTERS: Final = 300
@@ -44,16 +50,19 @@ class Event:
 
     kind: EventKind
     """What happened."""
-    title: str
-    """In a line."""
-    body: str
-    """In full."""
     pipeline: str
     """The name of the pipeline."""
+    body: str
+    """In full."""
     run_id: str | None = None
     """The run; None where it did not come to one."""
     release: int | None = None
     """The version of its release; None without one."""
+
+    @property
+    def title(self) -> str:
+        """What happened, in a line."""
+        return f"{self.pipeline}: {_TITLES[self.kind]}"
 
 
 @dataclass(frozen=True)
@@ -187,7 +196,7 @@ def _deliver(
     urls: Sequence[str],
     sleep: Callable[[float], None],
 ) -> Delivery:
-    message = json.dumps(dataclasses.asdict(event)).encode()
+    message = json.dumps(dataclasses.asdict(event) | {"title": event.title}).encode()
     environment = {**variables, **sender.environment, **_describe(event)}
     error: str | None = None
     for attempt in range(1, config.attempts + 1):
@@ -205,7 +214,7 @@ def _describe(event: Event) -> dict[str, str]:
     return {
         "DSSM_EVENT": event.kind,
         "DSSM_TITLE": event.title.replace("\0", "")[:_TITLE_CHARACTERS],
-        "DSSM_PIPELINE": event.pipeline,
+        "DSSM_PIPELINE": event.pipeline[:_TITLE_CHARACTERS],
         "DSSM_RUN_ID": event.run_id or "",
         "DSSM_RELEASE": "" if event.release is None else str(event.release),
     }

@@ -194,12 +194,7 @@ def _resume_window(runs: Sequence[Run], configured: WindowConfig | None) -> Wind
             f"--resume: expected a last run that failed after it had begun to read its data. Received: "
             f"{last}. Leave --resume out."
         )
-    window = parse_window(*runs[0].window)
-    if window == WindowConfig():
-        return None
-    return dataclasses.replace(
-        window, maximum_missing_days=None if configured is None else configured.maximum_missing_days
-    )
+    return parse_window(*runs[0].window, configured) if any(runs[0].window) else None
 
 
 def _choose_trainings(config: PipelineConfig) -> tuple[Training, ...]:

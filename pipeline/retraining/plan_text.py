@@ -46,9 +46,9 @@ def render_plan(plan: Plan) -> str:
 
 def _describe_window(plan: Plan) -> str:
     window = plan.window
-    if window is None:
+    if window is None or not (window.first or window.last or window.last_days):
         text = "all interactions"
-    elif window.last_days is not None:
+    elif window.last_days:
         text = f"the last {window.last_days} days of the log"
     else:
         text = f"{window.first or 'the first day'} to {window.last or 'the last day'}"

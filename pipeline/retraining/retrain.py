@@ -2,14 +2,13 @@
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.comparison import Comparison, compare_evaluations
 from pipeline.config import PipelineConfig
 from pipeline.evaluations import read_evaluation
-from pipeline.retraining.config import EventKind
 from pipeline.retraining.lock import hold_run_lock
 from pipeline.retraining.notify import Event, find_event_kind, notify
 from pipeline.retraining.plan import Plan, Training, make_plan
@@ -27,13 +26,6 @@ if TYPE_CHECKING:
 
 Outcome = Literal["released", "refused", "nothing new"]
 """How a retraining ended that did not fail."""
-
-_TITLES: Final[Mapping[EventKind, str]] = {
-    "released": "released",
-    "recovery": "released again",
-    "refused": "the model was refused",
-    "failure": "the retraining failed",
-}
 
 
 def retrain(
@@ -130,9 +122,8 @@ def describe_end(
         body = f"{body}\n{describe_comparison(comparison)}"
     return Event(
         kind=kind,
-        title=f"{pipeline}: {_TITLES[kind]}",
-        body=body,
         pipeline=pipeline,
+        body=body,
         run_id=last.run_id,
         release=None if last.release is None else int(PurePosixPath(last.release).name),
     )
@@ -181,11 +172,7 @@ def _compare(
 
 def _tell_failure(config: PipelineConfig, error: Exception) -> None:
     reason = str(error) if isinstance(error, DssmError) else f"{type(error).__name__}: {error}"
-    name = config.run.name
-    notify(
-        config.retraining.notify,
-        Event(kind="failure", title=f"{name}: {_TITLES['failure']}", body=reason, pipeline=name),
-    )
+    notify(config.retraining.notify, Event(kind="failure", pipeline=config.run.name, body=reason))
 
 
 def _apply_retention(config: PipelineConfig, say: Callable[[str], None]) -> None:

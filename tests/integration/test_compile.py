@@ -327,7 +327,7 @@ def test_lint_finds_nothing(two_compilations, rich) -> None:
 def test_both_targets_have_the_same_nodes_and_edges(compiler, has_context: bool) -> None:
     build = importlib.import_module("pipeline.build")
     parameters = importlib.import_module("pipeline.parameters")
-    steps = importlib.import_module("pipeline.kubeflow.config").STEPS
+    steps = importlib.import_module("pipeline.kubeflow.config").RUN_STEPS
     config = load_config(SHIPPED, RICH)
     features = add_context(config.load_features()) if has_context else config.load_features()
     edges = EDGES | CONTEXT_EDGES if has_context else EDGES
@@ -531,6 +531,69 @@ def test_a_credential_in_a_uri_is_refused(compiler, override: str) -> None:
 def test_compiling_twice_in_one_process_changes_nothing(compiler, rich) -> None:
     config = load_config(SHIPPED, RICH)
     assert compiler.compile_pipeline(config, config.load_features()) == rich[0]
+
+
+@pytest.fixture(scope="module")
+def retraining(compiler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    config = load_config(SHIPPED, (*RICH, "training.cold_every=7", "kubeflow.steps.RetrainingEnd.cpu=0.5"))
+    text = compiler.compile_pipeline(config, config.load_features(), retraining=True)
+    check_spec(text)
+    assert len(text) < MAX_BYTES
+    spec, platform = yaml.safe_load_all(text)
+    return spec, platform
+
+
+def test_a_retraining_is_the_run_where_something_is_new(retraining, rich) -> None:
+    spec, run = retraining[0], rich[1]
+    components, tasks = spec["components"], spec["root"]["dag"]["tasks"]
+    assert set(tasks) == {"exit-handler-1", "retrainingend"}
+    end = tasks["retrainingend"]
+    assert end["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    assert end["dependentTasks"] == ["exit-handler-1"]
+    planned = components["comp-exit-handler-1"]["dag"]["tasks"]
+    assert set(planned) == {"retrainingplan", "condition-2"}
+    assert (
+        planned["condition-2"]["triggerPolicy"]["condition"]
+        == "inputs.parameter_values['pipelinechannel--retrainingplan-is_due'] == 'yes'"
+    )
+    [(name, task)] = components["comp-condition-2"]["dag"]["tasks"].items()
+    assert name == "movielens-100k"
+    window = {key: source["componentInputParameter"] for key, source in task["inputs"]["parameters"].items()}
+    assert window["window_from"] == "pipelinechannel--retrainingplan-planned_from"
+    assert window["epochs"] == "pipelinechannel--epochs"
+    assert set(window) == set(run["root"]["inputDefinitions"]["parameters"])
+    inner = components["comp-movielens-100k"]["dag"]["tasks"]
+    trainer = run["root"]["dag"]["tasks"]["Trainer"]["inputs"]["parameters"]
+    assert inner["Trainer"]["inputs"]["parameters"].keys() == trainer.keys()
+    assert set(edges_of_spec({"root": components["comp-movielens-100k"]})) == EDGES
+
+
+def test_a_retraining_has_the_parameters_and_settings_of_the_run(retraining, rich) -> None:
+    (spec, platform), (_, run, _) = retraining, rich
+    parameters, of_run = (one["root"]["inputDefinitions"]["parameters"] for one in (spec, run))
+    assert parameters.keys() == of_run.keys()
+    for name, body in of_run.items():
+        assert body.items() <= parameters[name].items()
+    assert spec["defaultPipelineRoot"] == "s3://bucket/pipelines"
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == set(spec["deploymentSpec"]["executors"])
+    for step in set(run["components"]) - {"Trainer"}:
+        assert container(spec, step) == container(run, step)
+    assert container(spec, "Trainer")["resources"] == container(run, "Trainer")["resources"]
+    for step in ("comp-retrainingplan", "comp-retrainingend"):
+        body = container(spec, step)
+        assert body["command"] == ["python", "-m", "pipeline.kubeflow.entrypoint"]
+        assert body["image"] == "registry.example/dssm:1"
+        assert body["env"] == [{"name": "AWS_ENDPOINT_URL_S3", "value": "http://minio:9000"}]
+    assert container(spec, "comp-retrainingend")["resources"]["cpuLimit"] == 0.5
+    tasks = {**spec["root"]["dag"]["tasks"], **spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]}
+    for step in ("retrainingplan", "retrainingend"):
+        assert tasks[step]["cachingOptions"] == {"enableCache": False}
+        assert tasks[step]["retryPolicy"]["maxRetryCount"] == 3
+        constants = tasks[step]["inputs"]["parameters"]
+        settings = json.loads(constants["settings"]["runtimeValue"]["constant"])
+        assert settings["training"] == {"warm_start": True, "cold_every": 7}
+        assert "kubeflow" not in settings
 
 
 def test_vertex_gets_the_same_pipeline_as_json(compiler, rich) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import yaml
 
+from pipeline.kubeflow.graph import list_tasks
 from pipeline.kubeflow.lint.document import CompiledFile
 from pipeline.kubeflow.lint.finding import Finding, join, show
 from pipeline.kubeflow.preparation import REMOTE_URI
@@ -30,12 +31,12 @@ def check_names(compiled: CompiledFile) -> Iterator[Finding]:
     """
     yield from _check_head(compiled.spec)
     yield from _check_executors(compiled.deployment.executors, compiled.configs)
-    for task_id in sorted(compiled.spec.root.dag.tasks):
-        if not TASK_ID.fullmatch(task_id):
+    for task in list_tasks(compiled.pipeline):
+        if not TASK_ID.fullmatch(task.task_id):
             yield Finding(
-                join("root.dag.tasks", task_id),
+                join("", *task.graph, task.task_id),
                 "expected at most 121 letters, digits and '-', a letter first. Received:"
-                f" {show(task_id)}; KFP refuses the run when it is created",
+                f" {show(task.task_id)}; KFP refuses the run when it is created",
                 "Rename the component with with_id()",
             )
     for name, component in sorted(compiled.spec.components.items()):
@@ -45,7 +46,7 @@ def check_names(compiled: CompiledFile) -> Iterator[Finding]:
         ):
             for key, artifact in sorted(definitions.artifacts.items()):
                 path = join("components", name, side, "artifacts", key, "artifactType")
-                yield from _check_artifact(path, artifact.artifact_type.instance_schema)
+                yield from _check_artifact(path, artifact.artifact_type)
 
 
 def _check_head(spec: Any) -> Iterator[Finding]:
@@ -90,9 +91,10 @@ def _check_executors(executors: Mapping[str, Any], configs: Mapping[str, Any]) -
         )
 
 
-def _check_artifact(path: str, instance_schema: str) -> Iterator[Finding]:
-    schema = yaml.safe_load(instance_schema) or {}
-    title = schema.get("title", "")
+def _check_artifact(path: str, artifact_type: Any) -> Iterator[Finding]:
+    schema = yaml.safe_load(artifact_type.instance_schema) or {}
+    # KFP's own compiler writes the name of a type alone.
+    title = artifact_type.schema_title or schema.get("title", "")
     if title.startswith(LIBRARY_ARTIFACTS):
         return
     if not ARTIFACT_TITLE.fullmatch(title):

@@ -1,9 +1,10 @@
 """Checks that what Kubeflow Pipelines passes to a process as one argument fits into one."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
+from pipeline.kubeflow.graph import list_tasks
 from pipeline.kubeflow.lint.document import CompiledFile
 from pipeline.kubeflow.lint.finding import Finding, join
 from pipeline.kubeflow.lint.texts import list_texts
@@ -45,10 +46,9 @@ def measure(part: Any) -> int:
 
 
 def _list_arguments(compiled: CompiledFile) -> Iterator[tuple[str, Any]]:
-    root: Mapping[str, Any] = compiled.pipeline["root"]
-    yield "root", root
-    for task_id, task in sorted(root["dag"]["tasks"].items()):
-        yield join("root.dag.tasks", task_id), task
+    yield "root", compiled.pipeline["root"]
+    for task in list_tasks(compiled.pipeline):
+        yield join("", *task.graph, task.task_id), task.spec
     for name, component in sorted(compiled.pipeline["components"].items()):
         yield join("components", name), component
     for label, executor in sorted(compiled.pipeline["deploymentSpec"]["executors"].items()):

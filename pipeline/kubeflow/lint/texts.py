@@ -66,6 +66,7 @@ def _list_commands(compiled: CompiledFile) -> dict[str, Any]:
     return {
         join("deploymentSpec.executors", component.executor_label, "container", key): component
         for component in compiled.spec.components.values()
+        if component.executor_label
         for key in ("command", "args")
     }
 

@@ -138,7 +138,13 @@ class KfpRun:
     killed_in_first_attempt: Collection[str] = ()
     artifacts: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """By task and output, the artifact as ML Metadata keeps it; tasks with artifacts are not run again."""
+    outputs: dict[tuple[str, str], Any] = field(default_factory=dict)
+    """By task and output, the values that tasks gave."""
     records: dict[str, TaskRecord] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    """Tasks that failed, and those that waited for them."""
+    state_of_nested_graphs: str | None = None
+    """What an exit task is told whatever became of them, as by servers before 2.17; None: the truth."""
 
     def __post_init__(self) -> None:
         self.spec, self.platform = yaml.safe_load_all(self.text)
@@ -148,26 +154,62 @@ class KfpRun:
         self.values = {name: self.parameters.get(name, p["defaultValue"]) for name, p in root.items()}
 
     def execute(self) -> "KfpRun":
-        tasks = self.spec["root"]["dag"]["tasks"]
-        finished = {task for task, _ in self.artifacts}
-        while len(finished) < len(tasks):
-            ready = [
-                name
-                for name, task in sorted(tasks.items())
-                if name not in finished and set(task.get("dependentTasks", ())) <= finished
-            ]
-            assert ready, f"a cycle, or a missing task, among {set(tasks) - finished}"
-            self._execute_task(ready[0])
-            finished.add(ready[0])
+        self._execute_graph(self.spec["root"]["dag"]["tasks"], self.values)
         return self
 
-    def _execute_task(self, name: str) -> None:
-        for attempt in range(1 + self.spec["root"]["dag"]["tasks"][name]["retryPolicy"]["maxRetryCount"]):
+    def _execute_graph(self, tasks: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        at_exit = {name for name, task in tasks.items() if _is_exit_task(task)}
+        finished = {task for task, _ in self.artifacts if task in tasks}
+        try:
+            while len(finished) < len(tasks) - len(at_exit):
+                ready = [
+                    name
+                    for name, task in sorted(tasks.items())
+                    if name not in finished | at_exit and set(task.get("dependentTasks", ())) <= finished
+                ]
+                assert ready, f"a cycle, or a missing task, among {set(tasks) - finished}"
+                self._execute_any(ready[0], tasks[ready[0]], values)
+                finished.add(ready[0])
+        except TaskFailedError:
+            self.failed |= set(tasks) - finished
+            raise
+        finally:
+            # An exit hook of Argo's runs whatever became of the task that it waits for.
+            for name in sorted(at_exit):
+                self._execute_any(name, tasks[name], values)
+
+    def _execute_any(self, name: str, task: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        inputs = self._resolve_parameters(task, values)
+        graph = self.spec["components"][task["componentRef"]["name"]].get("dag")
+        if graph is None:
+            self._execute_task(name, task, inputs)
+        elif _is_met(task.get("triggerPolicy", {}).get("condition"), inputs):
+            self._execute_graph(graph["tasks"], inputs)
+
+    def _resolve_parameters(self, task: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+        inputs = {}
+        for key, source in task.get("inputs", {}).get("parameters", {}).items():
+            match source:
+                case {"componentInputParameter": name}:
+                    inputs[key] = values[name]
+                case {"taskOutputParameter": origin}:
+                    inputs[key] = self.outputs[origin["producerTask"], origin["outputParameterKey"]]
+                case {"taskFinalStatus": origin}:
+                    state = "FAILED" if origin["producerTask"] in self.failed else "COMPLETE"
+                    state = self.state_of_nested_graphs or state
+                    inputs[key] = {"state": state, "pipelineTaskName": origin["producerTask"], "error": {}}
+                case _:
+                    inputs[key] = source["runtimeValue"]["constant"]
+        return inputs
+
+    def _execute_task(self, name: str, task: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+        for attempt in range(1 + task["retryPolicy"]["maxRetryCount"]):
             tree = self.directory / f"{name}-{attempt}"
             start, cpu_start = time.monotonic(), _children_seconds()
-            executor_input = self._drive(name, attempt)
+            executor_input = self._drive(name, task, parameters, attempt)
             is_killed = attempt == 0 and name in self.killed_in_first_attempt
-            status, log = self._launch(name, executor_input, tree, is_killed)
+            label = self.spec["components"][task["componentRef"]["name"]]["executorLabel"]
+            status, log = self._launch(name, label, executor_input, tree, is_killed)
             seconds, cpu_seconds = time.monotonic() - start, _children_seconds() - cpu_start
             self.records[name] = TaskRecord(executor_input, attempt + 1, log, seconds, cpu_seconds)
             if status == 0:
@@ -178,26 +220,21 @@ class KfpRun:
                 break
         raise TaskFailedError(f"{name} ended with exit status {status}:\n{log[-6000:]}")
 
-    def _drive(self, name: str, attempt: int) -> dict[str, Any]:
-        task = self.spec["root"]["dag"]["tasks"][name]
+    def _drive(
+        self, name: str, task: Mapping[str, Any], parameters: Mapping[str, Any], attempt: int
+    ) -> dict[str, Any]:
         component = self.spec["components"][task["componentRef"]["name"]]
-        inputs: dict[str, Any] = {}
+        inputs: dict[str, Any] = {"parameterValues": dict(parameters)} if parameters else {}
         for key, source in task.get("inputs", {}).get("artifacts", {}).items():
             origin = source["taskOutputArtifact"]
             artifact = self.artifacts[origin["producerTask"], origin["outputArtifactKey"]]
             inputs.setdefault("artifacts", {})[key] = {"artifacts": [artifact]}
-        for key, source in task.get("inputs", {}).get("parameters", {}).items():
-            value = (
-                self.values[source["componentInputParameter"]]
-                if "componentInputParameter" in source
-                else source["runtimeValue"]["constant"]
-            )
-            inputs.setdefault("parameterValues", {})[key] = value
         is_2_14 = name in self.tasks_in_2_14_form
         pipeline_name = self.spec["pipelineInfo"]["name"]
         # The salt is drawn once for a task, so an attempt has the URIs of the one before.
         parent = self.pipeline_root or NAMESPACE_PIPELINE_ROOT
         root = f"{parent}/{pipeline_name}/{self.run_id}/{name}/salt-{name.lower()}"
+        declared = component.get("outputDefinitions", {})
         outputs = {
             key: {
                 **({} if is_2_14 else {"name": key}),
@@ -205,7 +242,7 @@ class KfpRun:
                 "uri": f"{root}/{key}",
                 **({"metadata": definition["metadata"]} if "metadata" in definition else {}),
             }
-            for key, definition in component["outputDefinitions"]["artifacts"].items()
+            for key, definition in declared.get("artifacts", {}).items()
         }
         outputs["executor-logs"] = {
             **({} if is_2_14 else {"name": "executor-logs"}),
@@ -217,6 +254,9 @@ class KfpRun:
             "inputs": inputs,
             "outputs": {
                 "artifacts": {key: {"artifacts": [value]} for key, value in outputs.items()},
+                "parameters": {
+                    key: {"outputFile": f"/tmp/kfp/outputs/{key}"} for key in declared.get("parameters", {})
+                },
                 "outputFile": "/tmp/kfp_outputs/output_metadata.json"
                 if is_2_14
                 else f"{mounted}/output_metadata.json",
@@ -224,7 +264,7 @@ class KfpRun:
         }
 
     def _launch(
-        self, name: str, executor_input: Mapping[str, Any], tree: Path, is_killed: bool
+        self, name: str, label: str, executor_input: Mapping[str, Any], tree: Path, is_killed: bool
     ) -> tuple[int, str]:
         for artifact in _all_artifacts(executor_input["inputs"]):
             local = tree / _mount_path(artifact["uri"]).lstrip("/")
@@ -234,14 +274,13 @@ class KfpRun:
             for artifact in _all_artifacts(executor_input["outputs"])
             if "executor-logs" not in artifact["uri"]
         ]
-        for path in outputs:
-            path.parent.mkdir(parents=True, exist_ok=True)
         [logs] = executor_input["outputs"]["artifacts"]["executor-logs"]["artifacts"]
         log_file = tree / _mount_path(logs["uri"]).lstrip("/")
+        for path in (*outputs, log_file):
+            path.parent.mkdir(parents=True, exist_ok=True)
         work = tree / "work"
         for folder in (work, tree / "tmp", tree / "home"):
             folder.mkdir(parents=True)
-        label = self.spec["components"][name]["executorLabel"]
         container = self.spec["deploymentSpec"]["executors"][label]["container"]
         message = json.dumps(executor_input, ensure_ascii=False)
         environment = self._environment(container, label, tree)
@@ -297,6 +336,13 @@ class KfpRun:
         output = json.loads(file.read_text())
         # The launcher refuses unknown fields.
         json_format.ParseDict(output, pipeline_spec_pb2.ExecutorOutput())
+        made_values = output.get("parameterValues", {})
+        assert set(made_values) == set(executor_input["outputs"]["parameters"])
+        # Numbers are doubles there.
+        self.outputs |= {
+            (name, key): float(value) if isinstance(value, int) else value
+            for key, value in made_values.items()
+        }
         for key, value in executor_input["outputs"]["artifacts"].items():
             [artifact] = value["artifacts"]
             made = {} if key == "executor-logs" else output["artifacts"][key]["artifacts"][0]
@@ -313,6 +359,19 @@ class KfpRun:
                     **{property_: _through_metadata(value) for property_, value in metadata.items()},
                 },
             }
+
+
+def _is_exit_task(task: Mapping[str, Any]) -> bool:
+    return bool(task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED")
+
+
+def _is_met(condition: str | None, inputs: Mapping[str, Any]) -> bool:
+    """Evaluate the one form of condition that we compile, as CEL does."""
+    if condition is None:
+        return True
+    found = re.fullmatch(r"inputs\.parameter_values\['([^']+)'\] == '([^']*)'", condition)
+    assert found, condition
+    return bool(inputs[found[1]] == found[2])
 
 
 def _expand(text: str, environment: Mapping[str, str]) -> str:

@@ -36,13 +36,34 @@ AFFECTED = ("Trainer", "CandidateIndexer", "AnnIndexer", "RetrievalEvaluator", "
 
 
 @pytest.fixture(scope="module")
-def compiled(workspace, tmp_path_factory, endpoint):
-    file = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+def told(tmp_path_factory):
+    """The file to which the last step of a retraining writes what people are told."""
+    return tmp_path_factory.mktemp("told") / "events"
+
+
+@pytest.fixture(scope="module")
+def compile_small(workspace, tmp_path_factory, endpoint, told):
     server = f"kubeflow.environment={{AWS_ENDPOINT_URL_S3: {endpoint!r}, AWS_EC2_METADATA_DISABLED: 'true'}}"
-    options = [part for override in (*SMALL, server) for part in ("--set", override)]
-    completed = workspace.dssm("compile", *options, "--output", str(file))
-    assert completed.returncode == 0, completed.stderr
-    return file.read_text()
+    notify = f"retraining.notify={{on: [failure, refused, released], command: [tee, -a, {str(told)!r}]}}"
+
+    def compile_with(*flags):
+        file = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+        options = [part for override in (*SMALL, server, notify) for part in ("--set", override)]
+        completed = workspace.dssm("compile", *options, *flags, "--output", str(file))
+        assert completed.returncode == 0, completed.stderr
+        return file.read_text()
+
+    return compile_with
+
+
+@pytest.fixture(scope="module")
+def compiled(compile_small):
+    return compile_small()
+
+
+@pytest.fixture(scope="module")
+def retraining(compile_small):
+    return compile_small("--retraining")
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +152,58 @@ def test_data_that_do_not_exist_fail_with_one_line(kfp, compiled, tmp_path):
     with pytest.raises(Exception, match="Error: InteractionIngestExecutor: ") as failure:
         kfp.run(compiled, "run-3", {"data_directory": str(tmp_path / "nothing")})
     assert "Traceback" not in str(failure.value)
+
+
+def take_events(told):
+    """Read what people were told since the last time."""
+    text = told.read_text() if told.exists() else ""
+    told.unlink(missing_ok=True)
+    decoder, events = json.JSONDecoder(), []
+    while text:
+        event, end = decoder.raw_decode(text)
+        events.append(event)
+        text = text[end:]
+    return events
+
+
+def test_a_retraining_without_anything_new_trains_nothing(finished, kfp, retraining, told):
+    run = kfp.run(retraining, "run-4", finished.parameters)
+    assert set(run.records) == {"retrainingplan", "retrainingend"}
+    assert run.outputs["retrainingplan", "is_due"] == "no"
+    uri = run.artifacts["retrainingplan", "plan"]["uri"]
+    assert "Nothing is new since release" in kfp.store.locate(uri).read_text()
+    assert take_events(told) == []
+
+
+def test_a_retraining_with_something_new_is_the_run(finished, kfp, retraining, told, module_bucket):
+    items = module_bucket.read("tables/items.parquet")
+    try:
+        # Another upload is another table.
+        module_bucket.write("tables/items.parquet", items + b" ")
+        made = {"artifacts": dict(finished.artifacts)}
+        run = kfp.run(retraining, "run-1", finished.parameters, **made)
+        # All that it would make is there, the release too, so that what is around it runs alone.
+        assert set(run.records) == {"retrainingplan", "retrainingend"}
+        planned = {key: run.outputs["retrainingplan", key] for key in ("is_due", "planned_last_days")}
+        assert planned == {"is_due": "yes", "planned_last_days": 18.0}
+        [event] = take_events(told)
+        assert (event["kind"], event["release"], event["run_id"]) == ("released", 1, "run-1")
+
+        made = {"artifacts": dict(finished.artifacts)}
+        kfp.run(retraining, "run-5", finished.parameters, **made)
+        made = {"artifacts": dict(finished.artifacts), "state_of_nested_graphs": "RUNNING"}
+        kfp.run(retraining, "run-6", finished.parameters, **made)
+        assert [(event["kind"], event["run_id"]) for event in take_events(told)] == [
+            ("refused", "run-5"),
+            ("failure", "run-6"),
+        ]
+    finally:
+        module_bucket.write("tables/items.parquet", items)
+
+
+def test_a_retraining_that_fails_tells_it(kfp, retraining, told, tmp_path):
+    with pytest.raises(Exception, match="Error: RetrainingPlanExecutor: "):
+        kfp.run(retraining, "run-7", {"data_directory": str(tmp_path / "nothing")})
+    [event] = take_events(told)
+    assert event["kind"] == "failure"
+    assert "could not begin" in event["body"]

@@ -15,7 +15,7 @@ from pipeline.retraining.notify import Event, notify
 pytest.importorskip("apprise")
 pytestmark = pytest.mark.integration
 
-EVENT = Event("refused", "shop: not blessed", "recall@10 fell from 0.25 to 0.21.", "shop", "run-1")
+EVENT = Event("refused", "shop", "recall@10 fell from 0.25 to 0.21.", "run-1")
 
 
 class Server(http.server.ThreadingHTTPServer):

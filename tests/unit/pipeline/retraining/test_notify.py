@@ -15,9 +15,8 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[4]
 EVENT = Event(
     kind="failure",
-    title="shop: failed in Trainer",
-    body="TrainingError: the loss is not finite.\nStep 40.",
     pipeline="shop",
+    body="TrainingError: the loss is not finite.\nStep 40.",
     run_id="20261128T120000.000000Z",
 )
 # What the command or the service was given.
@@ -57,7 +56,7 @@ def test_a_command_reads_the_message_and_has_variables(tmp_path):
     message, variables = json.loads((tmp_path / "said").read_text())
     assert message == {
         "kind": "failure",
-        "title": "shop: failed in Trainer",
+        "title": "shop: the retraining failed",
         "body": "TrainingError: the loss is not finite.\nStep 40.",
         "pipeline": "shop",
         "run_id": "20261128T120000.000000Z",
@@ -65,7 +64,7 @@ def test_a_command_reads_the_message_and_has_variables(tmp_path):
     }
     assert variables == {
         "DSSM_EVENT": "failure",
-        "DSSM_TITLE": "shop: failed in Trainer",
+        "DSSM_TITLE": "shop: the retraining failed",
         "DSSM_PIPELINE": "shop",
         "DSSM_RUN_ID": "20261128T120000.000000Z",
         "DSSM_RELEASE": "",
@@ -74,7 +73,7 @@ def test_a_command_reads_the_message_and_has_variables(tmp_path):
 
 def test_a_release_is_named(tmp_path):
     config = NotifyConfig(command=call(KEEP_MESSAGE, tmp_path / "said"))
-    notify(config, Event("recovery", "shop: release 7", "", "shop", "r", 7))
+    notify(config, Event("recovery", "shop", "", "r", 7))
     message, variables = json.loads((tmp_path / "said").read_text())
     assert (message["release"], variables["DSSM_RELEASE"]) == (7, "7")
 
@@ -92,7 +91,7 @@ def test_a_release_is_named(tmp_path):
 def test_only_what_is_wanted_is_told(tmp_path, on, told):
     config = NotifyConfig(on=on, command=("true",))
     kinds = ("failure", "refused", "recovery", "released")
-    assert {kind for kind in kinds if notify(config, Event(kind, "t", "b", "shop"))} == told
+    assert {kind for kind in kinds if notify(config, Event(kind, "shop", "b"))} == told
 
 
 def test_nobody_is_to_be_told():
@@ -115,7 +114,7 @@ def test_one_that_cannot_be_told_is_a_warning(tmp_path, waits, caplog):
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == (
-        "Cannot notify retraining.notify.command of 'shop: failed in Trainer' (7 attempts): "
+        "Cannot notify retraining.notify.command of 'shop: the retraining failed' (7 attempts): "
         "exit status 3: try later"
     )
 
@@ -146,7 +145,7 @@ def test_a_program_that_is_not_there_is_named(waits):
 
 
 def test_a_command_need_not_read_the_message():
-    event = Event("failure", "t" * 1_000_000, "b" * 1_000_000, "shop")
+    event = Event("failure", "s" * 1_000_000, "b" * 1_000_000)
     [delivery] = notify(NotifyConfig(command=("true",)), event)
     assert delivery.error is None
 
@@ -197,7 +196,7 @@ def test_each_url_is_a_service_of_its_own(tmp_path, talkative, waits):
     # The service that was told is not told again for the sake of the one that was not.
     calls = [line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()]
     assert calls == [urls[0], urls[1], urls[1], urls[2]]
-    assert (tmp_path / "calls").read_text().splitlines()[0].endswith(" failure shop: failed in Trainer")
+    assert (tmp_path / "calls").read_text().splitlines()[0].endswith(" failure shop: the retraining failed")
     assert deliveries[3].error.startswith("exit status 1: apprise does not know such a URL")
 
 

@@ -1,0 +1,130 @@
+"""The graph of a retraining: a run of the pipeline, with what `dssm retrain` does around one.
+
+    RetrainingPlan ── if there is something new: the run
+    RetrainingEnd, after both, however they ended
+
+KFP's own compiler puts it together, from the compiled run as one task.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf import json_format
+from kfp import components, dsl
+
+from pipeline.config import PipelineConfig
+from pipeline.kubeflow.retraining_steps import (
+    DUE,
+    RetrainingEndExecutor,
+    RetrainingPlanExecutor,
+    retraining_part,
+)
+from pipeline.kubeflow.yaml_text import write_documents
+from pipeline.parameters import configured_values
+from schemas.feature_parts import ingest_part
+from schemas.features import FeatureSpec
+from schemas.strict_config import dump_json, to_short_json
+
+_INPUTS_SPEC = "--json_serialized_inputs_spec_args"
+
+
+def wrap_in_retraining(
+    run: Mapping[str, Any], config: PipelineConfig, features: FeatureSpec, command: tuple[str, ...]
+) -> dict[str, Any]:
+    """Put the graph of a retraining around a compiled run.
+
+    Args:
+        run: The run's PipelineSpec as plain data.
+        config: What `prepare_config` gave.
+        features: The features that `config.data.schema` names.
+        command: What runs an executor in a container.
+
+    Returns:
+        The PipelineSpec of the retraining as plain data, with the run parameters of the run.
+    """
+    run_task = components.load_component_from_text(write_documents([run]))
+    parameters = configured_values(config)
+    constants = {
+        "settings": to_short_json(retraining_part(config)),
+        "tables": to_short_json(ingest_part(features)),
+    }
+
+    def build_container(step: str, executor: type) -> dsl.ContainerSpec:
+        path = f"{executor.__module__}.{executor.__qualname__}"
+        return dsl.ContainerSpec(
+            image=config.kubeflow.step(step).image,
+            command=list(command),
+            args=["--executor_class_path", path, "--json_serialized_invocation_args", "{{$}}"],
+        )
+
+    @dsl.container_component
+    def RetrainingPlan(  # noqa: N802 (the step's name)
+        settings: str,
+        tables: str,
+        data_directory: str,
+        serving_directory: str,
+        window_from: str,
+        window_to: str,
+        window_last_days: int,
+        plan: dsl.Output[dsl.Markdown],
+        is_due: dsl.OutputPath(str),  # type: ignore[valid-type]
+        planned_from: dsl.OutputPath(str),  # type: ignore[valid-type]
+        planned_to: dsl.OutputPath(str),  # type: ignore[valid-type]
+        planned_last_days: dsl.OutputPath(int),  # type: ignore[valid-type]
+    ) -> dsl.ContainerSpec:
+        return build_container("RetrainingPlan", RetrainingPlanExecutor)
+
+    @dsl.container_component
+    def RetrainingEnd(  # noqa: N802 (the step's name)
+        settings: str,
+        tables: str,
+        data_directory: str,
+        serving_directory: str,
+        checkpoint_directory: str,
+        window_from: str,
+        window_to: str,
+        window_last_days: int,
+        status: dsl.PipelineTaskFinalStatus,
+    ) -> dsl.ContainerSpec:
+        return build_container("RetrainingEnd", RetrainingEndExecutor)
+
+    def retraining(*values: Any) -> None:
+        given = dict(zip(parameters, values, strict=True))
+
+        def call(step: Any, name: str) -> dsl.PipelineTask:
+            inputs = {
+                key: value for key, value in (constants | given).items() if key in step.component_spec.inputs
+            }
+            return step(**inputs).set_display_name(name)
+
+        with dsl.ExitHandler(call(RetrainingEnd, "RetrainingEnd"), name="retraining"):
+            plan = call(RetrainingPlan, "RetrainingPlan")
+            with dsl.If(plan.outputs["is_due"] == DUE, name="if there is something new"):
+                window = ("window_from", "window_to", "window_last_days")
+                planned = {name: plan.outputs[name.replace("window", "planned", 1)] for name in window}
+                run_task(**(given | planned))
+
+    # KFP reads the run parameters from a function's signature.
+    retraining.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=value, annotation=type(value)
+            )
+            for name, value in parameters.items()
+        ]
+    )
+    compiled = dsl.pipeline(name=config.run.name)(retraining)
+    spec: dict[str, Any] = json_format.MessageToDict(compiled.pipeline_spec)
+    _declare_inputs(spec)
+    return spec
+
+
+def _declare_inputs(spec: dict[str, Any]) -> None:
+    """Tell the containers of a retraining the types of their inputs, as TFX tells those of a run."""
+    for component in spec["components"].values():
+        label = component.get("executorLabel")
+        if label is not None:
+            arguments = spec["deploymentSpec"]["executors"][label]["container"]["args"]
+            if _INPUTS_SPEC not in arguments:
+                arguments += [_INPUTS_SPEC, dump_json(component["inputDefinitions"])]
