@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TextIO
 
@@ -41,31 +41,39 @@ def noise_to_file(log_file: Path, shows_progress: bool = True) -> Iterator[TextI
     sys.stderr.flush()
     saved = [os.dup(descriptor) for descriptor in (1, 2)]
     screen = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="replace")
-    # Its seconds of imports are not those of a command that only shows its help.
-    from pipeline.progress_screen import ProgressScreen
-
-    handler = ProgressScreen(screen)
-    progress, live = (logging.getLogger(name) for name in (PROGRESS_LOGGER, LIVE_LOGGER))
-    live.setLevel(logging.INFO)
     try:
         with log_file.open("ab", buffering=0) as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        if shows_progress:
-            progress.addHandler(handler)
-            live.addHandler(handler)
-        yield screen
+        with _progress_on(screen) if shows_progress else nullcontext():
+            yield screen
     finally:
-        progress.removeHandler(handler)
-        live.removeHandler(handler)
-        handler.close()
         sys.stdout.flush()
         sys.stderr.flush()
         for descriptor, original in zip((1, 2), saved, strict=True):
             os.dup2(original, descriptor)
             os.close(original)
         screen.close()
+
+
+@contextmanager
+def _progress_on(screen: TextIO) -> Iterator[None]:
+    """Show progress on a stream, beside where it goes already."""
+    # Its imports are not those of a command that shows none, or only its help.
+    from pipeline.progress_screen import ProgressScreen
+
+    handler = ProgressScreen(screen)
+    progress, live = (logging.getLogger(name) for name in (PROGRESS_LOGGER, LIVE_LOGGER))
+    live.setLevel(logging.INFO)
+    progress.addHandler(handler)
+    live.addHandler(handler)
+    try:
+        yield
+    finally:
+        progress.removeHandler(handler)
+        live.removeHandler(handler)
+        handler.close()
 
 
 @contextmanager

@@ -42,6 +42,8 @@ def import_tensorflow_alone() -> None:
         return
     with _hide_dispensable(), _postpone_namespaces(), _pause_collection():
         tensorflow: Any = importlib.import_module("tensorflow")
+    # It lives as long as the process. To look for garbage in it at the process's end takes half a second.
+    gc.freeze()
     # TensorFlow's folder of that name takes the attribute when it is first imported: now, and not later.
     namespace = tensorflow.lite
     importlib.import_module("tensorflow.lite")

@@ -19,10 +19,10 @@ from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.counts import empty_message
 from components.interaction_ingest.reading.cleaning import clean_batch
 from components.interaction_ingest.reading.inputs import InteractionFiles, open_interactions
-from components.interaction_ingest.reading.newest import can_hold, find_newest_positive, find_newest_second
+from components.interaction_ingest.reading.newest import can_hold, find_newest, find_newest_positive
 from components.interaction_ingest.reading.table_files import look_into_files
 from components.interaction_ingest.sources.files import find_files
-from components.interaction_ingest.sources.parts import Column
+from components.interaction_ingest.sources.parts import Column, Piece
 from components.interaction_ingest.sources.reading import list_columns, list_entity_columns, read_piece
 from components.interaction_ingest.user_sequences import build_sequences
 from schemas.errors import DataError
@@ -41,6 +41,24 @@ class UserRecord:
     """The times of its interactions in seconds since 1970."""
     interacted: list[str]
     """Item ids of all interactions."""
+    log_end: int | None = None
+    """Seconds since 1970 of the log's newest interaction within the window, whoever's it is, which is what a
+    recommendation takes for now; None where the model is not told how long ago the history was, and of a log
+    without a time."""
+
+
+@dataclasses.dataclass
+class _UserRows:
+    """What was read of the interactions for one user."""
+
+    cleaned: list[pa.RecordBatch]
+    """The user's rows that the rules keep."""
+    interacted: list[str]
+    """The items of all of the user's rows that are not malformed."""
+    unread: list[Piece]
+    """The pieces of the log without a row of the user, which were not read."""
+    newest: int | None
+    """Seconds since 1970 of the newest row of the others, whoever's it is."""
 
 
 def read_user(
@@ -56,7 +74,8 @@ def read_user(
         catalogue_ids: [items] string, the ids of the release's catalogue.
 
     Returns:
-        The features, the history, and all items of the user. Rows that the ingest rejects are in neither.
+        The features, the history, and all items of the user; with `time_gap_buckets`, the end of the log.
+        Rows that the ingest rejects are in none of them.
 
     Raises:
         ConfigError: A name under `columns` of a table is none of its columns, or a format cannot be told.
@@ -66,13 +85,13 @@ def read_user(
     of_user = _read_users(spec, data_directory, spec.table_features("user"), user)
     features = next((row for batch in of_user for row in batch.to_pylist()), None)
     opened = open_interactions(spec, config, data_directory, config.window)
-    batches, interacted = _read_interactions(opened, spec, config, user)
+    rows = _read_interactions(opened, spec, config, user)
     newest = None
     if config.split.needs_newest and config.repeated != "keep_all":
         # Repeated pairs are dropped within a split, and the splits hang on the newest of all users.
         newest = find_newest_positive(opened.looked, spec, config, opened.window)
     sequences, _ = build_sequences(
-        batches,
+        rows.cleaned,
         pa.array([user], pa.string()),
         catalogue_ids.cast(pa.string()),
         spec,
@@ -80,11 +99,13 @@ def read_user(
         dataclasses.replace(config, missing_metadata="drop"),
         newest,
     )
+    has_gaps = spec.history is not None and spec.history.time_gap_buckets is not None
     return UserRecord(
         features=features,
         positives=sequences.item_ids.take(pa.array(sequences.items)).to_pylist(),
         seconds=sequences.columns.column(spec.timestamp).to_pylist(),
-        interacted=interacted,
+        interacted=rows.interacted,
+        log_end=_find_log_end(opened, spec, config, rows) if has_gaps else None,
     )
 
 
@@ -112,54 +133,47 @@ def read_user_numbers(spec: FeatureSpec, data_directory: str, feature: Feature) 
     return numbers[np.isfinite(numbers)]
 
 
-def find_log_end(spec: FeatureSpec, config: IngestConfig, data_directory: str) -> int:
-    """Find the end of the log, which is what a recommendation takes for now.
-
-    Args:
-        spec: The features, and the tables.
-        config: The window.
-        data_directory: The folder of the tables: a path or URI.
-
-    Returns:
-        Seconds since 1970 of the newest interaction within the window, whoever's it is.
-
-    Raises:
-        DataError: The log cannot be read, or no interaction has a time.
-        StorageError: The log's store cannot be reached or refuses.
-    """
-    log = spec.tables.interactions
-    files = open_interactions(spec, config, data_directory, config.window)
-    newest = find_newest_second(files.looked, log, list_columns(spec, config))
-    if newest is None:
-        raise DataError(
-            f"{log.file}: expected an interaction with a time. Received: none. Write the log again."
-        )
-    end = files.window.end_second
-    return newest if end is None else min(newest, end - 1)
-
-
 def _read_interactions(
     opened: InteractionFiles, spec: FeatureSpec, config: IngestConfig, user: str
-) -> tuple[list[pa.RecordBatch], list[str]]:
-    """Read a user's cleaned rows, and the items of all that are not malformed."""
+) -> _UserRows:
+    """Read a user's rows, and no more of the log than may hold some."""
     log, columns = spec.tables.interactions, list_columns(spec, config)
     user_id, item_id = spec.user_id.name, spec.item_id.name
     id_column = _column_of(columns, user_id)
-    batches: list[pa.RecordBatch] = []
-    interacted: list[str] = []
+    rows = _UserRows([], [], [], None)
     for piece in opened.looked.pieces:
         # One is read in any case, for the types of the columns.
-        if batches and not can_hold(piece, id_column, user):
+        if rows.cleaned and not can_hold(piece, id_column, user):
+            rows.unread.append(piece)
             continue
         for batch, _ in read_piece(piece, log, "interactions", columns, [user_id, item_id]):
+            second = pc.max(batch.column(spec.timestamp)).as_py()
+            if second is not None:
+                rows.newest = second if rows.newest is None else max(rows.newest, second)
             of_user = batch.filter(pc.equal(batch.column(user_id), user))
-            interacted += of_user.column(item_id).to_pylist()
+            rows.interacted += of_user.column(item_id).to_pylist()
             kept, _ = clean_batch(of_user, piece.file_index, spec, config, opened.window)
-            if kept.num_rows or not batches:
-                batches.append(kept)
-    if not batches:
+            if kept.num_rows or not rows.cleaned:
+                rows.cleaned.append(kept)
+    if not rows.cleaned:
         raise DataError(empty_message(log.file))
-    return batches, interacted
+    return rows
+
+
+def _find_log_end(
+    opened: InteractionFiles, spec: FeatureSpec, config: IngestConfig, rows: _UserRows
+) -> int | None:
+    """Find the newest time within the window, of what was read and of the rest of the log."""
+    log, columns = spec.tables.interactions, list_columns(spec, config)
+    ids = [spec.user_id.name, spec.item_id.name]
+
+    def read(piece: Piece) -> Iterator[pa.RecordBatch]:
+        for batch, _ in read_piece(piece, log, "interactions", columns, ids):
+            yield batch
+
+    newest = find_newest(rows.unread, _column_of(columns, spec.timestamp), read, rows.newest)
+    end = opened.window.end_second
+    return newest if newest is None or end is None else min(newest, end - 1)
 
 
 def _read_users(

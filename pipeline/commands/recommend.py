@@ -82,7 +82,7 @@ def recommend_command(
 
     settings = load_config(config, overrides)
     use_arrow_alone()
-    with noise_to_file(Path(settings.run.directory) / _LOG) as screen:
+    with noise_to_file(Path(settings.run.directory) / _LOG, shows_progress=False) as screen:
         if similar is not None:
             from pipeline.recommend.similar import find_similar, render_similar
 

@@ -13,7 +13,7 @@ from pipeline.first_look.names import TITLE_WORDS, has_word, make_name
 from pipeline.first_look.profiles import ColumnProfile, ListSyntax
 from pipeline.first_look.roles import NEGATIVE_EVENTS, SIDES, Look, Roles, Side, Wishes, find_roles
 from pipeline.first_look.sizing import Setting, choose_settings
-from pipeline.first_look.source_options import find_unreadable, require_readable_time
+from pipeline.first_look.source_options import find_unreadable
 from pipeline.first_look.tables import sample_table
 from schemas.contract import RESERVED_NAMES
 from schemas.errors import DataError
@@ -173,7 +173,6 @@ def plan_project(paths: Sequence[str], name: str, wishes: Wishes) -> Plan:
             f"{', '.join(paths) or 'none'}."
         )
     roles = find_roles([Look.at(sample_table(path)) for path in paths], wishes)
-    require_readable_time(roles.log.table, roles.log.columns[roles.time.name])
     rows = {side: collect_entities(roles, side) for side in SIDES}
     log = measure_log(roles)
     if not len(log.users):

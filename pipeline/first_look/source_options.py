@@ -9,7 +9,6 @@ from pipeline.first_look.dialect import Finding
 from pipeline.first_look.profiles import ColumnProfile, ListSyntax
 from pipeline.first_look.tables import SampledTable
 from pipeline.first_look.times import TimeColumn
-from schemas.errors import DataError
 
 _FOUND_OUT: Final = ("delimiter", "header", "encoding", "decimal")
 
@@ -63,24 +62,6 @@ def describe_lists(syntax: ListSyntax | None) -> dict[str, Finding]:
     if syntax.format != "separated":
         return {"list_format": Finding(syntax.format, "its lists stand in brackets")}
     return {"list_separator": Finding(syntax.separator, "the same few values come again between them")}
-
-
-def require_readable_time(table: SampledTable, column: ColumnProfile) -> None:
-    """Refuse times that the ingest does not read.
-
-    Args:
-        table: The log.
-        column: The column with the times.
-
-    Raises:
-        DataError: They are numbers with a decimal comma.
-    """
-    if column.kind == "float" and table.source.decimal == ",":
-        raise DataError(
-            f"{table.path}: column {column.name!r} must hold times that are whole numbers, numbers with a "
-            "decimal point, or ISO 8601. Found: numbers with a decimal comma. Write the column so, or name "
-            "another one with --time-column."
-        )
 
 
 def find_unreadable(table: SampledTable, column: ColumnProfile) -> str | None:

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from components.candidate_indexer.logic import IndexData, read_index
 from components.interaction_ingest.user_lookup import (
     UserRecord,
-    find_log_end,
     read_user,
     read_user_numbers,
 )
@@ -190,7 +189,7 @@ def recommend(
             )
         seconds, now = None if history else record.seconds, 0
         if spec.history.gap_column in tower.inputs:
-            now = _find_now(config, spec, seconds, notes)
+            now = _choose_now(None if history else record, notes)
         left_out, histories = _compose_histories(spec, recent, seconds, now, index, explains=explains)
     elif explains:
         raise ConfigError(
@@ -347,14 +346,13 @@ def _known_items(history: list[str], index_ids: pa.Array, notes: list[str]) -> l
     return known
 
 
-def _find_now(config: PipelineConfig, spec: FeatureSpec, seconds: list[int] | None, notes: list[str]) -> int:
-    """Find the time that gaps count up to; `seconds` is None of a history that was given without times."""
-    if seconds is None:
+def _choose_now(record: UserRecord | None, notes: list[str]) -> int:
+    """Choose the time that gaps count up to; `record` is None of a history that was given without times."""
+    if record is None:
         notes.append("How long ago the given items were is not known: they count as just now.")
         return 0
-    if not seconds:
+    if record.log_end is None or not record.seconds:
         return 0
-    now = find_log_end(spec, config.ingest, config.data.directory)
-    moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    moment = datetime.datetime.fromtimestamp(record.log_end, datetime.UTC)
     notes.append(f"How long ago the items of the history were counts from the log's end, {moment:%F %T} UTC.")
-    return now
+    return record.log_end

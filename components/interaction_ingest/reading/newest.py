@@ -40,7 +40,7 @@ def find_newest_second(looked: TableFiles, source: TableSource, columns: Sequenc
         for batch, _ in read_piece(piece, source, "interactions", [*ids, time], [c.name for c in ids]):
             yield batch
 
-    return _find_newest(looked.pieces, time, read)
+    return find_newest(looked.pieces, time, read)
 
 
 def find_newest_positive(
@@ -67,7 +67,7 @@ def find_newest_positive(
         for batch, _ in read_piece(piece, log, "interactions", columns, ids):
             yield clean_batch(batch, piece.file_index, spec, config, window)[0]
 
-    return _find_newest(looked.pieces, _timestamp_of(columns), read)
+    return find_newest(looked.pieces, _timestamp_of(columns), read)
 
 
 def can_hold(piece: Piece, column: Column, text: str) -> bool:
@@ -95,16 +95,34 @@ def _timestamp_of(columns: Sequence[Column]) -> Column:
     return next(column for column in columns if column.kind == "timestamp")
 
 
-def _find_newest(
-    pieces: Sequence[Piece], column: Column, read: Callable[[Piece], Iterator[pa.RecordBatch]]
+def find_newest(
+    pieces: Sequence[Piece],
+    column: Column,
+    read: Callable[[Piece], Iterator[pa.RecordBatch]],
+    newest: int | None = None,
 ) -> int | None:
+    """Find the newest time of pieces, of which no more are read than may hold it.
+
+    Args:
+        pieces: What the log, or a part of it, is read in.
+        column: The times.
+        read: Reads a piece: batches with the times as int64 seconds, by the column's name.
+        newest: The newest time of the log's other pieces, in seconds since 1970.
+
+    Returns:
+        Seconds since 1970, of these pieces and the others; None if there is no time.
+
+    Raises:
+        StorageError: The store cannot be reached or refuses.
+    """
+    if not pieces:
+        return newest
     # What the statistics of a row group say is a bound: its newest row may be malformed. So the row groups
     # are read from the highest bound down, of a log in order only the last one.
     found = FORMATS[pieces[0].format].find_bounds(pieces, column.source)
     bounds = [
         (_newest_of_statistics(piece, of_piece), piece) for piece, of_piece in zip(pieces, found, strict=True)
     ]
-    newest: int | None = None
     for bound, piece in sorted(
         bounds, key=lambda pair: LAST_SECOND if pair[0] is None else pair[0], reverse=True
     ):

@@ -78,5 +78,5 @@ def _read_sample(piece: Piece, log: InteractionTable, time: Column) -> npt.NDArr
     for part in FORMATS[piece.format].read(piece, log, [time]):
         if part.batch is not None and part.batch.num_rows:
             values, _ = to_text(part.batch.column(time.name)[:_SAMPLE_ROWS])
-            return list_numbers(values)
+            return list_numbers(values, log.decimal)
     return np.zeros(0)

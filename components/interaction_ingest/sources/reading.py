@@ -244,8 +244,10 @@ def _choose_reading(column: Column, source: TableSource, piece: Piece) -> _Readi
 def _read_times(column: Column, source: TableSource, piece: Piece) -> _Reading:
     """Read times by the unit and the format of the log where they are its own, also for parts of them."""
     if not isinstance(source, InteractionTable) or column.source != source.timestamp_source:
-        return _Reading(to_time, PLAUSIBLE_TIME)
-    cast = functools.partial(to_time, unit=piece.time_unit, time_format=source.time_format)
+        return _Reading(functools.partial(to_time, decimal=source.decimal), PLAUSIBLE_TIME)
+    cast = functools.partial(
+        to_time, unit=piece.time_unit, time_format=source.time_format, decimal=source.decimal
+    )
     return _Reading(cast, PLAUSIBLE_TIME if source.time_format is None else "")
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_ingest.columns import has_byte, to_microseconds
+from components.interaction_ingest.sources.numbers import Decimal, point_fractions
 from components.interaction_ingest.sources.parts import FIRST_SECOND, LAST_SECOND
 from schemas.errors import DataError
 from schemas.features import Feature, TimeUnit
@@ -23,16 +24,22 @@ _MICROSECONDS_PER_DAY: Final = 86_400 * 10**6
 # Beyond any calendar, and within 64 bits as microseconds.
 _LARGEST_DAY: Final = 10**8
 _LARGEST_MICROSECOND: Final = 9.2e18
-_NUMBER: Final = r"^[+-]?\d+(\.\d*)?([eE][+-]?\d+)?$"
+_NUMBERS: Final[dict[Decimal, str]] = {
+    ".": r"^[+-]?\d+(\.\d*)?([eE][+-]?\d+)?$",
+    ",": r"^[+-]?\d+(,\d*)?([eE][+-]?\d+)?$",
+}
 
 
-def to_time(values: pa.Array, unit: TimeUnit = "s", time_format: str | None = None) -> pa.Array:
+def to_time(
+    values: pa.Array, unit: TimeUnit = "s", time_format: str | None = None, decimal: Decimal = "."
+) -> pa.Array:
     """Make times of numbers, dates, timestamps, or texts of any of them.
 
     Args:
         values: [rows]; UTC where there is no zone.
         unit: What numbers count, also those in texts; not `auto`.
         time_format: How texts are written, in the signs of strptime; None: as ISO 8601 or as numbers.
+        decimal: What stands before the fraction of a number in a text.
 
     Returns:
         [rows] int64 microseconds since 1970, rounded down (fractions of floats to the nearest), nulls kept,
@@ -47,7 +54,9 @@ def to_time(values: pa.Array, unit: TimeUnit = "s", time_format: str | None = No
         return pa.nulls(len(values), pa.int64())
     if pa.types.is_string(kind):
         texts = pc.utf8_trim_whitespace(values)
-        return _read_texts(texts, unit) if time_format is None else _read_formatted(texts, time_format)
+        if time_format is None:
+            return _read_texts(texts, unit, decimal)
+        return _read_formatted(texts, time_format)
     if pa.types.is_timestamp(kind):
         return to_microseconds(values)
     if pa.types.is_date(kind):
@@ -92,11 +101,12 @@ def take_part(microseconds: pa.Array, feature: Feature) -> pa.Array:
     return take[str(part)](moments)
 
 
-def list_numbers(values: pa.Array) -> npt.NDArray[np.float64]:
+def list_numbers(values: pa.Array, decimal: Decimal = ".") -> npt.NDArray[np.float64]:
     """List those of a column's times that are numbers.
 
     Args:
         values: [rows] of any type, texts as strings.
+        decimal: What stands before the fraction of a number in a text.
 
     Returns:
         [numbers] float64, finite.
@@ -104,11 +114,12 @@ def list_numbers(values: pa.Array) -> npt.NDArray[np.float64]:
     kind = values.type
     if pa.types.is_string(kind):
         texts = pc.utf8_trim_whitespace(values.drop_null())
-        values = texts.filter(pc.match_substring_regex(texts, _NUMBER)).cast(pa.float64())
+        numbers = texts.filter(pc.match_substring_regex(texts, _NUMBERS[decimal]))
+        values = point_fractions(numbers, decimal).cast(pa.float64())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return np.zeros(0)
-    numbers = values.drop_null().cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return np.asarray(numbers[np.isfinite(numbers)], np.float64)
+    floats = values.drop_null().cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.asarray(floats[np.isfinite(floats)], np.float64)
 
 
 def _count_time(values: pa.Array, unit: TimeUnit) -> pa.Array:
@@ -138,7 +149,7 @@ def _read_calendar_days(values: pa.Array) -> pa.Array:
     return to_microseconds(dates.cast(pa.timestamp("us")))
 
 
-def _read_texts(texts: pa.Array, unit: TimeUnit) -> pa.Array:
+def _read_texts(texts: pa.Array, unit: TimeUnit, decimal: Decimal) -> pa.Array:
     # Where all are alike, which is usual, that is many times as fast.
     for kind in (pa.int64(), pa.timestamp("us"), pa.timestamp("us", "UTC")):
         try:
@@ -147,11 +158,12 @@ def _read_texts(texts: pa.Array, unit: TimeUnit) -> pa.Array:
             continue
         return to_time(alike, unit)
     nothing = pa.scalar(None, pa.string())
-    is_number = pc.match_substring_regex(texts, _NUMBER).fill_null(False)
+    is_number = pc.match_substring_regex(texts, _NUMBERS[decimal]).fill_null(False)
     times = _read_iso(pc.if_else(is_number, nothing, texts))
     if not pc.any(is_number).as_py():
         return times
-    numbers = pc.replace_substring(pc.if_else(is_number, texts, nothing), "+", "", max_replacements=1)
+    numbers = point_fractions(pc.if_else(is_number, texts, nothing), decimal)
+    numbers = pc.replace_substring(numbers, "+", "", max_replacements=1)
     is_whole = pc.match_substring_regex(numbers, r"^-?\d+$").fill_null(False)
     whole = pc.if_else(is_whole, numbers, nothing).cast(pa.int64())
     broken = pc.if_else(is_whole, nothing, numbers).cast(pa.float64())

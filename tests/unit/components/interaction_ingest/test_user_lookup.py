@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.interaction_ingest.config import IngestConfig
-from components.interaction_ingest.user_lookup import find_log_end, read_user, read_user_numbers
+from components.interaction_ingest.user_lookup import read_user, read_user_numbers
 from schemas.errors import DataError
 from schemas.features import FeatureSpec, InteractionTable, Tables, UserTable
 from schemas.strict_config import parse
@@ -45,7 +45,8 @@ def test_a_users_rows_are_found_in_every_kind_of_source(tmp_path, ending):
         "columns": {"user": "customer", "item": "sku", "time": "at"},
     }
     tables = {"interactions": log, "users": {"file": "users.csv", "columns": {"user": "customer"}}}
-    spec = parse(FeatureSpec, {"name": "shop", "features": features, "tables": tables}, source="test")
+    data = {"name": "shop", "features": features, "tables": tables, "history": {"time_gap_buckets": 4}}
+    spec = parse(FeatureSpec, data, source="test")
     config = parse(IngestConfig, {"positives": {"column": "stars", "at_least": 4}}, source="test")
     catalogue = pa.array(["1", "2", "3", "4"])
     record = read_user(spec, config, str(tmp_path), "ann", catalogue)
@@ -53,7 +54,10 @@ def test_a_users_rows_are_found_in_every_kind_of_source(tmp_path, ending):
     assert (record.positives, sorted(record.interacted)) == (["3", "1"], ["1", "3", "4"])
     nobody = read_user(spec, config, str(tmp_path), "nobody", catalogue)
     assert (nobody.features, nobody.positives, nobody.seconds, nobody.interacted) == (None, [], [], [])
-    assert find_log_end(spec, config, str(tmp_path)) == 40
+    # The row at 50 has no item. Of the Parquet files, the second was not read for nobody's rows.
+    assert (record.log_end, nobody.log_end) == (40, 40)
+    without_gaps = dataclasses.replace(spec, history=None)
+    assert read_user(without_gaps, config, str(tmp_path), "ann", catalogue).log_end is None
     assert sorted(read_user_numbers(spec, str(tmp_path), spec.features[1])) == [20, 31]
 
 
@@ -110,6 +114,24 @@ def test_users_with_ids_of_every_integer_type_are_found(tmp_path, kind, user, ot
     record = read_user(spec, IngestConfig(), str(tmp_path), str(user), pa.array(["a", "b", "c"]))
     assert record.features == {"user": str(user)}
     assert (record.positives, record.interacted) == (["c"], ["c"])
+
+
+@pytest.mark.parametrize(("window", "end"), [({}, 90), ({"last": "1970-01-02"}, 2 * DAY - 1)])
+def test_the_log_ends_with_its_newest_row_or_the_window(tmp_path, window, end):
+    times = {"ann": [10, 20], "bob": [90, 30], "eve": [40, 50]}
+    if window:
+        times["bob"][0] = 5 * DAY
+    log = {
+        "user": [user for user, of_user in times.items() for _ in of_user],
+        "item": ["a"] * 6,
+        "timestamp": [second for of_user in times.values() for second in of_user],
+    }
+    pq.write_table(pa.table(log), tmp_path / "interactions.parquet", row_group_size=2)
+    pq.write_table(pa.table({"user": list(times)}), tmp_path / "users.parquet")
+    spec = dataclasses.replace(SPEC, history=dataclasses.replace(SPEC.history, time_gap_buckets=4))
+    config = parse(IngestConfig, {"window": window}, source="test")
+    ends = [read_user(spec, config, str(tmp_path), user, pa.array(["a"])).log_end for user in times]
+    assert ends == [end] * 3
 
 
 def test_every_split_is_part_of_the_history(tmp_path):

@@ -313,10 +313,13 @@ def test_ids_that_pandas_made_floats_are_ids(init, tmp_path):
     assert set(users["user"].to_pylist()) == {str(u) for u in range(USERS)}
 
 
-def test_times_that_the_ingest_does_not_read_are_told(init, tmp_path):
-    rows = [("user", "item", "at"), *((n % 7, n % 5, f"{START + n},5") for n in range(50))]
-    screen = init(write_rows(tmp_path / "log.csv", rows, ";"), exit_code=1)
-    assert "Found: numbers with a decimal comma" in screen
+def test_times_with_a_decimal_comma_are_times(init, tmp_path):
+    # 2020-09-13T12:26:40.25Z and on, one a second, in milliseconds.
+    times = [f"{(1_600_000_000 + n) * 1000 + 250},5" for n in range(50)]
+    rows = [("user", "item", "at"), *((n % 7, n % 5, at) for n, at in enumerate(times))]
+    init(write_rows(tmp_path / "log.csv", rows, ";"))
+    log = load_feature_spec(str(tmp_path / "out" / "schema.yaml")).tables.interactions
+    assert (log.timestamp_source, log.unit, log.delimiter, log.decimal) == ("at", "ms", ";", ",")
 
 
 def test_a_file_that_is_not_there_is_told(init, tmp_path):

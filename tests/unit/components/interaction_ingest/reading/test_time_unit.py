@@ -18,13 +18,13 @@ SECOND = 1_600_000_000
 def find_unit(spec, tmp_path):
     """Write logs with given times, and find their unit and the window of their last day."""
 
-    def find(*logs, unit="auto"):
+    def find(*logs, unit="auto", decimal="."):
         (tmp_path / "logs").mkdir()
         for number, times in enumerate(logs):
             rows = len(times)
             table = pa.table({"uid": ["a"] * rows, "iid": ["b"] * rows, "at": times, "device": ["tv"] * rows})
             pq.write_table(table, tmp_path / "logs" / f"{number}.parquet")
-        log = dataclasses.replace(spec.tables.interactions, file="logs", unit=unit)
+        log = dataclasses.replace(spec.tables.interactions, file="logs", unit=unit, decimal=decimal)
         changed = dataclasses.replace(spec, tables=dataclasses.replace(spec.tables, interactions=log))
         opened = open_interactions(changed, IngestConfig(), str(tmp_path), WindowConfig(last_days=1))
         [unit] = {piece.time_unit for piece in opened.looked.pieces}
@@ -48,6 +48,10 @@ def find_unit(spec, tmp_path):
 )
 def test_the_unit_is_the_one_that_makes_times_of_usual_years(find_unit, times, unit):
     assert find_unit(pa.array(times)) == (unit, "2020-09-13")
+
+
+def test_the_unit_of_times_with_a_decimal_comma_is_found(find_unit):
+    assert find_unit(pa.array([f"{SECOND}250,5"]), decimal=",") == ("ms", "2020-09-13")
 
 
 def test_a_few_times_of_another_unit_are_left_to_be_malformed(find_unit):

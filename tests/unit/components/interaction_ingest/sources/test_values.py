@@ -28,6 +28,8 @@ INT = {"dtype": "int", "tower": "item"}
 FLOAT = {"dtype": "float", "tower": "item"}
 VECTOR = {**FLOAT, "length": 2}
 TIME = None
+# What ingest.positives and ingest.weight compare.
+RULE = "rule"
 D = decimal.Decimal
 # 2020-09-13T12:26:40Z, by `date -ud @1600000000`.
 SECOND = 1_600_000_000
@@ -66,8 +68,9 @@ def read(tmp_path, ending, content, feature, **options):
     """Read the column `x`: its values, and the reasons for which rows are left out."""
     (tmp_path / f"log.{ending}").write_bytes(content)
     table = InteractionTable(file=f"log.{ending}", timestamp="x" if feature is TIME else "t", **options)
-    column = Column("x", "x", "timestamp")
-    if feature is not TIME:
+    if feature in (TIME, RULE):
+        column = Column("x", "x", "timestamp" if feature is TIME else "number")
+    else:
         column = Column("x", "x", "feature", Feature(name="x", **feature))
     looked = look_into_files(table, "interactions", find_files(table, str(tmp_path)), [column])
     values, reasons = [], []
@@ -234,6 +237,16 @@ CASES = {
         },
         [1.5, 2.0],
     ),
+    "ratings with a decimal comma": (
+        RULE,
+        {"decimal": ","},
+        {
+            "csv": ['"4,5"', "3", '"4.5"'],
+            "jsonl": ["4,5", 3, "4.5"],
+            "parquet": pa.array(["4,5", "3", "4.5"]),
+        },
+        [4.5, 3.0],
+    ),
     "lists with a separator": (
         LABELS,
         {},
@@ -328,6 +341,38 @@ CASES = {
         },
         [SECOND, SECOND + 0.25, SECOND],
     ),
+    "times with a decimal comma": (
+        TIME,
+        {"decimal": ","},
+        {
+            "csv": [f'"{SECOND},25"', f"{SECOND}", f'"{SECOND},"', '"+1,6e9"', f"{SECOND}.25", "1.600"],
+            "jsonl": [f"{SECOND},25", f" {SECOND} ", SECOND, SECOND + 0.0, f"{SECOND}.25", "1.600"],
+            "parquet": pa.array(
+                [f"{SECOND},25", f"{SECOND}", f"{SECOND},", "+1,6e9", f"{SECOND}.25", "1.600"]
+            ),
+            "avro": (
+                "string",
+                [f"{SECOND},25", f"{SECOND}", f"{SECOND},", "+1,6e9", f"{SECOND}.25", "1.600"],
+            ),
+        },
+        [SECOND + 0.25, SECOND, SECOND, SECOND],
+    ),
+    "times in milliseconds with a decimal comma": (
+        TIME,
+        {"decimal": ",", "unit": "ms"},
+        {"csv": [f'"{SECOND}250,5"'], "jsonl": [f"{SECOND}250,5"], "parquet": pa.array([f"{SECOND}250,5"])},
+        [SECOND + 0.2505],
+    ),
+    "times as ISO 8601 beside numbers with a decimal comma": (
+        TIME,
+        {"decimal": ","},
+        {
+            "csv": [f'"{SECOND},5"', "2020-09-13 12:26:40.5", '"2020-09-13 12:26:40,5Z"'],
+            "jsonl": [f"{SECOND},5", "2020-09-13 12:26:40.5", "2020-09-13 12:26:40,5Z"],
+            "parquet": pa.array([f"{SECOND},5", "2020-09-13 12:26:40.5", "2020-09-13 12:26:40,5Z"]),
+        },
+        [SECOND + 0.5] * 3,
+    ),
     "times as ISO 8601": (
         TIME,
         {},
@@ -405,6 +450,13 @@ CASES = {
         # A Sunday.
         [6, 6],
     ),
+    "days of times with a decimal comma": (
+        {**FLOAT, "time_part": "days"},
+        {"decimal": ","},
+        # Noon of the first day, and six hours into the second.
+        {"csv": ['"43200,0"', '"108000,0"'], "jsonl": ["43200,0", "108000,0"]},
+        [0.5, 1.25],
+    ),
     "days since 1970": (
         {**INT, "time_part": "days"},
         {},
@@ -420,8 +472,10 @@ REJECTED = {
     "ids as floats beyond what is exact, or with a fraction": ("wrong_type", {"csv": 1, "": 2}),
     "integers written with a fraction of zero": ("wrong_type", {"": 1}),
     "numbers with a decimal comma": ("wrong_type", {"": 1}),
+    "ratings with a decimal comma": ("wrong_type", {"": 1}),
     "lists in another syntax than that of the schema file": ("other_list_syntax", {"": 4}),
     "lists as Python writes them": ("wrong_type", {"": 1}),
+    "times with a decimal comma": ("wrong_type", {"": 2}),
     "times as days of the calendar": ("wrong_type", {"": 1}),
     "times in another form of text": ("wrong_type", {"": 1}),
 }
