@@ -16,6 +16,7 @@ from kfp import components, dsl
 from pipeline.config import PipelineConfig
 from pipeline.kubeflow.retraining_steps import (
     DUE,
+    PLANNED,
     RetrainingEndExecutor,
     RetrainingPlanExecutor,
     retraining_part,
@@ -44,20 +45,42 @@ def wrap_in_retraining(
         The PipelineSpec of the retraining as plain data, with the run parameters of the run.
     """
     run_task = components.load_component_from_text(write_documents([run]))
+    plan_step, end_step = _make_plan_step(config, command), _make_end_step(config, command)
     parameters = configured_values(config)
     constants = {
         "settings": to_short_json(retraining_part(config)),
         "tables": to_short_json(ingest_part(features)),
     }
 
-    def build_container(step: str, executor: type) -> dsl.ContainerSpec:
-        path = f"{executor.__module__}.{executor.__qualname__}"
-        return dsl.ContainerSpec(
-            image=config.kubeflow.step(step).image,
-            command=list(command),
-            args=["--executor_class_path", path, "--json_serialized_invocation_args", "{{$}}"],
-        )
+    def retraining(*values: Any) -> None:
+        given = dict(zip(parameters, values, strict=True))
 
+        def call(step: Any, name: str) -> dsl.PipelineTask:
+            taken = step.component_spec.inputs
+            inputs = {key: value for key, value in (constants | given).items() if key in taken}
+            return step(**inputs).set_display_name(name)
+
+        with dsl.ExitHandler(call(end_step, "RetrainingEnd"), name="retraining"):
+            plan = call(plan_step, "RetrainingPlan")
+            with dsl.If(plan.outputs["is_due"] == DUE, name="if there is something new"):
+                run_task(**given | {name: plan.outputs[planned] for name, planned in PLANNED.items()})
+
+    # KFP reads the run parameters from a function's signature.
+    retraining.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=value, annotation=type(value)
+            )
+            for name, value in parameters.items()
+        ]
+    )
+    compiled = dsl.pipeline(name=config.run.name)(retraining)
+    spec: dict[str, Any] = json_format.MessageToDict(compiled.pipeline_spec)
+    _declare_inputs(spec)
+    return spec
+
+
+def _make_plan_step(config: PipelineConfig, command: tuple[str, ...]) -> Any:
     @dsl.container_component
     def RetrainingPlan(  # noqa: N802 (the step's name)
         settings: str,
@@ -73,8 +96,12 @@ def wrap_in_retraining(
         planned_to: dsl.OutputPath(str),  # type: ignore[valid-type]
         planned_last_days: dsl.OutputPath(int),  # type: ignore[valid-type]
     ) -> dsl.ContainerSpec:
-        return build_container("RetrainingPlan", RetrainingPlanExecutor)
+        return _build_container(config, "RetrainingPlan", RetrainingPlanExecutor, command)
 
+    return RetrainingPlan
+
+
+def _make_end_step(config: PipelineConfig, command: tuple[str, ...]) -> Any:
     @dsl.container_component
     def RetrainingEnd(  # noqa: N802 (the step's name)
         settings: str,
@@ -87,37 +114,20 @@ def wrap_in_retraining(
         window_last_days: int,
         status: dsl.PipelineTaskFinalStatus,
     ) -> dsl.ContainerSpec:
-        return build_container("RetrainingEnd", RetrainingEndExecutor)
+        return _build_container(config, "RetrainingEnd", RetrainingEndExecutor, command)
 
-    def retraining(*values: Any) -> None:
-        given = dict(zip(parameters, values, strict=True))
+    return RetrainingEnd
 
-        def call(step: Any, name: str) -> dsl.PipelineTask:
-            inputs = {
-                key: value for key, value in (constants | given).items() if key in step.component_spec.inputs
-            }
-            return step(**inputs).set_display_name(name)
 
-        with dsl.ExitHandler(call(RetrainingEnd, "RetrainingEnd"), name="retraining"):
-            plan = call(RetrainingPlan, "RetrainingPlan")
-            with dsl.If(plan.outputs["is_due"] == DUE, name="if there is something new"):
-                window = ("window_from", "window_to", "window_last_days")
-                planned = {name: plan.outputs[name.replace("window", "planned", 1)] for name in window}
-                run_task(**(given | planned))
-
-    # KFP reads the run parameters from a function's signature.
-    retraining.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(
-                name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=value, annotation=type(value)
-            )
-            for name, value in parameters.items()
-        ]
+def _build_container(
+    config: PipelineConfig, step: str, executor: type, command: tuple[str, ...]
+) -> dsl.ContainerSpec:
+    path = f"{executor.__module__}.{executor.__qualname__}"
+    return dsl.ContainerSpec(
+        image=config.kubeflow.step(step).image,
+        command=list(command),
+        args=["--executor_class_path", path, "--json_serialized_invocation_args", "{{$}}"],
     )
-    compiled = dsl.pipeline(name=config.run.name)(retraining)
-    spec: dict[str, Any] = json_format.MessageToDict(compiled.pipeline_spec)
-    _declare_inputs(spec)
-    return spec
 
 
 def _declare_inputs(spec: dict[str, Any]) -> None:

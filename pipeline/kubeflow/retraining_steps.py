@@ -31,6 +31,12 @@ from trainer.config import CheckpointConfig, TrainingConfig
 DUE: Final = "yes"
 """What `is_due` is where there is something new to train on; otherwise it is `NOT_DUE`."""
 NOT_DUE: Final = "no"
+PLANNED: Final = {
+    "window_from": "planned_from",
+    "window_to": "planned_to",
+    "window_last_days": "planned_last_days",
+}
+"""The output of the plan that takes the place of a run parameter."""
 
 _FAILED: Final = "FAILED"
 # ML Metadata's word, and Vertex AI's.
