@@ -3,8 +3,8 @@
 import numpy as np
 
 from components.interaction_ingest.counts import IngestCounts
-from components.interaction_ingest.splits import SECONDS_PER_DAY
 from schemas.features import TimeUnit
+from schemas.times import SECONDS_PER_DAY
 
 
 def describe_doubtful_times(counts: IngestCounts, unit: TimeUnit) -> str:

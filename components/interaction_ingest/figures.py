@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_ingest.counts import IngestCounts, merge_counts
-from components.interaction_ingest.splits import SECONDS_PER_DAY, TRAIN
+from components.interaction_ingest.splits import TRAIN
 from components.interaction_ingest.user_sequences import UserSequences
 from schemas.features import FeatureSpec
+from schemas.times import SECONDS_PER_DAY
 
 # 1, 2, 4, ... 8,388,608: always the same, so that the figures of two runs can be laid side by side.
 _EDGES: Final = tuple(2**power for power in range(24))

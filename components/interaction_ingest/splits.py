@@ -10,6 +10,7 @@ import numpy.typing as npt
 from components.interaction_ingest.config import IngestConfig, Split
 from components.interaction_ingest.ordering import owners, rows_after
 from schemas.contract import EVAL_SPLIT, TRAIN_SPLIT, VALIDATION_SPLIT
+from schemas.times import SECONDS_PER_DAY
 
 TRAIN: Final = 0
 """Split code of a row to train on."""
@@ -22,9 +23,6 @@ SKIPPED: Final = 3
 
 SPLIT_CODES: Final = {TRAIN_SPLIT: TRAIN, VALIDATION_SPLIT: VALIDATION, EVAL_SPLIT: EVAL}
 """Code of each split by its name."""
-
-SECONDS_PER_DAY: Final = 86_400
-"""A day in UTC."""
 
 
 def cut_off_second(split: Split, newest_second: int | None) -> int | None:

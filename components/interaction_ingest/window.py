@@ -10,8 +10,8 @@ from typing import Final
 from components.interaction_ingest.config import WindowConfig
 from schemas.errors import DataError
 from schemas.strict_config import parse
+from schemas.times import SECONDS_PER_DAY
 
-_SECONDS_PER_DAY: Final = 86_400
 _EPOCH: Final = datetime.date(1970, 1, 1)
 
 
@@ -32,12 +32,12 @@ class Window:
     @property
     def start_second(self) -> int | None:
         """Seconds since 1970 of the first moment in it."""
-        return None if self.first is None else (self.first - _EPOCH).days * _SECONDS_PER_DAY
+        return None if self.first is None else (self.first - _EPOCH).days * SECONDS_PER_DAY
 
     @property
     def end_second(self) -> int | None:
         """Seconds since 1970 of the first moment after it."""
-        return None if self.last is None else ((self.last - _EPOCH).days + 1) * _SECONDS_PER_DAY
+        return None if self.last is None else ((self.last - _EPOCH).days + 1) * SECONDS_PER_DAY
 
     @property
     def first_text(self) -> str:
@@ -64,7 +64,7 @@ def find_latest_second(latest_time: datetime.datetime | None) -> int:
         Seconds since 1970: that time, by default a day from now, for clocks that are set wrong.
     """
     if latest_time is None:
-        return int(time.time()) + _SECONDS_PER_DAY
+        return int(time.time()) + SECONDS_PER_DAY
     moment = latest_time if latest_time.tzinfo else latest_time.replace(tzinfo=datetime.UTC)
     return math.floor(moment.timestamp())
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +15,7 @@ from pipeline.data_check.leakage import find_leaks
 from pipeline.data_check.popularity import measure_popularity
 from pipeline.data_check.reading import CheckedLog
 from schemas.features import FeatureSpec
-
-DAY_SECONDS: Final = 86_400
-"""A day in UTC."""
+from schemas.times import SECONDS_PER_DAY
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def measure_data(log: CheckedLog, config: PipelineConfig, spec: FeatureSpec) -> 
     seconds = sequences.columns.column(spec.timestamp).to_numpy()
     is_train, is_held_out = sequences.splits == TRAIN, sequences.splits == EVAL
     rows_of_items = np.bincount(items, minlength=len(sequences.item_ids))
-    days = np.unique(seconds // DAY_SECONDS)
+    days = np.unique(seconds // SECONDS_PER_DAY)
     in_order = np.sort(seconds)
     pairs = users * len(sequences.item_ids) + items
     share_read = counts.rows["read"] / max(1, log.rows)

@@ -9,9 +9,10 @@ import numpy as np
 
 from pipeline.config import PipelineConfig
 from pipeline.data_check.expected_cost import ROUGHNESS
-from pipeline.data_check.figures import DAY_SECONDS, DataFigures
+from pipeline.data_check.figures import DataFigures
 from pipeline.data_check.histograms import count_classes, draw_histogram
 from pipeline.data_check.verdict import Finding
+from schemas.times import SECONDS_PER_DAY
 
 
 def render_main_lines(figures: DataFigures) -> list[str]:
@@ -108,7 +109,7 @@ def _describe_cost(figures: DataFigures, config: PipelineConfig) -> str:
 
 
 def _duration(seconds: float) -> str:
-    for size, unit in ((DAY_SECONDS, "days"), (3_600, "hours"), (60, "minutes")):
+    for size, unit in ((SECONDS_PER_DAY, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} seconds"

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 from pipeline.datasets import tables
 from schemas.errors import ConfigError
+from schemas.times import SECONDS_PER_DAY
 
 START_SECONDS: Final = 1_704_067_200
 """The first moment of every data set: 2024-01-01 00:00 UTC."""
 
-_SECONDS_PER_DAY = 86_400
 _ROWS_PER_BATCH = 1_000_000
 
 # Without it the first rank alone has an eighth of all interactions.
@@ -144,7 +144,7 @@ def plant_model(users: int, items: int, days: int, rng: np.random.Generator) -> 
     Returns:
         The model.
     """
-    horizon = days * _SECONDS_PER_DAY
+    horizon = days * SECONDS_PER_DAY
     clusters = min(items, max(2, min(200, round(math.sqrt(items) / 2))))
     rank = rng.permutation(items) + 1
     weight = (1.0 / (rank + _RANK_OFFSET)).astype(np.float64)

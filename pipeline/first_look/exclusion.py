@@ -9,6 +9,7 @@ from pipeline.first_look.entities import EntityUse
 from pipeline.first_look.names import AVERAGE_WORDS, COUNTER_WORDS, RATING_WORDS, has_word
 from pipeline.first_look.profiles import ColumnProfile
 from pipeline.first_look.times import read_times
+from schemas.times import SECONDS_PER_DAY
 
 COUNTER_CORRELATION: Final = 0.8
 """Rank correlation with the number of interactions from which a number is a counter whatever its name."""
@@ -16,7 +17,6 @@ NAMED_COUNTER_CORRELATION: Final = 0.4
 """The same of a number with a counter's name."""
 LEAKING_SHARE: Final = 0.2
 """Share of the users whose value is their newest item from which the column gives it away."""
-_DAY_SECONDS: Final = 86_400
 _ROWS_TO_JUDGE: Final = 20
 
 
@@ -123,10 +123,10 @@ def _is_late(column: ColumnProfile, use: EntityUse) -> str | None:
     if times is None:
         return None
     with np.errstate(invalid="ignore"):
-        is_newest = np.abs(times.seconds - use.newest_seconds) < _DAY_SECONDS
+        is_newest = np.abs(times.seconds - use.newest_seconds) < SECONDS_PER_DAY
         since_other = np.nanmax(use.newest_seconds) - use.newest_seconds
     used = np.isfinite(use.newest_seconds) & np.isfinite(times.seconds)
-    if used.sum() < _ROWS_TO_JUDGE or not (since_other[used] > _DAY_SECONDS).any():
+    if used.sum() < _ROWS_TO_JUDGE or not (since_other[used] > SECONDS_PER_DAY).any():
         return None
     if is_newest[used].mean() < 0.5:
         return None

@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.first_look.roles import Roles
-
-DAY_SECONDS: Final = 86_400
-"""A day in UTC."""
+from schemas.times import SECONDS_PER_DAY
 
 _HOUR_SECONDS: Final = 3_600
 
@@ -53,7 +51,7 @@ class LogFigures:
     @property
     def days(self) -> float:
         """Days from the first to the last interaction."""
-        return float(np.ptp(self.seconds)) / DAY_SECONDS if len(self.seconds) else 0.0
+        return float(np.ptp(self.seconds)) / SECONDS_PER_DAY if len(self.seconds) else 0.0
 
     @cached_property
     def newest_is_repeat(self) -> float:
@@ -90,8 +88,8 @@ class LogFigures:
             Share of the rows; users with rows in them and before; and the share of these among all with rows
             in them.
         """
-        newest_day = np.floor(self.seconds.max() / DAY_SECONDS)
-        is_late = self.seconds >= (newest_day - days + 1) * DAY_SECONDS
+        newest_day = np.floor(self.seconds.max() / SECONDS_PER_DAY)
+        is_late = self.seconds >= (newest_day - days + 1) * SECONDS_PER_DAY
         late, early = np.unique(self.users[is_late]), np.unique(self.users[~is_late])
         warm = len(np.intersect1d(late, early, assume_unique=True))
         return float(is_late.mean()), warm, warm / max(1, len(late))

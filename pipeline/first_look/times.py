@@ -12,6 +12,7 @@ from components.interaction_ingest.sources.times import to_time
 from pipeline.first_look.names import TIME_WORDS, split_name
 from pipeline.first_look.profiles import ColumnProfile
 from pipeline.first_look.time_formats import find_time_formats, read_formatted
+from schemas.times import SECONDS_PER_DAY
 
 Unit = Literal["s", "ms", "us", "ns", "yyyymmdd", "text", "format", "type"]
 """What a time is: a number since 1970 in a unit, a date as a number, a text in ISO 8601 or in a format, or a
@@ -106,7 +107,7 @@ def _days_of_numbers(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
     whole = numbers.astype(np.int64)
     months = (whole // 10_000 - 1970) * 12 + whole // 100 % 100 - 1
     days = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + whole % 100 - 1
-    return days.astype(np.float64) * 86_400
+    return days.astype(np.float64) * SECONDS_PER_DAY
 
 
 def _to_seconds(microseconds: pa.Array) -> npt.NDArray[np.float64]:

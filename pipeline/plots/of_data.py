@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from pipeline.plots.plot import Line, Plot
 from schemas.features import FeatureSpec
 from schemas.sequences import list_sequence_files
+from schemas.times import SECONDS_PER_DAY
 
-_DAY_SECONDS = 86_400
 _MOST_POINTS = 2_000
 
 
@@ -51,7 +51,7 @@ def count_log(folder: Path, spec: FeatureSpec) -> LogCounts:
         users.append(pc.list_value_length(ids).to_numpy())
         for value in pc.value_counts(pc.list_flatten(ids)).to_pylist():
             items[value["values"]] += value["counts"]
-        found, counts = np.unique(pc.list_flatten(times).to_numpy() // _DAY_SECONDS, return_counts=True)
+        found, counts = np.unique(pc.list_flatten(times).to_numpy() // SECONDS_PER_DAY, return_counts=True)
         days.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
     return LogCounts(days, items, np.concatenate(users))
 

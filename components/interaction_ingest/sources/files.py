@@ -16,6 +16,7 @@ from schemas import storage
 from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ConfigError, DataError
 from schemas.features import Format, InteractionTable, ItemTable, UserTable
+from schemas.times import SECONDS_PER_DAY
 
 DATE: Final = "{date}"
 """Stands for a day as ISO 8601 in the path of a table."""
@@ -133,7 +134,7 @@ def choose_days(
     # A folder that is named after a day to come says nothing about how far the logs reach.
     today = today or datetime.datetime.now(datetime.UTC).date()
     past = [day for day in days if day <= today + datetime.timedelta(days=1)] or days
-    newest = ((past[-1] - _EPOCH).days + 1) * 86_400 - 1
+    newest = ((past[-1] - _EPOCH).days + 1) * SECONDS_PER_DAY - 1
     resolved = resolve_window(window, lambda: newest)
     first, last = resolved.first or days[0], resolved.last or days[-1]
     chosen = tuple(file for file in files if file.day is not None and first <= file.day <= last)

@@ -13,6 +13,7 @@ from components.interaction_ingest.sources.numbers import Decimal, point_fractio
 from components.interaction_ingest.sources.parts import FIRST_SECOND, LAST_SECOND
 from schemas.errors import DataError
 from schemas.features import Feature, TimeUnit
+from schemas.times import SECONDS_PER_DAY
 
 PLAUSIBLE_TIME: Final = r"^\s*([+-]?\d+([.,]\d*)?([eE][+-]?\d+)?|\d{4}-\d\d-\d\d.*)\s*$"
 """What a text must look like to be a time where no format is given; another one is not tried."""
@@ -20,7 +21,7 @@ PLAUSIBLE_TIME: Final = r"^\s*([+-]?\d+([.,]\d*)?([eE][+-]?\d+)?|\d{4}-\d\d-\d\d
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 _MICROSECONDS_PER_UNIT: Final = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
-_MICROSECONDS_PER_DAY: Final = 86_400 * 10**6
+_MICROSECONDS_PER_DAY: Final = SECONDS_PER_DAY * 10**6
 # Beyond any calendar, and within 64 bits as microseconds.
 _LARGEST_DAY: Final = 10**8
 _LARGEST_MICROSECOND: Final = 9.2e18

@@ -17,8 +17,8 @@ from components.retrieval_evaluator.baselines.log import BaselineLog
 from components.retrieval_evaluator.baselines.notes import join_notes
 from schemas.ranking import Candidates, ItemSets, Ranks, choose_targets, rank_by_common_scores
 from schemas.ranking.metrics import ndcg
+from schemas.times import SECONDS_PER_DAY
 
-DAY_SECONDS: Final = 86_400
 WINDOWS_DAYS: Final = (None, 365, 90, 30, 14, 7, 3, 1)
 """The windows to choose from; None: all that was before. Of equally good ones the longest is chosen."""
 
@@ -106,7 +106,9 @@ def rank_within_window(log: TimedItems, queries: TimedQueries, days: int | None,
     )
 
     ends = np.searchsorted(log.times, starts)
-    begins = np.zeros_like(ends) if days is None else np.searchsorted(log.times, starts - days * DAY_SECONDS)
+    begins = (
+        np.zeros_like(ends) if days is None else np.searchsorted(log.times, starts - days * SECONDS_PER_DAY)
+    )
     counts = np.zeros(item_count, np.int64)
     better, tied = np.empty(len(pairs), np.int64), np.empty(len(pairs), np.int64)
     begin = end = 0

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from components.retrieval_evaluator.baselines.recent_popularity import (
-    DAY_SECONDS,
     TimedQueries,
     choose_window,
     group_by_time,
@@ -15,7 +14,7 @@ from schemas.ranking import ItemSets
 
 pytestmark = pytest.mark.unit
 
-DAY = DAY_SECONDS
+DAY = 86_400
 
 
 def of_one(*items):
