@@ -105,6 +105,7 @@ def create_on_kubeflow(
     catchup: bool,
 ) -> None:
     """Make a schedule, or change the one of the same name; leaves it enabled."""
+    from pipeline.kubeflow.config import PLAN_STEP
     from pipeline.kubeflow.schedule import (
         ScheduleRequest,
         apply_schedule,
@@ -117,6 +118,12 @@ def create_on_kubeflow(
     meant_in = timezone or cluster_timezone
     sent = make_cluster_cron(cron, meant_in, cluster_timezone, now).six_fields
     compiled = read_pipeline(pipeline_file, config, overrides, retraining=True)
+    if PLAN_STEP not in compiled.tasks:
+        click.echo(
+            f"Note: {pipeline_file} was compiled without --retraining, so each run trains whether or not "
+            "anything is new, and nothing is cleaned up or told.",
+            err=True,
+        )
     values = read_parameters(parameters, compiled)
     request = ScheduleRequest(
         name=name or compiled.name,

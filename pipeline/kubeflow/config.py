@@ -23,7 +23,9 @@ RUN_STEPS: Final = (
 )  # fmt: skip
 """Every step of a run; those of contexts are there only where the schema file has context features."""
 
-RETRAINING_STEPS: Final = ("RetrainingPlan", "RetrainingEnd")
+PLAN_STEP: Final = "RetrainingPlan"
+"""What tells a retraining from a run."""
+RETRAINING_STEPS: Final = (PLAN_STEP, "RetrainingEnd")
 """What a retraining has around a run."""
 
 STEPS: Final = (*RUN_STEPS, *RETRAINING_STEPS)

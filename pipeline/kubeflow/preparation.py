@@ -32,8 +32,9 @@ def prepare_config(config: PipelineConfig, target: Target = "kubeflow") -> Pipel
         replicas as Kubeflow has them.
 
     Raises:
-        ConfigError: There is no image, training.replicas contradicts the Trainer's accelerators, or, for
-            Vertex AI, the pipeline root is not in a Cloud Storage bucket.
+        ConfigError: There is no image, training.replicas contradicts the Trainer's accelerators, an
+            environment holds the URLs of notifications, or, for Vertex AI, the pipeline root is not in a
+            Cloud Storage bucket.
     """
     kubeflow = config.kubeflow
     if not kubeflow.image:
@@ -46,6 +47,7 @@ def prepare_config(config: PipelineConfig, target: Target = "kubeflow") -> Pipel
             f"kubeflow.pipeline_root: Vertex AI keeps artifacts in a bucket, expected gs://BUCKET/FOLDER. "
             f"Received: {kubeflow.pipeline_root!r}."
         )
+    _refuse_notification_urls(config)
     name = kubeflow.pipeline_name or re.sub("[^a-z0-9]+", "-", config.run.name.lower()).strip("-")
     if not 1 <= len(name) <= 128:
         raise ConfigError(
@@ -128,6 +130,20 @@ def left_out_for_vertex(config: PipelineConfig) -> list[str]:
         if getattr(section, key)
     ]
     return keys + (["kubeflow.image_pull_secrets"] if config.kubeflow.image_pull_secrets else [])
+
+
+def _refuse_notification_urls(config: PipelineConfig) -> None:
+    variable = config.retraining.notify.urls_env
+    for prefix, environment in (
+        ("kubeflow", config.kubeflow.environment),
+        *((f"kubeflow.steps.{name}", step.environment) for name, step in config.kubeflow.steps.items()),
+    ):
+        if variable in environment:
+            raise ConfigError(
+                f"{prefix}.environment: {variable} holds URLs with tokens and passwords, which would be "
+                "readable in the compiled file. Put it into a Kubernetes secret and name that in "
+                "kubeflow.steps.RetrainingEnd.secrets."
+            )
 
 
 def _replicas(config: PipelineConfig) -> int | None:

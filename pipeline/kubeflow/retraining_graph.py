@@ -44,7 +44,9 @@ def wrap_in_retraining(
     Returns:
         The PipelineSpec of the retraining as plain data, with the run parameters of the run.
     """
-    run_task = components.load_component_from_text(write_documents([run]))
+    # KFP names a task by it, which a pipeline's name need not be fit for.
+    named = {**run, "pipelineInfo": {"name": "run"}}
+    run_task = components.load_component_from_text(write_documents([named]))
     plan_step, end_step = _make_plan_step(config, command), _make_end_step(config, command)
     parameters = configured_values(config)
     constants = {
@@ -105,13 +107,8 @@ def _make_end_step(config: PipelineConfig, command: tuple[str, ...]) -> Any:
     @dsl.container_component
     def RetrainingEnd(  # noqa: N802 (the step's name)
         settings: str,
-        tables: str,
-        data_directory: str,
         serving_directory: str,
         checkpoint_directory: str,
-        window_from: str,
-        window_to: str,
-        window_last_days: int,
         status: dsl.PipelineTaskFinalStatus,
     ) -> dsl.ContainerSpec:
         return _build_container(config, "RetrainingEnd", RetrainingEndExecutor, command)

@@ -5,7 +5,6 @@ chooses the base of a warm start, and whether it is time for a cold one, by the 
 """
 
 import dataclasses
-import datetime
 import logging
 import os
 import tempfile
@@ -16,11 +15,11 @@ from components.execution import Artifacts, PlainExecutor, Values, get_path
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.window import parse_window
 from pipeline.config import DataConfig, PipelineConfig, RunConfig, ServingConfig
+from pipeline.kubeflow.plan_note import PlanNote, delete_note, read_note, write_note
+from pipeline.retraining.clean_up import clean_up
 from pipeline.retraining.notify import Event, notify
 from pipeline.retraining.plan import Plan, make_plan
 from pipeline.retraining.plan_text import render_plan
-from pipeline.retraining.retention import apply_retention, plan_retention
-from pipeline.retraining.retention_table import render_failures, render_retention
 from schemas.contract import PROGRESS_LOGGER, RUN_ID_VARIABLE
 from schemas.errors import DssmError
 from schemas.features import FeatureSpec
@@ -38,9 +37,9 @@ PLANNED: Final = {
 }
 """The output of the plan that takes the place of a run parameter."""
 
+# ML Metadata's words.
 _FAILED: Final = "FAILED"
-# ML Metadata's word, and Vertex AI's.
-_SUCCEEDED: Final = ("COMPLETE", "SUCCEEDED")
+_SUCCEEDED: Final = "COMPLETE"
 _UNKNOWN_RUN: Final = "unknown"
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
@@ -81,7 +80,7 @@ class RetrainingPlanExecutor(PlainExecutor):
             exec_properties: `settings` (a PipelineConfig), `tables` (a FeatureSpec) and run parameters.
 
         Returns:
-            `is_due`, and the days as `planned_from`, `planned_to` and `planned_last_days`.
+            `is_due`, and the days under the names of `PLANNED`.
 
         Raises:
             ConfigError: The window is none.
@@ -89,7 +88,15 @@ class RetrainingPlanExecutor(PlainExecutor):
             ReleaseError: The manifest of a release cannot be read.
             StorageError: A folder's store cannot be reached or refuses.
         """
-        plan = _plan(_read_config(exec_properties), exec_properties)
+        serving = exec_properties["serving_directory"]
+        published = list_published(serving)
+        newest = published[-1] if published else 0
+        try:
+            plan = _make_plan(exec_properties)
+        except DssmError as error:
+            write_note(serving, _find_run_id(), PlanNote(False, newest, str(error)))
+            raise
+        write_note(serving, _find_run_id(), PlanNote(bool(plan.trainings), newest))
         text = render_plan(plan)
         _progress.info(text)
         # Two spaces at its end keep a line one in Markdown.
@@ -104,55 +111,36 @@ class RetrainingPlanExecutor(PlainExecutor):
 
 
 class RetrainingEndExecutor(PlainExecutor):
-    """Deletes what is no longer kept, and tells how a retraining ended."""
+    """Tells how a retraining ended, and deletes what is no longer kept."""
 
     def Do(  # noqa: N802 (TFX's name)
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: Mapping[str, Any]
     ) -> None:
-        """Clean up and tell.
+        """Tell and clean up.
 
         Args:
             input_dict: Empty.
             output_dict: Empty.
-            exec_properties: As RetrainingPlan's, and `status`, KFP's PipelineTaskFinalStatus of all before.
-
-        Raises:
-            ReleaseError: The manifest of a release cannot be read.
-            StorageError: The serving directory's store cannot be reached or refuses.
+            exec_properties: `settings` (a PipelineConfig), `serving_directory`, `checkpoint_directory`, and
+                `status`, KFP's PipelineTaskFinalStatus of all before.
         """
-        config = _read_config(exec_properties)
-        event = _describe_end(config, exec_properties, os.environ.get(RUN_ID_VARIABLE) or _UNKNOWN_RUN)
-        _apply_retention(config)
-        if event is None:
-            _progress.info("Nothing was new, so nothing was trained")
-            return
-        _progress.info(event.body)
-        notify(config.retraining.notify, event)
+        config = from_json(PipelineConfig, exec_properties["settings"])
+        serving, run_id = exec_properties["serving_directory"], _find_run_id()
+        try:
+            event = _describe_end(config.run.name, serving, run_id, exec_properties["status"].get("state"))
+            delete_note(serving, run_id)
+        except Exception as error:
+            # Not raised: a pod that fails is tried again, and would tell it again.
+            _progress.exception("It cannot be found out how the retraining ended")
+            body = f"Run {run_id}: it cannot be found out how it ended: {error}"
+            event = Event("failure", config.run.name, body, run_id)
+        if event is not None:
+            _progress.info(event.body)
+            notify(config.retraining.notify, event)
+        _clean_up(config, serving, exec_properties.get("checkpoint_directory") or None)
 
 
-def find_release_of_run(serving_directory: str, run_id: str) -> int | None:
-    """Find what a run has released.
-
-    Args:
-        serving_directory: The folder that releases are pushed to: a path or URI.
-        run_id: The run.
-
-    Returns:
-        The version; None where it has released nothing.
-
-    Raises:
-        ReleaseError: The manifest of a release cannot be read.
-        StorageError: The folder's store cannot be reached or refuses.
-    """
-    for version in reversed(list_published(serving_directory)):
-        manifest = read_manifest(serving_directory, version)
-        if manifest.run_id == run_id and manifest.refreshed_from is None:
-            return version
-    return None
-
-
-def _read_config(exec_properties: Mapping[str, Any]) -> PipelineConfig:
-    """Put the run parameters into the settings."""
+def _make_plan(exec_properties: Mapping[str, Any]) -> Plan:
     config = from_json(PipelineConfig, exec_properties["settings"])
     window = parse_window(
         # An orchestrator can leave an empty text out.
@@ -161,60 +149,67 @@ def _read_config(exec_properties: Mapping[str, Any]) -> PipelineConfig:
         exec_properties.get("window_last_days") or 0,
         config.ingest.window,
     )
-    checkpoint = CheckpointConfig(directory=exec_properties.get("checkpoint_directory") or None)
-    return dataclasses.replace(
+    config = dataclasses.replace(
         config,
         data=DataConfig(schema="", directory=exec_properties["data_directory"]),
         serving=ServingConfig(directory=exec_properties["serving_directory"]),
         ingest=IngestConfig(window=window),
-        training=dataclasses.replace(config.training, checkpoint=checkpoint),
     )
-
-
-def _plan(config: PipelineConfig, exec_properties: Mapping[str, Any]) -> Plan:
     return make_plan(config, from_json(FeatureSpec, exec_properties["tables"]), runs=[])
 
 
-def _describe_end(config: PipelineConfig, exec_properties: Mapping[str, Any], run_id: str) -> Event | None:
+def _describe_end(pipeline: str, serving: str, run_id: str, state: str | None) -> Event | None:
     """Say what is to be told; None where there was nothing to train on.
 
-    By the releases and the data first: the state that KFP gives is that of a nested graph, which servers
-    before 2.17 leave at RUNNING whatever became of it (kubeflow/pipelines issue 11979).
+    By the note of the plan and the releases first: the state that KFP gives is that of nested graphs, which
+    can stay at RUNNING whatever became of them (kubeflow/pipelines issues 11979 and 13321).
     """
-    name = config.run.name
-    release = find_release_of_run(config.serving.directory, run_id)
+
+    def fail(why: str) -> Event:
+        return Event("failure", pipeline, f"Run {run_id} {why}", run_id)
+
+    note = read_note(serving, run_id)
+    if note is None:
+        return fail("did not begin; the log of its RetrainingPlan says why.")
+    if note.problem is not None:
+        return fail(f"did not begin: {note.problem}")
+    release = _find_release(serving, run_id, note.newest_release)
     if release is not None:
-        return Event("released", name, f"Run {run_id} has released version {release}.", run_id, release)
-    state = exec_properties["status"].get("state")
-    try:
-        is_due = bool(_plan(config, exec_properties).trainings)
-    except DssmError as error:
-        return Event("failure", name, f"Run {run_id} could not begin: {error}", run_id)
-    if state == _FAILED:
-        return Event("failure", name, f"Run {run_id} failed; its page in KFP says in which step.", run_id)
-    if not is_due:
+        return Event("released", pipeline, f"Run {run_id} has released version {release}.", run_id, release)
+    if not note.is_due:
+        _progress.info("Nothing was new, so nothing was trained")
         return None
-    if state in _SUCCEEDED:
-        return Event("refused", name, f"Run {run_id} released nothing: its report says why.", run_id)
-    body = (
-        f"Run {run_id} released nothing. This server does not tell whether a step failed or the model was "
-        "refused; the run's page in KFP does."
+    if state == _FAILED:
+        return fail("failed; its page in KFP says in which step.")
+    if state == _SUCCEEDED:
+        body = f"Run {run_id} released nothing: its report says why."
+        return Event("refused", pipeline, body, run_id)
+    return fail(
+        "released nothing. KFP has not said whether a step failed or the model was refused; its page does."
     )
-    return Event("failure", name, body, run_id)
 
 
-def _apply_retention(config: PipelineConfig) -> None:
+def _find_release(serving_directory: str, run_id: str, newest_before: int) -> int | None:
+    for version in list_published(serving_directory):
+        # Those of before are not this run's, and reading one of them can fail.
+        if version > newest_before:
+            manifest = read_manifest(serving_directory, version)
+            if manifest.run_id == run_id and manifest.refreshed_from is None:
+                return version
+    return None
+
+
+def _clean_up(config: PipelineConfig, serving: str, checkpoints: str | None) -> None:
     # A pod has no runs, logs and work files: KFP keeps those, and deletes them by its own rules.
     with tempfile.TemporaryDirectory() as empty:
-        run = dataclasses.replace(config.run, directory=empty)
-        try:
-            plan = plan_retention(dataclasses.replace(config, run=run), datetime.datetime.now(datetime.UTC))
-            result = apply_retention(plan)
-        except DssmError as error:
-            # The release stands; the next retraining tries again.
-            _progress.warning("Nothing was cleaned up: %s", error)
-            return
-    if plan.going:
-        _progress.info(render_retention(plan, result))
-    if result.failed:
-        _progress.warning(render_failures(result))
+        in_pod = dataclasses.replace(
+            config,
+            run=dataclasses.replace(config.run, directory=empty),
+            serving=ServingConfig(directory=serving),
+            training=dataclasses.replace(config.training, checkpoint=CheckpointConfig(directory=checkpoints)),
+        )
+        clean_up(in_pod, _progress.info)
+
+
+def _find_run_id() -> str:
+    return os.environ.get(RUN_ID_VARIABLE) or _UNKNOWN_RUN

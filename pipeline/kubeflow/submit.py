@@ -93,8 +93,8 @@ def follow_run(kubeflow: Kubeflow, run_id: str, tasks: Collection[str], poll_sec
     Args:
         kubeflow: The endpoint.
         run_id: The run.
-        tasks: Ids of the pipeline's tasks. The server also lists the graph itself, and the pods that prepare
-            a task and those of each attempt at it.
+        tasks: Ids and names of the pipeline's tasks. The server also lists the graph itself, and the pods
+            that prepare a task and those of each attempt at it.
         poll_seconds: Pause between two looks at it.
 
     Returns:

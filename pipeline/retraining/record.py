@@ -62,14 +62,19 @@ def find_record(runs: Sequence[Run], serving_directory: str) -> Record | None:
         if days is not None:
             found.append((run.started, Record(f"run {run.run_id}", days)))
             break
+    refreshed: Record | None = None
     for version in reversed(list_published(serving_directory)):
         manifest = read_manifest(serving_directory, version)
-        # A refresh of the index trained on nothing; what it was made from did, at an earlier time.
-        if manifest.day_fingerprints and manifest.refreshed_from is None:
-            created = datetime.datetime.fromisoformat(manifest.created)
-            found.append((created, Record(f"release {version}", manifest.day_fingerprints)))
+        record = Record(f"release {version}", manifest.day_fingerprints)
+        if not manifest.day_fingerprints:
+            continue
+        if manifest.refreshed_from is None:
+            found.append((datetime.datetime.fromisoformat(manifest.created), record))
             break
-    return max(found, key=lambda one: one[0])[1] if found else None
+        # A refresh of the index trained on nothing; what it was made from did, at an earlier time. Where that
+        # is no longer kept, the refresh still has what it says.
+        refreshed = refreshed or record
+    return max(found, key=lambda one: one[0])[1] if found else refreshed
 
 
 def _read_days(run: Run) -> Mapping[str, Mapping[str, str]] | None:

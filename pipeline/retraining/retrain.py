@@ -1,7 +1,6 @@
 """One retraining from beginning to end: plan, train, evaluate, release, clean up, tell."""
 
 import dataclasses
-import datetime
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -9,13 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.comparison import Comparison, compare_evaluations
 from pipeline.config import PipelineConfig
 from pipeline.evaluations import read_evaluation
+from pipeline.retraining.clean_up import clean_up
 from pipeline.retraining.lock import hold_run_lock
 from pipeline.retraining.notify import Event, find_event_kind, notify
 from pipeline.retraining.plan import Plan, Training, make_plan
 from pipeline.retraining.plan_text import render_plan
 from pipeline.retraining.record import read_pipeline_runs
-from pipeline.retraining.retention import apply_retention, plan_retention
-from pipeline.retraining.retention_table import render_failures, render_retention
 from pipeline.runs import Status
 from schemas.errors import DssmError
 from schemas.features import FeatureSpec
@@ -73,7 +71,7 @@ def retrain(
         describe_end(config.run.name, results, comparison, earlier),
     )
     # Without the lock, which would count as a run that goes on.
-    _apply_retention(config, say)
+    clean_up(config, say)
     return "released" if releases else "refused"
 
 
@@ -173,16 +171,3 @@ def _compare(
 def _tell_failure(config: PipelineConfig, error: Exception) -> None:
     reason = str(error) if isinstance(error, DssmError) else f"{type(error).__name__}: {error}"
     notify(config.retraining.notify, Event(kind="failure", pipeline=config.run.name, body=reason))
-
-
-def _apply_retention(config: PipelineConfig, say: Callable[[str], None]) -> None:
-    try:
-        plan = plan_retention(config, datetime.datetime.now(datetime.UTC))
-        if plan.going:
-            result = apply_retention(plan)
-            say(render_retention(plan, result))
-            if result.failed:
-                say(render_failures(result))
-    except DssmError as error:
-        # The release stands; the next retraining, or `dssm prune`, tries again.
-        say(f"Warning: nothing was cleaned up: {error}")

@@ -35,7 +35,7 @@ pipelineInfo:
   name: tiny
 schemaVersion: 2.1.0
 root:
-  dag: {tasks: {Trainer: {}}}
+  dag: {tasks: {RetrainingPlan: {}, Trainer: {}}}
   inputDefinitions:
     parameters:
       epochs: {parameterType: NUMBER_INTEGER, defaultValue: 3.0}
@@ -407,6 +407,14 @@ def test_submit_uploads_starts_follows_and_prints_links(api: Api, spec: Path) ->
         ["Trainer", "SUCCEEDED"], ["run", "SUCCEEDED"],
     ]  # fmt: skip
     assert "Experiment details" not in result.output
+
+
+def test_a_schedule_of_plain_runs_says_so(api: Api, spec: Path) -> None:
+    assert "without --retraining" not in schedule(api, spec).stderr
+    spec.write_text(SPEC.replace("RetrainingPlan: {}, ", ""), encoding="utf-8")
+    result = schedule(api, spec)
+    assert result.exit_code == 0
+    assert "was compiled without --retraining, so each run trains whether or not" in result.stderr
 
 
 def test_the_same_content_is_uploaded_once(api: Api, spec: Path) -> None:

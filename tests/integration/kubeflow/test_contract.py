@@ -3,8 +3,11 @@
 Tables, releases and checkpoints are on an S3 server, as docs/kubeflow.md has them.
 """
 
+import contextlib
+import io
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
 pytestmark = pytest.mark.e2e
@@ -175,35 +178,53 @@ def test_a_retraining_without_anything_new_trains_nothing(finished, kfp, retrain
     assert take_events(told) == []
 
 
-def test_a_retraining_with_something_new_is_the_run(finished, kfp, retraining, told, module_bucket):
-    items = module_bucket.read("tables/items.parquet")
+@contextlib.contextmanager
+def other_items(bucket):
+    """Let the item table be another one for a while, as another upload is."""
+    items = bucket.read("tables/items.parquet")
+    written = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(items)), written, compression="none")
+    bucket.write("tables/items.parquet", written.getvalue())
     try:
-        # Another upload is another table.
-        module_bucket.write("tables/items.parquet", items + b" ")
-        made = {"artifacts": dict(finished.artifacts)}
-        run = kfp.run(retraining, "run-1", finished.parameters, **made)
-        # All that it would make is there, the release too, so that what is around it runs alone.
-        assert set(run.records) == {"retrainingplan", "retrainingend"}
-        planned = {key: run.outputs["retrainingplan", key] for key in ("is_due", "planned_last_days")}
-        assert planned == {"is_due": "yes", "planned_last_days": 18.0}
-        [event] = take_events(told)
-        assert (event["kind"], event["release"], event["run_id"]) == ("released", 1, "run-1")
-
-        made = {"artifacts": dict(finished.artifacts)}
-        kfp.run(retraining, "run-5", finished.parameters, **made)
-        made = {"artifacts": dict(finished.artifacts), "state_of_nested_graphs": "RUNNING"}
-        kfp.run(retraining, "run-6", finished.parameters, **made)
-        assert [(event["kind"], event["run_id"]) for event in take_events(told)] == [
-            ("refused", "run-5"),
-            ("failure", "run-6"),
-        ]
+        yield
     finally:
-        module_bucket.write("tables/items.parquet", items)
+        bucket.write("tables/items.parquet", items)
 
 
-def test_a_retraining_that_fails_tells_it(kfp, retraining, told, tmp_path):
+def test_a_retraining_with_something_new_runs_on_the_days_of_the_plan(
+    finished, kfp, retraining, told, module_bucket
+):
+    # Its training and what follows were seen in the first run.
+    begin = ("InteractionIngest", "FeatureSchema")
+    made = {key: value for key, value in finished.artifacts.items() if key[0] not in begin}
+    with other_items(module_bucket):
+        run = kfp.run(retraining, "run-5", finished.parameters, artifacts=made)
+        stuck = {"artifacts": dict(finished.artifacts), "state_of_nested_graphs": "RUNNING"}
+        kfp.run(retraining, "run-6", finished.parameters, **stuck)
+    assert set(run.records) == {"retrainingplan", *begin, "retrainingend"}
+    planned = {key: run.outputs["retrainingplan", key] for key in ("is_due", "planned_last_days")}
+    assert planned == {"is_due": "yes", "planned_last_days": 18.0}
+    assert run.artifacts["InteractionIngest", "sequences"]["metadata"]["window_from"] == "2024-01-03"
+    assert [(event["kind"], event["run_id"]) for event in take_events(told)] == [
+        ("refused", "run-5"),
+        ("failure", "run-6"),
+    ]
+    assert module_bucket.keys("releases/retraining/") == []
+
+
+def test_what_a_retraining_releases_is_told(finished, kfp, retraining, told, module_bucket):
+    made = {key: value for key, value in finished.artifacts.items() if key[0] != "TowerPusher"}
+    with other_items(module_bucket):
+        run = kfp.run(retraining, "run-7", finished.parameters, artifacts=made)
+    [event] = take_events(told)
+    assert (event["kind"], event["run_id"]) == ("released", "run-7")
+    assert event["release"] == run.artifacts["TowerPusher", "pushed_release"]["metadata"]["version"]
+
+
+def test_a_retraining_that_fails_tells_it(finished, kfp, retraining, told, tmp_path):
+    parameters = {**finished.parameters, "data_directory": str(tmp_path / "nothing")}
     with pytest.raises(Exception, match="Error: RetrainingPlanExecutor: "):
-        kfp.run(retraining, "run-7", {"data_directory": str(tmp_path / "nothing")})
+        kfp.run(retraining, "run-8", parameters)
     [event] = take_events(told)
     assert event["kind"] == "failure"
-    assert "could not begin" in event["body"]
+    assert "did not begin: " in event["body"]

@@ -39,11 +39,12 @@ def test_a_step_replaces_single_values_and_adds_to_lists_and_mappings() -> None:
 
 
 def test_ingest_is_never_reused() -> None:
-    assert load().step("InteractionIngest").cache is False
     assert load().step("UserStatisticsGen").cache is True
     assert load("kubeflow.cache=false").step("UserStatisticsGen").cache is False
-    with pytest.raises(ConfigError, match=r"InteractionIngest\.cache: .* is never reused"):
-        load("kubeflow.steps.InteractionIngest.cache=true")
+    for step in ("InteractionIngest", "RetrainingPlan", "RetrainingEnd"):
+        assert load().step(step).cache is False
+        with pytest.raises(ConfigError, match=rf"{step}\.cache: .* is never reused"):
+            load(f"kubeflow.steps.{step}.cache=true")
 
 
 def test_a_kind_of_steps_may_be_named_at_once_and_one_of_them_alone() -> None:

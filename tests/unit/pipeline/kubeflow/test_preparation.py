@@ -48,6 +48,16 @@ def test_replicas_that_contradict_the_accelerators_are_refused() -> None:
         prepare_config(load("kubeflow.steps.Trainer.gpu.count=2", "training.replicas=4"))
 
 
+@pytest.mark.parametrize("where", ["kubeflow.environment", "kubeflow.steps.RetrainingEnd.environment"])
+def test_urls_of_notifications_are_refused_outside_of_secrets(where: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"PAGER holds URLs .*kubeflow\.steps\.RetrainingEnd\.secrets"
+    ) as error:
+        prepare_config(load("retraining.notify.urls_env=PAGER", f"{where}={{PAGER: 'slack://hunter2/b/c'}}"))
+    assert str(error.value).startswith(f"{where}: ")
+    assert "hunter2" not in str(error.value)
+
+
 def test_locations_for_kubeflow_take_the_place_of_the_local_ones() -> None:
     config = prepare_config(
         load(

@@ -64,7 +64,7 @@ class Month:
         (self.data / "log").mkdir(parents=True)
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         monkeypatch.setattr(retrain_module, "read_pipeline_runs", lambda *_: self.runs)
-        monkeypatch.setattr(retrain_module, "plan_retention", lambda *_: SimpleNamespace(going=()))
+        monkeypatch.setattr(retrain_module, "clean_up", lambda *_: None)
 
     def config(self) -> PipelineConfig:
         config = {

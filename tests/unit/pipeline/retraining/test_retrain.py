@@ -41,7 +41,7 @@ class Chain:
         monkeypatch.setattr(module, "make_plan", lambda *_, **__: self.plan())
         monkeypatch.setattr(module, "read_evaluation", lambda run_id, *_: run_id)
         monkeypatch.setattr(module, "compare_evaluations", lambda *of: compare(*of))
-        monkeypatch.setattr(module, "plan_retention", self.plan_retention)
+        monkeypatch.setattr(module, "clean_up", self.clean_up)
 
     def plan(self) -> Plan:
         changes = Changes(new_days=("2026-11-19",)) if self.trainings else Changes()
@@ -50,9 +50,8 @@ class Chain:
             resumed=None, trainings=self.trainings,
         )  # fmt: skip
 
-    def plan_retention(self, *_: object) -> SimpleNamespace:
+    def clean_up(self, *_: object) -> None:
         self.retained.append(is_running(self.folder / "runs"))
-        return SimpleNamespace(going=())
 
     def config(self) -> PipelineConfig:
         config = {
