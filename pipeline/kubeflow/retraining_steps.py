@@ -161,8 +161,9 @@ def _make_plan(exec_properties: Mapping[str, Any]) -> Plan:
 def _describe_end(pipeline: str, serving: str, run_id: str, state: str | None) -> Event | None:
     """Say what is to be told; None where there was nothing to train on.
 
-    By the note of the plan and the releases first: the state that KFP gives is that of nested graphs, which
-    can stay at RUNNING whatever became of them (kubeflow/pipelines issues 11979 and 13321).
+    By the note of the plan and the releases first: the state that KFP gives is that of nested graphs. It can
+    stay at RUNNING whatever became of them (kubeflow/pipelines issues 11979 and 13321), and at FAILED where a
+    second attempt at the plan succeeded.
     """
 
     def fail(why: str) -> Event:
@@ -180,7 +181,7 @@ def _describe_end(pipeline: str, serving: str, run_id: str, state: str | None) -
         _progress.info("Nothing was new, so nothing was trained")
         return None
     if state == _FAILED:
-        return fail("failed; its page in KFP says in which step.")
+        return fail("released nothing and is FAILED to KFP; its page there says in which step.")
     if state == _SUCCEEDED:
         body = f"Run {run_id} released nothing: its report says why."
         return Event("refused", pipeline, body, run_id)

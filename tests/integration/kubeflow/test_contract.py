@@ -133,12 +133,17 @@ def test_logs_show_progress_and_no_traceback(finished):
         assert "Traceback" not in record.log, name
 
 
-def test_same_spec_with_other_parameters(finished, kfp, compiled, module_bucket):
+def test_a_retraining_with_other_parameters_begins_from_the_release(
+    finished, kfp, retraining, told, module_bucket
+):
     first = read_manifest(module_bucket, 1)
     taken_over = {key: value for key, value in finished.artifacts.items() if key[0] not in AFFECTED}
     parameters = {**finished.parameters, "epochs": 2, "checkpoint_directory": ""}
-    run = kfp.run(compiled, "run-2", parameters, artifacts=taken_over)
-    assert set(run.records) == set(AFFECTED)
+    with other_items(module_bucket):
+        run = kfp.run(retraining, "run-2", parameters, artifacts=taken_over)
+    assert set(run.records) == {"retrainingplan", *AFFECTED, "retrainingend"}
+    [event] = take_events(told)
+    assert (event["kind"], event["release"], event["run_id"]) == ("released", 2, "run-2")
     assert read_model(run, kfp)["epochs"] == 2
     manifest = read_manifest(module_bucket, 2)
     assert (manifest["run_id"], manifest["version"]) == ("run-2", 2)
@@ -210,15 +215,6 @@ def test_a_retraining_with_something_new_runs_on_the_days_of_the_plan(
         ("failure", "run-6"),
     ]
     assert module_bucket.keys("releases/retraining/") == []
-
-
-def test_what_a_retraining_releases_is_told(finished, kfp, retraining, told, module_bucket):
-    made = {key: value for key, value in finished.artifacts.items() if key[0] != "TowerPusher"}
-    with other_items(module_bucket):
-        run = kfp.run(retraining, "run-7", finished.parameters, artifacts=made)
-    [event] = take_events(told)
-    assert (event["kind"], event["run_id"]) == ("released", "run-7")
-    assert event["release"] == run.artifacts["TowerPusher", "pushed_release"]["metadata"]["version"]
 
 
 def test_a_retraining_that_fails_tells_it(finished, kfp, retraining, told, tmp_path):

@@ -172,7 +172,7 @@ def test_a_release_of_this_run_is_told_whatever_the_state(shop):
     ("state", "kind", "says"),
     [
         ("COMPLETE", "refused", "released nothing: its report says why"),
-        ("FAILED", "failure", "its page in KFP says in which step"),
+        ("FAILED", "failure", "is FAILED to KFP; its page there says in which step"),
         # What some servers say of every nested graph.
         ("RUNNING", "failure", "has not said whether a step failed or the model was refused"),
     ],
