@@ -6,10 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 from schemas.contract import LIVE_LOGGER, PROGRESS_LOGGER
 from schemas.errors import ConfigError
+
+_LARGEST_LOG_BYTES: Final = 10_000_000
 
 
 @contextmanager
@@ -21,7 +23,8 @@ def noise_to_file(log_file: Path, shows_progress: bool = True) -> Iterator[TextI
     are (`schemas.progress`).
 
     Args:
-        log_file: Where the output goes; its folder is made.
+        log_file: Where the output goes, behind what is there; its folder is made. A file of over 10 MB is put
+            aside as NAME.1.log, in the place of an earlier one.
         shows_progress: Whether progress lines do; a program that reads the screen wants nothing else on it.
 
     Yields:
@@ -33,6 +36,8 @@ def noise_to_file(log_file: Path, shows_progress: bool = True) -> Iterator[TextI
     try:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         log_file.touch()
+        if log_file.stat().st_size > _LARGEST_LOG_BYTES:
+            log_file.replace(log_file.with_suffix(f".1{log_file.suffix}"))
     except OSError as error:
         raise ConfigError(
             f"run.directory: expected a folder that can be written, for {log_file}. Received: {error}."
