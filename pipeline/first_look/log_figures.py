@@ -49,6 +49,11 @@ class LogFigures:
         return np.sort(np.unique(self.items, return_counts=True)[1])
 
     @property
+    def typical_rows_of_user(self) -> float:
+        """Median number of rows of a user in the whole log, as if the sample held a like share of each."""
+        return float(np.median(self.rows_of_users)) * self.rows / max(1, len(self.users))
+
+    @property
     def days(self) -> float:
         """Days from the first to the last interaction."""
         return float(np.ptp(self.seconds)) / SECONDS_PER_DAY if len(self.seconds) else 0.0

@@ -47,7 +47,8 @@ def render_plan(plan: Plan, output: Path, derived_rows: Mapping[Side, int]) -> s
     lines.append(f"Features; overruled in {output / SCHEMA_FILE}")
     for feature in plan.features:
         default = f", default {flow(feature.entry['default'])}" if "default" in feature.entry else ""
-        encoding = _describe(feature.entry["encoding"])
+        read = feature.entry.get("encoding")
+        encoding = "not read" if read is None else _describe(read)
         lines.append(f"  {feature.tower} {feature.name}: {feature.evidence} -> {encoding}{default}")
     if plan.left_out:
         lines.append(f"Left out; {output / SCHEMA_FILE} has a line for each that can be taken in")

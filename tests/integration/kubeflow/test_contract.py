@@ -99,6 +99,31 @@ def read_model(run, kfp):
     return json.loads((kfp.store.locate(uri) / "Format-Serving/model.json").read_text())
 
 
+def take_events(told):
+    """Read what people were told since the last time."""
+    text = told.read_text() if told.exists() else ""
+    told.unlink(missing_ok=True)
+    decoder, events = json.JSONDecoder(), []
+    while text:
+        event, end = decoder.raw_decode(text)
+        events.append(event)
+        text = text[end:]
+    return events
+
+
+@contextlib.contextmanager
+def other_items(bucket):
+    """Let the item table be another one for a while, as another upload is."""
+    items = bucket.read("tables/items.parquet")
+    written = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(items)), written, compression="none")
+    bucket.write("tables/items.parquet", written.getvalue())
+    try:
+        yield
+    finally:
+        bucket.write("tables/items.parquet", items)
+
+
 def test_every_task_runs_alone_to_a_pushed_release(finished, kfp, module_bucket):
     assert set(finished.records) == TASKS
     manifest = read_manifest(module_bucket, 1)
@@ -133,6 +158,15 @@ def test_logs_show_progress_and_no_traceback(finished):
         assert "Traceback" not in record.log, name
 
 
+def test_a_retraining_without_anything_new_trains_nothing(finished, kfp, retraining, told):
+    run = kfp.run(retraining, "run-4", finished.parameters)
+    assert set(run.records) == {"retrainingplan", "retrainingend"}
+    assert run.outputs["retrainingplan", "is_due"] == "no"
+    uri = run.artifacts["retrainingplan", "plan"]["uri"]
+    assert "Nothing is new since release" in kfp.store.locate(uri).read_text()
+    assert take_events(told) == []
+
+
 def test_a_retraining_with_other_parameters_begins_from_the_release(
     finished, kfp, retraining, told, module_bucket
 ):
@@ -160,40 +194,6 @@ def test_data_that_do_not_exist_fail_with_one_line(kfp, compiled, tmp_path):
     with pytest.raises(Exception, match="Error: InteractionIngestExecutor: ") as failure:
         kfp.run(compiled, "run-3", {"data_directory": str(tmp_path / "nothing")})
     assert "Traceback" not in str(failure.value)
-
-
-def take_events(told):
-    """Read what people were told since the last time."""
-    text = told.read_text() if told.exists() else ""
-    told.unlink(missing_ok=True)
-    decoder, events = json.JSONDecoder(), []
-    while text:
-        event, end = decoder.raw_decode(text)
-        events.append(event)
-        text = text[end:]
-    return events
-
-
-def test_a_retraining_without_anything_new_trains_nothing(finished, kfp, retraining, told):
-    run = kfp.run(retraining, "run-4", finished.parameters)
-    assert set(run.records) == {"retrainingplan", "retrainingend"}
-    assert run.outputs["retrainingplan", "is_due"] == "no"
-    uri = run.artifacts["retrainingplan", "plan"]["uri"]
-    assert "Nothing is new since release" in kfp.store.locate(uri).read_text()
-    assert take_events(told) == []
-
-
-@contextlib.contextmanager
-def other_items(bucket):
-    """Let the item table be another one for a while, as another upload is."""
-    items = bucket.read("tables/items.parquet")
-    written = io.BytesIO()
-    pq.write_table(pq.read_table(io.BytesIO(items)), written, compression="none")
-    bucket.write("tables/items.parquet", written.getvalue())
-    try:
-        yield
-    finally:
-        bucket.write("tables/items.parquet", items)
 
 
 def test_a_retraining_with_something_new_runs_on_the_days_of_the_plan(

@@ -194,6 +194,20 @@ def test_a_log_of_ids_alone_needs_no_tables(init, tmp_path):
     assert not (tmp_path / "out" / "tables").exists()
 
 
+@pytest.mark.parametrize(("rows_of_user", "is_read"), [(9, False), (10, True)])
+def test_the_id_of_users_with_few_rows_is_for_no_tower(init, tmp_path, rows_of_user, is_read):
+    user = np.repeat(np.arange(100), rows_of_user)
+    item = np.tile(np.arange(30), len(user) // 30)
+    user, time = user[: len(item)], 1_700_000_000 + 3_600 * np.arange(len(item))
+    pq.write_table(pa.table({"user": user, "item": item, "time": time}), tmp_path / "log.parquet")
+    init(tmp_path / "log.parquet")
+    spec = load_feature_spec(str(tmp_path / "out" / "schema.yaml"))
+    assert (spec.user_id.encoding is not None) == is_read
+    assert spec.item_id.encoding is not None
+    said = "no tower reads it: half of the users have at most 9 rows"
+    assert (said in (tmp_path / "out" / "schema.yaml").read_text()) == (not is_read)
+
+
 def test_nothing_is_overwritten(shop, init, tmp_path):
     files = (shop / "people.jsonl", shop / "goods.parquet", shop / "log.csv")
     init(*files)
