@@ -1,4 +1,4 @@
-"""Logs of several kinds, of `dssm synth`'s planted model, to choose settings on.
+"""Logs of several kinds to choose settings on, most of them of `dssm synth`'s planted model.
 
     .venv/bin/python benchmarks/planted_kinds.py many_short_sequences --output data/many_short_sequences
 
@@ -6,13 +6,14 @@
   interactions are with one of a few companions of the user's item before.
 - `cold_items`: 4,000 users, and 2,000 items that come evenly over the log's 28 days, so that a quarter of
   them is new in its last week.
-- `unordered`: 3,000 users with some 40 interactions, half of them with companions of the item before, whose
-  times are dealt out anew among each user's rows, so that their order says nothing.
+- `unordered`: the tables of another folder (`--of`), whose times are dealt out anew among each user's rows,
+  so that their order says nothing.
 
 docs/quality.md says what was chosen on them. The same arguments give the same tables.
 """
 
 import argparse
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 from pipeline.datasets import tables
 from pipeline.datasets.synthetic import PlantedModel, draw_interactions, plant_model, write_metadata
 
+UNORDERED: Final = "unordered"
 _COMPANIONS: Final = 4
 
 
@@ -43,14 +45,11 @@ class Kind:
     """Whether all users are about equally active."""
     has_items_at_start: bool = True
     """Whether most items are there from the first moment; if not, they come evenly over the log."""
-    is_ordered: bool = True
-    """Whether the times are those of the interactions."""
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     "many_short_sequences": Kind(20_000, 3_000, 150_000, 56, follows=1 / 3, has_equal_users=True),
     "cold_items": Kind(4_000, 2_000, 120_000, 28, has_items_at_start=False),
-    "unordered": Kind(3_000, 2_000, 120_000, 56, follows=1 / 2, is_ordered=False),
 }
 
 
@@ -70,21 +69,38 @@ def write_kind(kind: Kind, directory: Path, seed: int) -> None:
     model = _adapt(plant_model(kind.users, kind.items, kind.days, rng), kind, rng)
     drawn = pa.Table.from_batches(draw_interactions(model, kind.interactions, rng))
     users, items = (_number(drawn[name]) for name in ("user_id", "item_id"))
-    times = drawn["timestamp"].to_numpy()
     items = follow_companions(users, items, draw_companions(model.item_cluster, rng), kind.follows, rng)
-    if not kind.is_ordered:
-        times = shuffle_within(users, times, rng)
-    order = np.argsort(times, kind="stable")
     columns = {
         "user_id": _identify("u", users),
         "item_id": _identify("i", items),
         "rating": drawn["rating"],
-        "timestamp": pa.array(times),
+        "timestamp": drawn["timestamp"],
     }
     with tables.staged_tables(directory) as staging:
         write_metadata(model, staging, rng)
-        log = pa.table(columns, schema=tables.INTERACTIONS).take(pa.array(order))
+        log = pa.table(columns, schema=tables.INTERACTIONS)
         pq.write_table(log, staging / tables.INTERACTIONS_FILE)
+
+
+def write_unordered(source: Path, directory: Path, seed: int) -> None:
+    """Write the tables of another folder with times that say nothing.
+
+    Args:
+        source: Has the tables, as `dssm fetch movielens-100k` and `dssm synth` leave them.
+        directory: Gets interactions.parquet, users.parquet and items.parquet.
+        seed: Seed of the random numbers, not negative.
+
+    Raises:
+        DataError: The folder cannot be written.
+    """
+    log = pq.read_table(source / tables.INTERACTIONS_FILE)
+    users = log["user_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    times = shuffle_within(users, log["timestamp"].to_numpy(), np.random.default_rng(seed))
+    log = log.set_column(log.column_names.index("timestamp"), "timestamp", pa.array(times))
+    with tables.staged_tables(directory) as staging:
+        for name in (tables.USERS_FILE, tables.ITEMS_FILE):
+            shutil.copy(source / name, staging / name)
+        pq.write_table(log.sort_by("timestamp"), staging / tables.INTERACTIONS_FILE)
 
 
 def draw_companions(cluster: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -175,11 +191,19 @@ def _identify(prefix: str, numbers: np.ndarray) -> pa.Array:
 def main() -> None:
     """Parse the options and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("kind", choices=[*KINDS, UNORDERED])
     parser.add_argument("--output", type=Path, required=True, help="gets the tables")
+    parser.add_argument(
+        "--of", type=Path, metavar="DIR", help=f"of {UNORDERED}: the tables whose times are dealt out anew"
+    )
     parser.add_argument("--seed", type=int, default=1, help="(default: %(default)s)")
     arguments = parser.parse_args()
-    write_kind(KINDS[arguments.kind], arguments.output, arguments.seed)
+    if (arguments.of is None) == (arguments.kind == UNORDERED):
+        parser.error(f"expected --of with {UNORDERED}, and with it alone")
+    if arguments.kind == UNORDERED:
+        write_unordered(arguments.of, arguments.output, arguments.seed)
+    else:
+        write_kind(KINDS[arguments.kind], arguments.output, arguments.seed)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import importlib
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_values_are_dealt_out_within_their_group_alone(kinds):
 
 
 def test_equal_arguments_give_equal_tables_in_the_order_of_time(kinds, tmp_path):
-    first, second = (read(kinds, tmp_path / name, follows=0.5, is_ordered=False) for name in ("a", "b"))
+    first, second = (read(kinds, tmp_path / name, follows=0.5) for name in ("a", "b"))
     assert first.equals(second)
     assert np.all(np.diff(first["timestamp"].to_numpy()) >= 0)
 
@@ -81,8 +82,31 @@ def test_equal_users_have_about_equally_many_interactions(kinds, tmp_path):
     assert rows.quantile(0.95) < 52
 
 
-@pytest.mark.parametrize("name", ["many_short_sequences", "cold_items", "unordered"])
+@pytest.mark.parametrize("name", ["many_short_sequences", "cold_items"])
 def test_every_kind_can_be_drawn(kinds, tmp_path, name):
     small = replace(kinds.KINDS[name], users=50, items=40, interactions=500)
     kinds.write_kind(small, tmp_path / "log", seed=2)
     assert len(pq.read_table(tmp_path / "log" / "interactions.parquet")) == 500
+
+
+def test_an_unordered_log_has_every_row_and_each_users_times(kinds, tmp_path):
+    ordered = read(kinds, tmp_path / "ordered").to_pandas()
+    kinds.write_unordered(tmp_path / "ordered", tmp_path / "unordered", seed=3)
+    unordered = pq.read_table(tmp_path / "unordered" / "interactions.parquet").to_pandas()
+    assert (unordered["timestamp"].diff().dropna() >= 0).all()
+    # The rows are the same but for their times, the times of each user the same but for their rows.
+    for columns in (["user_id", "item_id", "rating"], ["user_id", "timestamp"]):
+        expected, received = (log[columns].sort_values(columns).to_numpy() for log in (ordered, unordered))
+        np.testing.assert_array_equal(received, expected)
+    pairs = ["user_id", "item_id", "timestamp"]
+    assert len(ordered.merge(unordered, on=pairs)) < 0.2 * len(ordered)
+    for name in ("users.parquet", "items.parquet"):
+        assert (tmp_path / "unordered" / name).read_bytes() == (tmp_path / "ordered" / name).read_bytes()
+
+
+@pytest.mark.parametrize("options", [["unordered"], ["cold_items", "--of", "data"]])
+def test_other_tables_are_named_for_the_unordered_kind_alone(kinds, monkeypatch, capsys, tmp_path, options):
+    monkeypatch.setattr(sys, "argv", ["planted_kinds.py", *options, "--output", str(tmp_path / "log")])
+    with pytest.raises(SystemExit):
+        kinds.main()
+    assert "expected --of with unordered, and with it alone" in capsys.readouterr().err
