@@ -124,12 +124,24 @@ def write_synthetic(directory: Path, users: int, items: int, interactions: int, 
     model_seed, metadata_seed, interactions_seed = np.random.SeedSequence(seed).spawn(3)
     model = plant_model(users, items, days, np.random.default_rng(model_seed))
     metadata_rng = np.random.default_rng(metadata_seed)
+    batches = draw_interactions(model, interactions, np.random.default_rng(interactions_seed))
     with tables.staged_tables(directory) as staging:
-        pyarrow.parquet.write_table(_draw_users(model, metadata_rng), staging / tables.USERS_FILE)
-        pyarrow.parquet.write_table(_draw_items(model, metadata_rng), staging / tables.ITEMS_FILE)
+        write_metadata(model, staging, metadata_rng)
         with pyarrow.parquet.ParquetWriter(staging / tables.INTERACTIONS_FILE, tables.INTERACTIONS) as writer:
-            for batch in draw_interactions(model, interactions, np.random.default_rng(interactions_seed)):
+            for batch in batches:
                 writer.write_batch(batch)
+
+
+def write_metadata(model: PlantedModel, directory: Path, rng: np.random.Generator) -> None:
+    """Draw what is known of users and items and write it.
+
+    Args:
+        model: What to draw from.
+        directory: Gets users.parquet and items.parquet.
+        rng: Source of random numbers.
+    """
+    pyarrow.parquet.write_table(_draw_users(model, rng), directory / tables.USERS_FILE)
+    pyarrow.parquet.write_table(_draw_items(model, rng), directory / tables.ITEMS_FILE)
 
 
 def plant_model(users: int, items: int, days: int, rng: np.random.Generator) -> PlantedModel:

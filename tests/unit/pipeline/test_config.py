@@ -40,6 +40,16 @@ def test_the_shipped_configuration_is_what_the_file_says() -> None:
     assert config.load_features().name == "movielens_100k"
 
 
+@pytest.mark.parametrize("file", sorted(Path("pipeline/configs").rglob("*.yaml")), ids=lambda file: file.stem)
+def test_every_shipped_configuration_fits_its_schema_file(file: Path) -> None:
+    config = load_config(str(file))
+    features = config.load_features()
+    # A configuration is found by its name, and so are its runs and releases.
+    assert (config.run.name, Path(config.run.directory).name) == (file.stem, file.stem)
+    assert Path(config.serving.directory).name == file.stem
+    assert features.name == Path(config.data.schema).stem
+
+
 def test_the_trainer_validates_as_the_model_is_evaluated() -> None:
     assert load_config(SHIPPED).trainer.candidates == "new"
     assert load_config(SHIPPED, ("evaluation.candidates=all",)).trainer.candidates == "all"
