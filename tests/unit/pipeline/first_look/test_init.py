@@ -194,7 +194,7 @@ def test_a_log_of_ids_alone_needs_no_tables(init, tmp_path):
     assert not (tmp_path / "out" / "tables").exists()
 
 
-@pytest.mark.parametrize(("rows_of_user", "is_read"), [(9, False), (10, True)])
+@pytest.mark.parametrize(("rows_of_user", "is_read"), [(39, False), (40, True)])
 def test_the_id_of_users_with_few_rows_is_for_no_tower(init, tmp_path, rows_of_user, is_read):
     user = np.repeat(np.arange(100), rows_of_user)
     item = np.tile(np.arange(30), len(user) // 30)
@@ -204,7 +204,7 @@ def test_the_id_of_users_with_few_rows_is_for_no_tower(init, tmp_path, rows_of_u
     spec = load_feature_spec(str(tmp_path / "out" / "schema.yaml"))
     assert (spec.user_id.encoding is not None) == is_read
     assert spec.item_id.encoding is not None
-    said = "no tower reads it: half of the users have at most 9 rows"
+    said = "no tower reads it: half of the users have at most 39 rows"
     assert (said in (tmp_path / "out" / "schema.yaml").read_text()) == (not is_read)
 
 
