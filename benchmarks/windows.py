@@ -57,7 +57,7 @@ class Scale:
     rounds: int
 
 
-FULL: Final = Scale(1_000, 2_000, 200, {"windows": 20, "rows": 6, "cheap_rows": 6}, rounds=2)
+FULL: Final = Scale(300, 1_000, 200, {"windows": 20, "rows": 6, "cheap_rows": 4}, rounds=2)
 QUICK: Final = Scale(100, 200, 30, {"windows": 1, "rows": 1, "cheap_rows": 1}, rounds=1)
 
 
