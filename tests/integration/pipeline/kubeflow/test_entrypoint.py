@@ -556,10 +556,18 @@ def test_plain_output_that_was_not_written_fails_the_task_unless_it_may_be_empty
     assert task.run(lambda *_: None, base=PlainExecutor) == 0, task.stderr
 
 
-def test_a_plain_executor_has_no_output_parameters(task):
-    task.message["outputs"]["parameters"] = {"report": {"outputFile": "/tmp/kfp/outputs/report"}}
+def test_a_plain_executor_gives_the_output_parameters_that_are_asked_for(task):
+    def write_and_give(self, inputs, outputs, properties):
+        write_report(self, inputs, outputs, properties)
+        return {"is_due": "yes"}
+
+    assert task.run(write_and_give, base=PlainExecutor) == 1
+    assert "Output parameters: expected none. Received: is_due." in task.stderr
+    task.message["outputs"]["parameters"] = {"is_due": {"outputFile": "/tmp/kfp/outputs/is_due"}}
+    assert task.run(write_and_give, base=PlainExecutor) == 0, task.stderr
+    assert json.loads(task.output_file.read_text())["parameterValues"] == {"is_due": "yes"}
     assert task.run(write_report, base=PlainExecutor) == 1
-    assert "Output parameters report: expected outputs that hold a value" in task.stderr
+    assert "Output parameters: expected is_due. Received: none." in task.stderr
 
 
 PLAIN = (
