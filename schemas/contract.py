@@ -59,6 +59,8 @@ RETRIEVER_VERSION_FILE: Final = "release_version.txt"
 # Which release is current, after one was rolled back, and what TensorFlow Serving is to load.
 CURRENT_FILE: Final = "current.json"
 MODELS_CONFIG_FILE: Final = "models.config"
+# Beside the releases: the last model that was refused.
+REFUSED_FILE: Final = "refused.json"
 # Every part carries the id of the training that made it; a reader refuses a mixed set.
 # TensorFlow Serving leaves a SavedModel's assets.extra folder alone.
 PART_FILE: Final = "dssm_part.json"

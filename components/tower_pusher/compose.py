@@ -35,7 +35,15 @@ from schemas.contract import (
     VOCABULARIES,
 )
 from schemas.errors import ConfigError, ReleaseError
-from schemas.release import Manifest, Release, ReleasedPart, combine_hashes, hash_folder, read_part_id
+from schemas.release import (
+    Manifest,
+    Refusal,
+    Release,
+    ReleasedPart,
+    combine_hashes,
+    hash_folder,
+    read_part_id,
+)
 from schemas.strict_config import parse
 
 _TRANSFORM_ASSETS: Final = "transform_fn/assets"
@@ -146,6 +154,24 @@ def compose_release(inputs: PushInputs, run_id: str) -> Composition:
     return Composition(parts, {"run_id": run_id, **description})
 
 
+def compose_refusal(inputs: PushInputs, run_id: str) -> Refusal:
+    """Say what was refused.
+
+    Args:
+        inputs: The folders that a release would have been made from.
+        run_id: The pipeline run.
+
+    Returns:
+        The refusal, of now.
+
+    Raises:
+        ReleaseError: A report is missing or unreadable.
+    """
+    [gate] = read_json(inputs.report / EVALUATION_REPORT_FILE, ("gate",)).values()
+    [days] = read_json(inputs.ingest_report / INGEST_REPORT_FILE, (DAY_FINGERPRINTS,)).values()
+    return Refusal(run_id=run_id, refused=_tell_time(), reason=gate["sentence"], day_fingerprints=days)
+
+
 def compose_refresh(released: Release, made: Mapping[str, Path]) -> Composition:
     """Put parts that were made anew for the towers of a release together with the rest of it.
 
@@ -173,6 +199,7 @@ def compose_refresh(released: Release, made: Mapping[str, Path]) -> Composition:
         del described[name]
     described["items"] = read_json(made[INDEX] / PART_FILE, ("items",))["items"]
     described["refreshed_from"] = released.version
+    described["trained"] = released.manifest.trained or released.manifest.created
     try:
         parts = {name: _read_part(files) for name, files in folders.items()}
     except OSError as error:
@@ -251,7 +278,7 @@ def compose_manifest(version: int, parts: Mapping[str, Part], description: Mappi
     """
     content = {
         "version": version,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": _tell_time(),
         "parts": {
             name: dataclasses.asdict(
                 ReleasedPart(
@@ -416,3 +443,7 @@ def _describe(inputs: PushInputs) -> dict[str, Any]:
         "trained_on": trained_on,
         **read_json(inputs.ingest_report / INGEST_REPORT_FILE, (DAY_FINGERPRINTS,)),
     }
+
+
+def _tell_time() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

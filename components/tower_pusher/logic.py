@@ -18,6 +18,7 @@ from components.tower_pusher.compose import (
     PushInputs,
     compose_manifest,
     compose_parts,
+    compose_refusal,
     compose_release,
     is_same_release,
     number_parts,
@@ -44,6 +45,7 @@ from schemas.release import (
     find_release,
     read_release,
     update_models_config,
+    write_refusal,
 )
 
 CheckParts = Callable[[Mapping[str, Path]], None]
@@ -100,7 +102,7 @@ def push_if_blessed(
     result_directory: Path,
     check_parts: CheckParts | None = None,
 ) -> PublishedRelease | None:
-    """Release a blessed model once; for another one say so and touch nothing.
+    """Release a blessed model once; note beside the releases that another one was refused.
 
     Where the current release is whole and has these very parts, as after a retry, it is the answer.
 
@@ -122,6 +124,7 @@ def push_if_blessed(
     release: PublishedRelease | None = None
     result: dict[str, Any] = {"pushed": 0}
     if not is_blessed(blessing):
+        write_refusal(serving_directory, compose_refusal(inputs, run_id))
         _progress.info("Not blessed: nothing was pushed to %s", serving_directory)
     else:
         release = _find_same_release(inputs, serving_directory)

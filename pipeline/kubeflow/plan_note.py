@@ -1,8 +1,8 @@
-"""What the first step of a retraining leaves for the last one of the same run.
+"""What the first step of a retraining leaves for the last one, beside the releases, which both reach.
 
 KFP lets the last step, an exit task, read nothing of the steps before it but their state, which does not say
-whether anything was to be done. The note lies beside the releases, which both steps reach, and goes with the
-run: nothing else reads it.
+whether anything was to be done. A note goes with its run; that of a run in trouble stays until a later run
+releases, so that this one is told as a recovery. What was trained on, no note says.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from typing import Final
 from schemas import storage
 
 _FOLDER: Final = "retraining"
+_SUFFIX: Final = ".json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,8 @@ class PlanNote:
     """The newest version before the run; 0 where there was none."""
     problem: str | None = None
     """Why there is no plan; None: there is one."""
+    trouble: str | None = None
+    """What people were told of the end of its run, `failure` or `refused`; None: it goes on."""
 
 
 def write_note(serving_directory: str, run_id: str, note: PlanNote) -> None:
@@ -63,6 +66,24 @@ def read_note(serving_directory: str, run_id: str) -> PlanNote | None:
     return PlanNote(**json.loads(storage.read_bytes(location)))
 
 
+def list_troubled(serving_directory: str) -> list[str]:
+    """List the runs that ended in trouble and that no release has followed yet.
+
+    Args:
+        serving_directory: The folder that releases are pushed to: a path or URI.
+
+    Returns:
+        Their ids.
+
+    Raises:
+        StorageError: The folder's store cannot be reached or refuses.
+    """
+    names = storage.list_names(storage.join(serving_directory, _FOLDER))
+    runs = [name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)]
+    notes = {run_id: read_note(serving_directory, run_id) for run_id in runs}
+    return [run_id for run_id, note in notes.items() if note is not None and note.trouble is not None]
+
+
 def delete_note(serving_directory: str, run_id: str) -> None:
     """Delete the note of a run; one that is not there is no error.
 
@@ -77,4 +98,4 @@ def delete_note(serving_directory: str, run_id: str) -> None:
 
 
 def _locate(serving_directory: str, run_id: str) -> str:
-    return storage.join(serving_directory, _FOLDER, f"{run_id}.json")
+    return storage.join(serving_directory, _FOLDER, f"{run_id}{_SUFFIX}")

@@ -109,7 +109,6 @@ def _make_end_step(config: PipelineConfig, command: tuple[str, ...]) -> Any:
         settings: str,
         serving_directory: str,
         checkpoint_directory: str,
-        status: dsl.PipelineTaskFinalStatus,
     ) -> dsl.ContainerSpec:
         return _build_container(config, "RetrainingEnd", RetrainingEndExecutor, command)
 

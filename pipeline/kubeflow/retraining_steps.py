@@ -15,15 +15,16 @@ from components.execution import Artifacts, PlainExecutor, Values, get_path
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.window import parse_window
 from pipeline.config import DataConfig, PipelineConfig, RunConfig, ServingConfig
-from pipeline.kubeflow.plan_note import PlanNote, delete_note, read_note, write_note
+from pipeline.kubeflow.plan_note import PlanNote, delete_note, list_troubled, read_note, write_note
 from pipeline.retraining.clean_up import clean_up
+from pipeline.retraining.config import EventKind
 from pipeline.retraining.notify import Event, notify
 from pipeline.retraining.plan import Plan, make_plan
 from pipeline.retraining.plan_text import render_plan
 from schemas.contract import PROGRESS_LOGGER, RUN_ID_VARIABLE
 from schemas.errors import DssmError
 from schemas.features import FeatureSpec
-from schemas.release import list_published, read_manifest
+from schemas.release import list_published, read_manifest, read_refusal
 from schemas.strict_config import from_json
 from trainer.config import CheckpointConfig, TrainingConfig
 
@@ -37,9 +38,6 @@ PLANNED: Final = {
 }
 """The output of the plan that takes the place of a run parameter."""
 
-# ML Metadata's words.
-_FAILED: Final = "FAILED"
-_SUCCEEDED: Final = "COMPLETE"
 _UNKNOWN_RUN: Final = "unknown"
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
@@ -121,16 +119,14 @@ class RetrainingEndExecutor(PlainExecutor):
         Args:
             input_dict: Empty.
             output_dict: Empty.
-            exec_properties: `settings` (a PipelineConfig), `serving_directory`, `checkpoint_directory`, and
-                `status`, KFP's PipelineTaskFinalStatus of all before.
+            exec_properties: `settings` (a PipelineConfig), `serving_directory` and `checkpoint_directory`.
         """
         config = from_json(PipelineConfig, exec_properties["settings"])
         serving, run_id = exec_properties["serving_directory"], _find_run_id()
+        # Nothing is raised: a pod that fails is tried again, and would tell it again.
         try:
-            event = _describe_end(config.run.name, serving, run_id, exec_properties["status"].get("state"))
-            delete_note(serving, run_id)
+            event = _describe_end(config.run.name, serving, run_id)
         except Exception as error:
-            # Not raised: a pod that fails is tried again, and would tell it again.
             _progress.exception("It cannot be found out how the retraining ended")
             body = f"Run {run_id}: it cannot be found out how it ended: {error}"
             event = Event("failure", config.run.name, body, run_id)
@@ -138,6 +134,11 @@ class RetrainingEndExecutor(PlainExecutor):
             _progress.info(event.body)
             notify(config.retraining.notify, event)
         _clean_up(config, serving, exec_properties.get("checkpoint_directory") or None)
+        # Last, since an attempt that is killed before tells the same once more.
+        try:
+            _settle_notes(serving, run_id, event)
+        except DssmError as error:
+            _progress.warning("A later release may be told as another event than it is: %s", error)
 
 
 def _make_plan(exec_properties: Mapping[str, Any]) -> Plan:
@@ -158,12 +159,11 @@ def _make_plan(exec_properties: Mapping[str, Any]) -> Plan:
     return make_plan(config, from_json(FeatureSpec, exec_properties["tables"]), runs=[])
 
 
-def _describe_end(pipeline: str, serving: str, run_id: str, state: str | None) -> Event | None:
+def _describe_end(pipeline: str, serving: str, run_id: str) -> Event | None:
     """Say what is to be told; None where there was nothing to train on.
 
-    By the note of the plan and the releases first: the state that KFP gives is that of nested graphs. It can
-    stay at RUNNING whatever became of them (kubeflow/pipelines issues 11979 and 13321), and at FAILED where a
-    second attempt at the plan succeeded.
+    By what the steps have left beside the releases. The state that KFP gives is that of nested graphs, which
+    can stay at RUNNING whatever became of them (kubeflow/pipelines issues 11979 and 13321).
     """
 
     def fail(why: str) -> Event:
@@ -176,18 +176,27 @@ def _describe_end(pipeline: str, serving: str, run_id: str, state: str | None) -
         return fail(f"did not begin: {note.problem}")
     release = _find_release(serving, run_id, note.newest_release)
     if release is not None:
-        return Event("released", pipeline, f"Run {run_id} has released version {release}.", run_id, release)
+        kind: EventKind = "recovery" if list_troubled(serving) else "released"
+        return Event(kind, pipeline, f"Run {run_id} has released version {release}.", run_id, release)
     if not note.is_due:
         _progress.info("Nothing was new, so nothing was trained")
         return None
-    if state == _FAILED:
-        return fail("released nothing and is FAILED to KFP; its page there says in which step.")
-    if state == _SUCCEEDED:
-        body = f"Run {run_id} released nothing: its report says why."
-        return Event("refused", pipeline, body, run_id)
-    return fail(
-        "released nothing. KFP has not said whether a step failed or the model was refused; its page does."
-    )
+    refusal = read_refusal(serving)
+    if refusal is not None and refusal.run_id == run_id:
+        return Event("refused", pipeline, refusal.reason, run_id)
+    return fail("has come to no verdict on a model: a step failed or was ended; its page on KFP says which.")
+
+
+def _settle_notes(serving: str, run_id: str, event: Event | None) -> None:
+    """Keep the note of a run in trouble; a release ends all trouble before it."""
+    if event is None:
+        delete_note(serving, run_id)
+    elif event.release is None:
+        note = read_note(serving, run_id) or PlanNote(is_due=False, newest_release=0)
+        write_note(serving, run_id, dataclasses.replace(note, trouble=event.kind))
+    else:
+        for other in {run_id, *list_troubled(serving)}:
+            delete_note(serving, other)
 
 
 def _find_release(serving_directory: str, run_id: str, newest_before: int) -> int | None:

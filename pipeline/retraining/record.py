@@ -1,4 +1,4 @@
-"""What has been trained on already, as ML Metadata and the releases say it."""
+"""What has been trained on already, as ML Metadata and what lies in the serving directory say it."""
 
 import datetime
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.runs import METADATA_FILE, Run, read_runs
 from schemas.contract import DAY_FINGERPRINTS, INGEST_REPORT_FILE
-from schemas.release import list_published, read_manifest
+from schemas.release import list_published, read_manifest, read_refusal
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def read_pipeline_runs(run_directory: Path, pipeline: str) -> list[Run]:
 def find_record(runs: Sequence[Run], serving_directory: str) -> Record | None:
     """Find what was trained on last.
 
-    A model that was refused has left no release, and one that another machine trained no run here, so the
-    newer of both counts.
+    Another machine's training has left no run here, and a model that was refused no release, so the newest of
+    runs, releases and the last refusal counts.
 
     Args:
         runs: The pipeline's runs in the run directory, the newest first.
@@ -53,7 +53,7 @@ def find_record(runs: Sequence[Run], serving_directory: str) -> Record | None:
         The record; None where nothing was trained yet, or by earlier versions of this program alone.
 
     Raises:
-        ReleaseError: The manifest of a release cannot be read.
+        ReleaseError: The manifest of a release, or what says which model was refused, cannot be read.
         StorageError: The folder's store cannot be reached or refuses.
     """
     found: list[tuple[datetime.datetime, Record]] = []
@@ -62,19 +62,21 @@ def find_record(runs: Sequence[Run], serving_directory: str) -> Record | None:
         if days is not None:
             found.append((run.started, Record(f"run {run.run_id}", days)))
             break
-    refreshed: Record | None = None
+    refusal = read_refusal(serving_directory)
+    if refusal is not None:
+        record = Record(f"run {refusal.run_id}, whose model was refused", refusal.day_fingerprints)
+        found.append((datetime.datetime.fromisoformat(refusal.refused), record))
     for version in reversed(list_published(serving_directory)):
         manifest = read_manifest(serving_directory, version)
-        record = Record(f"release {version}", manifest.day_fingerprints)
         if not manifest.day_fingerprints:
             continue
+        # A refresh of the index has trained on nothing. It says what the release had that it was made from,
+        # which need not be kept, or be the newest one that was trained.
+        trained = datetime.datetime.fromisoformat(manifest.trained or manifest.created)
+        found.append((trained, Record(f"release {version}", manifest.day_fingerprints)))
         if manifest.refreshed_from is None:
-            found.append((datetime.datetime.fromisoformat(manifest.created), record))
             break
-        # A refresh of the index trained on nothing; what it was made from did, at an earlier time. Where that
-        # is no longer kept, the refresh still has what it says.
-        refreshed = refreshed or record
-    return max(found, key=lambda one: one[0])[1] if found else refreshed
+    return max(found, key=lambda one: one[0])[1] if found else None
 
 
 def _read_days(run: Run) -> Mapping[str, Mapping[str, str]] | None:

@@ -10,6 +10,7 @@
                                                   needs it
     <serving>/releases/<version>/manifest.json    written last: without it there is no release
     <serving>/releases/current.json               which release is current, after a rollback
+    <serving>/releases/refused.json               the last model that was refused
     <serving>/models.config                       what TensorFlow Serving is to load
 
 A reader that goes through the manifest sees a release whole or not at all. The serving directory is on this
@@ -59,6 +60,7 @@ from schemas.release.models_config import (
     update_models_config,
     write_models_config,
 )
+from schemas.release.refusal import Refusal, find_standing_refusal, read_refusal, write_refusal
 from schemas.release.retention import Pruned, find_needed, prune, remove_parts, remove_remote_parts
 from schemas.release.rollback import roll_back
 from schemas.release.verify import Check, HashCache, read_state_file, verify_files, verify_release
@@ -74,6 +76,7 @@ __all__ = [
     "Manifest",
     "Pruned",
     "PublishedRelease",
+    "Refusal",
     "Release",
     "ReleasedPart",
     "ReleasedState",
@@ -91,6 +94,7 @@ __all__ = [
     "find_needed",
     "find_newest_version",
     "find_release",
+    "find_standing_refusal",
     "find_state",
     "follow_current",
     "hash_files",
@@ -104,6 +108,7 @@ __all__ = [
     "read_current_release",
     "read_manifest",
     "read_part_id",
+    "read_refusal",
     "read_release",
     "read_rollback",
     "read_state_file",
@@ -116,4 +121,5 @@ __all__ = [
     "verify_files",
     "verify_release",
     "write_models_config",
+    "write_refusal",
 ]

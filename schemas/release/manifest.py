@@ -123,6 +123,9 @@ class Manifest:
     refreshed_from: int | None = None
     """The release whose towers, state, users and evaluation it has, beside an index of a newer item table;
     null: a training made it."""
+    trained: str | None = None
+    """When the release was published that its training made, where it is a refresh: ISO 8601, UTC; null
+    otherwise, and in releases of earlier versions of this program."""
 
 
 @plain_dataclass(frozen=True)

@@ -141,10 +141,6 @@ class KfpRun:
     outputs: dict[tuple[str, str], Any] = field(default_factory=dict)
     """By task and output, the values that tasks gave."""
     records: dict[str, TaskRecord] = field(default_factory=dict)
-    failed: set[str] = field(default_factory=set)
-    """Tasks that failed, and those that waited for them."""
-    state_of_nested_graphs: str | None = None
-    """What an exit task is told whatever became of them, as by servers before 2.17; None: the truth."""
 
     def __post_init__(self) -> None:
         self.spec, self.platform = yaml.safe_load_all(self.text)
@@ -170,9 +166,6 @@ class KfpRun:
                 assert ready, f"a cycle, or a missing task, among {set(tasks) - finished}"
                 self._execute_any(ready[0], tasks[ready[0]], values)
                 finished.add(ready[0])
-        except TaskFailedError:
-            self.failed |= set(tasks) - finished
-            raise
         finally:
             # An exit hook of Argo's runs whatever became of the task that it waits for.
             for name in sorted(at_exit):
@@ -194,10 +187,6 @@ class KfpRun:
                     inputs[key] = values[name]
                 case {"taskOutputParameter": origin}:
                     inputs[key] = self.outputs[origin["producerTask"], origin["outputParameterKey"]]
-                case {"taskFinalStatus": origin}:
-                    state = "FAILED" if origin["producerTask"] in self.failed else "COMPLETE"
-                    state = self.state_of_nested_graphs or state
-                    inputs[key] = {"state": state, "pipelineTaskName": origin["producerTask"], "error": {}}
                 case _:
                     inputs[key] = source["runtimeValue"]["constant"]
         return inputs

@@ -70,6 +70,12 @@ def retraining(compile_small):
 
 
 @pytest.fixture(scope="module")
+def strict(compile_small):
+    """A retraining whose gate refuses every model."""
+    return compile_small("--retraining", "--set", "evaluation.blessing_minimum=1.0")
+
+
+@pytest.fixture(scope="module")
 def finished(kfp, compiled, workspace, module_bucket):
     for table in (workspace.directory / "data").iterdir():
         module_bucket.write(f"tables/{table.name}", table.read_bytes())
@@ -196,25 +202,31 @@ def test_data_that_do_not_exist_fail_with_one_line(kfp, compiled, tmp_path):
     assert "Traceback" not in str(failure.value)
 
 
-def test_a_retraining_with_something_new_runs_on_the_days_of_the_plan(
-    finished, kfp, retraining, told, module_bucket
-):
-    # Its training and what follows were seen in the first run.
-    begin = ("InteractionIngest", "FeatureSchema")
-    made = {key: value for key, value in finished.artifacts.items() if key[0] not in begin}
+def test_a_refused_model_is_told_and_not_trained_again(finished, kfp, strict, told, module_bucket):
+    # Its training was seen in the first run.
+    again = ("InteractionIngest", "FeatureSchema", "RetrievalEvaluator", "TowerPusher")
+    made = {key: value for key, value in finished.artifacts.items() if key[0] not in again}
     with other_items(module_bucket):
-        run = kfp.run(retraining, "run-5", finished.parameters, artifacts=made)
-        stuck = {"artifacts": dict(finished.artifacts), "state_of_nested_graphs": "RUNNING"}
-        kfp.run(retraining, "run-6", finished.parameters, **stuck)
-    assert set(run.records) == {"retrainingplan", *begin, "retrainingend"}
+        run = kfp.run(strict, "run-5", finished.parameters, artifacts=made)
+        [event] = take_events(told)
+        assert (event["kind"], event["run_id"]) == ("refused", "run-5")
+        assert "ndcg@10" in event["body"].lower()
+        idle = kfp.run(strict, "run-6", finished.parameters)
+    assert set(run.records) == {"retrainingplan", *again, "retrainingend"}
     planned = {key: run.outputs["retrainingplan", key] for key in ("is_due", "planned_last_days")}
     assert planned == {"is_due": "yes", "planned_last_days": 18.0}
     assert run.artifacts["InteractionIngest", "sequences"]["metadata"]["window_from"] == "2024-01-03"
-    assert [(event["kind"], event["run_id"]) for event in take_events(told)] == [
-        ("refused", "run-5"),
-        ("failure", "run-6"),
-    ]
-    assert module_bucket.keys("releases/retraining/") == []
+    assert set(idle.records) == {"retrainingplan", "retrainingend"}
+    assert take_events(told) == []
+    # What makes the next release a recovery.
+    assert module_bucket.keys("releases/retraining/") == ["releases/retraining/run-5.json"]
+
+
+def test_a_retraining_that_comes_to_no_verdict_has_failed(finished, kfp, retraining, told, module_bucket):
+    # As where its steps were ended from outside.
+    kfp.run(retraining, "run-7", finished.parameters, artifacts=dict(finished.artifacts))
+    [event] = take_events(told)
+    assert (event["kind"], event["run_id"]) == ("failure", "run-7")
 
 
 def test_a_retraining_that_fails_tells_it(finished, kfp, retraining, told, tmp_path):

@@ -19,7 +19,15 @@ from components.tower_pusher.logic import (
     push_release,
 )
 from schemas.errors import ReleaseError
-from schemas.release import ALL_PARTS, hash_folder, prune, read_current_release, retention, roll_back
+from schemas.release import (
+    ALL_PARTS,
+    hash_folder,
+    prune,
+    read_current_release,
+    read_refusal,
+    retention,
+    roll_back,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -71,6 +79,7 @@ def inputs(tmp_path: Path) -> PushInputs:
         "popularity": {"recall_at_10": 0.08, "ndcg_at_10": 0.05},
         "users": 3,
         "blessed": True,
+        "gate": {"sentence": "Refused: too low."},
         "trained_on": TRAINED_ON | SEQUENCES,
     }
     write_json(tmp_path / "report" / "evaluation_report.json", report)
@@ -341,7 +350,7 @@ def test_unusable_figures_are_refused_before_a_manifest_is_written(
     assert names(tmp_path / "serving" / "index") == set()
 
 
-def test_not_blessed_pushes_nothing_and_says_so(
+def test_not_blessed_pushes_nothing_and_leaves_a_refusal(
     inputs: PushInputs, tmp_path: Path, blessing: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (blessing / "BLESSED").rename(blessing / "NOT_BLESSED")
@@ -349,9 +358,25 @@ def test_not_blessed_pushes_nothing_and_says_so(
 
     assert push_if_blessed(inputs, blessing, tmp_path / "serving", "r", tmp_path / "result") is None
 
-    assert not (tmp_path / "serving").exists()
     assert json.loads((tmp_path / "result" / "push.json").read_text()) == {"pushed": 0}
     assert "nothing was pushed" in caplog.text
+    files = [path.name for path in (tmp_path / "serving").rglob("*") if path.is_file()]
+    assert sorted(files) == [".lock", "refused.json"]
+    refusal = read_refusal(tmp_path / "serving")
+    assert refusal is not None
+    assert (refusal.run_id, refusal.reason, refusal.day_fingerprints) == ("r", "Refused: too low.", DAYS)
+    # A release of before can be pushed all the same.
+    (blessing / "NOT_BLESSED").rename(blessing / "BLESSED")
+    assert push_if_blessed(inputs, blessing, tmp_path / "serving", "r2", tmp_path / "result") is not None
+
+
+def test_a_refusal_that_cannot_be_noted_is_an_error(
+    inputs: PushInputs, tmp_path: Path, blessing: Path
+) -> None:
+    (blessing / "BLESSED").rename(blessing / "NOT_BLESSED")
+    (tmp_path / "serving").write_text("a file")
+    with pytest.raises(ReleaseError, match="Cannot write to"):
+        push_if_blessed(inputs, blessing, tmp_path / "serving", "r", tmp_path / "result")
 
 
 def test_blessed_pushes_and_notes_where(inputs: PushInputs, tmp_path: Path, blessing: Path) -> None:
@@ -631,9 +656,13 @@ def test_a_refresh_has_the_towers_of_a_release_and_says_so(inputs: PushInputs, t
         assert new["parts"][part]["hashes"] == old["parts"][part]["hashes"], part
     assert new["parts"]["index"]["hashes"] != old["parts"]["index"]["hashes"]
     assert (serving / "retriever" / "2" / "assets" / "release_version.txt").read_text() == "2"
-    # A refresh of a refresh.
+    assert (old.get("trained"), new["trained"]) == (None, old["created"])
+    # A refresh of a refresh, which came later.
+    write_json(serving / "releases" / "2" / "manifest.json", new | {"created": "2099-01-01T00:00:00+00:00"})
     again = compose_refresh(read_current_release(serving, parts=ALL_PARTS), {"index": tmp_path / "new index"})
-    assert push_composition(again, serving).manifest.refreshed_from == 2
+    third = push_composition(again, serving).manifest
+    assert third.refreshed_from == 2
+    assert third.trained == old["created"]
 
 
 def test_a_refresh_with_a_part_of_another_training_is_refused(inputs: PushInputs, tmp_path: Path) -> None:

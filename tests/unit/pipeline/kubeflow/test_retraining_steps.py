@@ -20,6 +20,7 @@ from pipeline.kubeflow.retraining_steps import (
 from schemas.contract import RUN_ID_VARIABLE
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec
+from schemas.release import Refusal, write_refusal
 from schemas.strict_config import parse, to_short_json
 
 pytestmark = pytest.mark.unit
@@ -40,6 +41,11 @@ KEEP_MESSAGE = "import json, sys; open(sys.argv[1], 'a').write(json.dumps(json.l
 
 def day(number: int) -> str:
     return f"2026-11-{number:02}"
+
+
+def window(first: int, last: int) -> WindowConfig:
+    first_day, last_day = (datetime.date(2026, 11, number) for number in (first, last))
+    return WindowConfig(first=first_day, last=last_day, maximum_missing_days=30)
 
 
 class Shop:
@@ -82,14 +88,12 @@ class Shop:
 
     def release(self, version: int, first: int, last: int, run_id: str = "r0", **more) -> None:
         """Publish what a run made that trained on the files of these days as they are now."""
-        window = WindowConfig(
-            first=datetime.date(2026, 11, first), last=datetime.date(2026, 11, last), maximum_missing_days=30
-        )
+        days = fingerprint_days(self.features, str(self.data), window(first, last))
         manifest = {
             "version": version, "created": f"2026-11-19T04:00:{version:02}+00:00", "run_id": run_id,
             "model_id": "m1", "dim": 3, "temperature": 0.1, "items": 3, "schema_sha256": "1",
             "transform_sha256": "2", "metrics": {}, "popularity": {}, "parts": {},
-            "day_fingerprints": fingerprint_days(self.features, str(self.data), window), **more,
+            "day_fingerprints": days, **more,
         }  # fmt: skip
         file = self.serving / "releases" / str(version) / "manifest.json"
         file.parent.mkdir(parents=True)
@@ -99,11 +103,17 @@ class Shop:
         artifact = PlainArtifact(RuntimeArtifact("system.Markdown", "s3://b/plan", self.folder / "plan.md"))
         return RetrainingPlanExecutor().Do({}, {"plan": [artifact]}, self.properties | properties)
 
-    def end(self, state: str, **properties) -> list[dict]:
-        """Run the last step, and return what people were told."""
-        given = self.properties | {"status": {"state": state, "error": {}}} | properties
-        assert RetrainingEndExecutor().Do({}, {}, given) is None
+    def refuse(self, first: int, last: int, run_id: str = "r1") -> None:
+        """Leave what the pusher leaves of a run that trained on the files of these days as they are now."""
+        days = fingerprint_days(self.features, str(self.data), window(first, last))
+        refusal = Refusal(run_id, "2026-11-20T03:00:00+00:00", "Refused: below the release.", days)
+        write_refusal(self.serving, refusal)
+
+    def end(self) -> list[dict]:
+        """Run the last step, and return what it has told people."""
         told = self.folder / "told"
+        told.unlink(missing_ok=True)
+        assert RetrainingEndExecutor().Do({}, {}, self.properties) is None
         return [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
 
     @property
@@ -132,7 +142,7 @@ def test_nothing_new_is_not_due(shop):
     shop.release(1, 17, 20)
     assert shop.plan()["is_due"] == "no"
     assert "Nothing is new since release 1" in (shop.folder / "plan.md").read_text()
-    assert shop.end("COMPLETE") == []
+    assert shop.end() == []
 
 
 def test_missed_days_are_made_up_for(shop):
@@ -157,52 +167,123 @@ def test_as_many_days_may_be_missing_as_the_configuration_says(shop):
         shop.plan()
 
 
-def test_a_release_of_this_run_is_told_whatever_the_state(shop):
+def test_a_release_of_this_run_is_told(shop):
     shop.write(*range(10, 21))
     shop.release(1, 10, 13)
     shop.plan()
     shop.release(2, 17, 20, run_id="r1")
-    [event] = shop.end("RUNNING")
+    [event] = shop.end()
     assert (event["kind"], event["release"], event["run_id"]) == ("released", 2, "r1")
     assert event["title"] == "shop: released"
     assert shop.notes == []
 
 
-@pytest.mark.parametrize(
-    ("state", "kind", "says"),
-    [
-        ("COMPLETE", "refused", "released nothing: its report says why"),
-        ("FAILED", "failure", "is FAILED to KFP; its page there says in which step"),
-        # What some servers say of every nested graph.
-        ("RUNNING", "failure", "has not said whether a step failed or the model was refused"),
-    ],
-)
-def test_a_run_without_a_release_is_told_as_far_as_it_is_known(shop, state, kind, says):
+def test_a_refused_model_is_told_with_the_verdict(shop):
     shop.write(*range(10, 21))
     shop.release(1, 10, 13)
     shop.plan()
+    shop.refuse(17, 20)
+    [event] = shop.end()
+    assert (event["kind"], event["release"]) == ("refused", None)
+    assert event["body"] == "Refused: below the release."
+
+
+def test_a_run_without_a_verdict_has_failed(shop):
+    shop.write(*range(10, 21))
+    shop.release(1, 10, 13)
+    shop.refuse(12, 15, run_id="r0")
+    shop.plan()
     # Data of after the plan change nothing about how its run ended.
     (shop.data / "items.parquet").unlink()
-    [event] = shop.end(state)
-    assert event["kind"] == kind
-    assert says in event["body"]
-    assert event["release"] is None
+    [event] = shop.end()
+    assert (event["kind"], event["release"]) == ("failure", None)
+    assert "has come to no verdict on a model" in event["body"]
 
 
-@pytest.mark.parametrize("state", ["COMPLETE", "RUNNING"])
-def test_a_file_that_comes_after_an_empty_plan_is_the_next_nights(shop, state):
+def test_a_refused_model_is_not_trained_again_on_the_same_data(shop):
+    shop.write(*range(1, 21))
+    shop.release(1, 8, 11)
+    assert shop.plan()["planned_from"] == day(12)
+    shop.refuse(12, 20)
+    shop.end()
+    assert shop.plan()["is_due"] == "no"
+    assert "Nothing is new since run r1, whose model was refused" in (shop.folder / "plan.md").read_text()
+    shop.write(21)
+    # The window does not reach back to the release.
+    assert (shop.plan()["planned_from"], shop.plan()["planned_to"]) == (day(18), day(21))
+
+
+def leave_a_failure(shop):
+    shop.plan()
+
+
+def leave_a_refusal(shop):
+    shop.plan()
+    shop.refuse(10, 13)
+
+
+def leave_nothing(shop):
+    """As of a plan that was killed."""
+
+
+@pytest.mark.parametrize("leave_trouble", [leave_a_failure, leave_a_refusal, leave_nothing])
+def test_the_first_release_after_trouble_is_a_recovery(shop, monkeypatch, leave_trouble):
+    shop.write(*range(10, 21))
+    for run_id in ("r1", "r2"):
+        monkeypatch.setenv(RUN_ID_VARIABLE, run_id)
+        leave_trouble(shop)
+        assert shop.end()[0]["kind"] in ("failure", "refused")
+    for version, (run_id, kind) in enumerate([("r3", "recovery"), ("r4", "released")], 1):
+        monkeypatch.setenv(RUN_ID_VARIABLE, run_id)
+        shop.write(20 + version)
+        assert shop.plan()["is_due"] == "yes"
+        shop.release(version, 17, 20 + version, run_id=run_id)
+        assert shop.end()[0]["kind"] == kind
+    assert shop.notes == []
+
+
+def test_a_night_without_data_ends_no_trouble(shop, monkeypatch):
+    shop.write(*range(10, 21))
+    shop.plan()
+    shop.refuse(17, 20)
+    shop.end()
+    monkeypatch.setenv(RUN_ID_VARIABLE, "r2")
+    assert shop.plan()["is_due"] == "no"
+    assert shop.end() == []
+    assert shop.notes == ["r1.json"]
+
+
+def test_a_run_that_goes_on_is_no_trouble_to_another(shop, monkeypatch):
+    shop.write(*range(10, 21))
+    shop.plan()
+    monkeypatch.setenv(RUN_ID_VARIABLE, "by-hand")
+    shop.plan()
+    shop.release(1, 17, 20, run_id="by-hand")
+    assert shop.end()[0]["kind"] == "released"
+    monkeypatch.setenv(RUN_ID_VARIABLE, "r1")
+    shop.release(2, 17, 20, run_id="r1")
+    assert shop.end()[0]["kind"] == "released"
+
+
+def test_an_attempt_that_is_repeated_tells_the_same(shop):
+    shop.write(*range(10, 21))
+    shop.plan()
+    assert shop.end() == shop.end()
+
+
+def test_a_file_that_comes_after_an_empty_plan_is_the_next_nights(shop):
     shop.write(*range(10, 20))
     shop.release(1, 16, 19)
     shop.plan()
     shop.write(20)
-    assert shop.end(state) == []
+    assert shop.end() == []
     assert shop.plan()["is_due"] == "yes"
 
 
 def test_data_that_are_not_there_are_the_reason_of_the_failure(shop):
     with pytest.raises(DataError):
         shop.plan()
-    [event] = shop.end("FAILED")
+    [event] = shop.end()
     assert event["kind"] == "failure"
     assert "did not begin" in event["body"]
     assert "log/{date}.csv" in event["body"]
@@ -211,11 +292,11 @@ def test_data_that_are_not_there_are_the_reason_of_the_failure(shop):
 def test_a_window_that_is_none_is_the_reason_of_the_failure(shop):
     with pytest.raises(ConfigError):
         shop.plan(window_from=day(11))
-    assert "both" in shop.end("FAILED")[0]["body"]
+    assert "both" in shop.end()[0]["body"]
 
 
 def test_a_plan_that_was_killed_is_told(shop):
-    [event] = shop.end("FAILED")
+    [event] = shop.end()
     assert "the log of its RetrainingPlan says why" in event["body"]
 
 
@@ -224,7 +305,7 @@ def test_what_cannot_be_found_out_is_told(shop):
     shop.plan()
     shop.release(1, 17, 20, run_id="r1")
     (shop.serving / "releases/1/manifest.json").write_text("{")
-    [event] = shop.end("COMPLETE")
+    [event] = shop.end()
     assert event["kind"] == "failure"
     assert "cannot be found out how it ended" in event["body"]
 
@@ -236,7 +317,7 @@ def test_a_manifest_of_before_that_cannot_be_read_hinders_nobody(shop):
     (shop.serving / "releases/1/manifest.json").write_text("{")
     shop.plan()
     shop.release(3, 17, 20, run_id="r1")
-    assert shop.end("COMPLETE")[0]["release"] == 3
+    assert shop.end()[0]["release"] == 3
 
 
 def test_releases_that_are_no_longer_kept_go(shop):
@@ -244,7 +325,7 @@ def test_releases_that_are_no_longer_kept_go(shop):
     for version in range(1, 6):
         shop.release(version, 17, 20)
     shop.plan()
-    shop.end("COMPLETE")
+    shop.end()
     assert sorted(path.name for path in (shop.serving / "releases").glob("[0-9]*")) == ["4", "5"]
 
 
@@ -254,7 +335,7 @@ def test_days_are_not_lost_where_only_refreshes_are_kept(shop):
     for version in (2, 3, 4):
         shop.release(version, 8, 11, refreshed_from=version - 1)
     shop.plan()
-    shop.end("COMPLETE")
+    shop.end()
     assert sorted(path.name for path in (shop.serving / "releases").glob("[0-9]*")) == ["3", "4"]
     assert shop.plan()["planned_from"] == day(12)
 

@@ -13,8 +13,9 @@ from pipeline.retraining.plan import Changes, PlanError, find_changes, make_plan
 from pipeline.retraining.plan_text import render_plan
 from pipeline.retraining.record import Record
 from pipeline.runs import Run
-from schemas.errors import DataError
+from schemas.errors import DataError, ReleaseError
 from schemas.features import FeatureSpec
+from schemas.release import Refusal, write_refusal
 from schemas.strict_config import parse
 
 pytestmark = pytest.mark.unit
@@ -71,21 +72,32 @@ class Shop:
 
     def finish(self, first: int, last: int, **changed: object) -> None:
         """Note a run that trained on the files of these days as they are now."""
-        days = (datetime.date(2026, 11, first), datetime.date(2026, 11, last))
-        window = WindowConfig(first=days[0], last=days[1], maximum_missing_days=30)
         report = self.folder / f"report-{len(self.runs)}"
         report.mkdir()
-        found = fingerprint_days(self.features, str(self.data), window)
+        found = self.fingerprint(first, last)
         (report / "ingest_report.json").write_text(json.dumps({"day_fingerprints": found}))
-        asked = (days[0].isoformat(), days[1].isoformat(), 0)
+        asked = (f"2026-11-{first:02}", f"2026-11-{last:02}", 0)
         self.runs.insert(0, dataclasses.replace(RUN, ingest_report=report, window=asked, **changed))
 
-    def release(self, version: int, warm_starts: int = 0) -> None:
+    def fingerprint(self, first: int, last: int):
+        """Fingerprints of the files of these days as they are now."""
+        window = WindowConfig(
+            first=datetime.date(2026, 11, first), last=datetime.date(2026, 11, last), maximum_missing_days=30
+        )
+        return fingerprint_days(self.features, str(self.data), window)
+
+    def refuse(self, first: int, last: int, when: str = "2026-11-19T05:00:00+00:00") -> None:
+        """Leave what a pusher leaves of a model that was trained on the files of these days as they are now."""
+        refusal = Refusal("r9", when, "Refused: too low.", self.fingerprint(first, last))
+        write_refusal(self.folder / "serving", refusal)
+
+    def release(self, version: int, warm_starts: int = 0, **more: object) -> None:
         warm_start = {"release": version - 1, "model_id": "m0", "tables": {}, "in_a_row": warm_starts}
         manifest = {
             "version": version, "created": "2026-11-19T04:00:00+00:00", "run_id": "r", "model_id": "m1",
             "dim": 3, "temperature": 0.1, "items": 3, "schema_sha256": "1", "transform_sha256": "2",
             "metrics": {}, "popularity": {}, "parts": {}, "warm_start": warm_start if warm_starts else None,
+            **more,
         }  # fmt: skip
         file = self.folder / "serving" / "releases" / str(version) / "manifest.json"
         file.parent.mkdir(parents=True)
@@ -228,11 +240,7 @@ def test_a_log_in_one_file_is_new_as_a_whole():
 
 def test_what_another_machine_released_counts_where_it_is_newer(shop):
     shop.write(*range(10, 20))
-    shop.release(3)
-    manifest = shop.folder / "serving" / "releases" / "3" / "manifest.json"
-    window = WindowConfig(first=datetime.date(2026, 11, 15), last=datetime.date(2026, 11, 19))
-    found = fingerprint_days(shop.features, str(shop.data), window)
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"day_fingerprints": found}))
+    shop.release(3, day_fingerprints=shop.fingerprint(15, 19))
     plan = shop.plan()
     assert plan.record.source == "release 3"
     assert plan.trainings == ()
@@ -243,17 +251,66 @@ def test_what_another_machine_released_counts_where_it_is_newer(shop):
     assert shop.plan().trainings == ()
 
 
+def test_what_another_machine_refused_is_not_trained_again(shop):
+    shop.write(*range(10, 21))
+    shop.release(3, day_fingerprints=shop.fingerprint(10, 14))
+    assert shop.plan().days == days(15, 20)
+    shop.refuse(15, 19)
+    plan = shop.plan()
+    # The window does not reach back to the release.
+    assert (plan.days, plan.changes) == (days(16, 20), Changes(new_days=days(20, 20)))
+    shop.refuse(16, 20)
+    plan = shop.plan()
+    assert plan.trainings == ()
+    assert "Nothing is new since run r9, whose model was refused" in render_plan(plan)
+
+
+def test_a_refusal_before_the_last_release_is_history(shop):
+    shop.write(*range(10, 20))
+    shop.refuse(10, 14, when="2026-11-19T03:59:59+00:00")
+    shop.release(3, day_fingerprints=shop.fingerprint(15, 19))
+    assert shop.plan().record.source == "release 3"
+    shop.refuse(10, 14, when="2026-11-19T04:00:01+00:00")
+    assert shop.plan().record.source == "run r9, whose model was refused"
+
+
+def test_a_damaged_refusal_is_an_error_with_its_name(shop):
+    shop.write(*range(10, 20))
+    shop.refuse(10, 14)
+    (shop.folder / "serving/releases/refused.json").write_text("{")
+    with pytest.raises(ReleaseError, match=r"refused\.json"):
+        shop.plan()
+
+
+REFRESHED = {"refreshed_from": 2, "created": "2026-11-19T06:00:00+00:00"}
+
+
 def test_a_refresh_of_the_index_trained_on_nothing(shop):
     shop.write(*range(10, 20))
+    # Trained at 03:00, after the release of 02:00 that was refreshed at 06:00.
     shop.finish(15, 19, status="not blessed")
     shop.write(20)
-    shop.release(3)
-    manifest = shop.folder / "serving" / "releases" / "3" / "manifest.json"
-    window = WindowConfig(first=datetime.date(2026, 11, 16), last=datetime.date(2026, 11, 20))
-    found = fingerprint_days(shop.features, str(shop.data), window)
-    refreshed = {"day_fingerprints": found, "refreshed_from": 2}
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | refreshed))
+    trained = {"trained": "2026-11-19T02:00:00+00:00"}
+    shop.release(3, day_fingerprints=shop.fingerprint(16, 20), **REFRESHED, **trained)
     assert shop.plan().changes == Changes(new_days=days(20, 20))
+
+
+def test_a_refresh_says_what_the_release_had_that_is_no_longer_kept(shop):
+    shop.write(*range(10, 21))
+    # Refused long before the training whose release was refreshed since.
+    shop.refuse(10, 14, when="2026-11-19T01:00:00+00:00")
+    trained = {"trained": "2026-11-19T02:00:00+00:00"}
+    shop.release(3, day_fingerprints=shop.fingerprint(15, 19), **REFRESHED, **trained)
+    assert shop.plan().changes == Changes(new_days=days(20, 20))
+
+
+def test_a_refresh_after_a_rollback_does_not_hide_what_was_trained_since(shop):
+    shop.write(*range(10, 21))
+    shop.release(2, day_fingerprints=shop.fingerprint(15, 19))
+    # Version 1 was rolled back to and refreshed.
+    trained = {"trained": "2026-11-18T04:00:00+00:00"}
+    shop.release(3, day_fingerprints=shop.fingerprint(14, 18), **REFRESHED | {"refreshed_from": 1}, **trained)
+    assert shop.plan().record.source == "release 2"
 
 
 WARM = {"training": {"warm_start": True, "cold_every": 3}}
