@@ -115,6 +115,7 @@ def build_pipeline(
         feature_spec=for_model,
         trainer_config=config.trainer,
         epochs=parameters.epochs,
+        start=parameters.start,
         checkpoint_directory=parameters.checkpoint_directory,
         # Where nothing is read there, another place must not train anew.
         serving_directory=parameters.serving_directory if config.training.warm_start else "",
@@ -181,6 +182,7 @@ def build_pipeline(
         window_to=parameters.window_to,
         window_last_days=parameters.window_last_days,
         epochs=parameters.epochs,
+        start=parameters.start,
         serving_directory=parameters.serving_directory,
         checkpoint_directory=parameters.checkpoint_directory,
     )

@@ -41,6 +41,8 @@ class RunParameters:
     """Days of interactions that are read, back from the newest one; 0 for no limit."""
     epochs: int | RuntimeParameter
     """Passes over the train split."""
+    start: str | RuntimeParameter
+    """`warm` or `cold`; '' for what the configuration says."""
     serving_directory: str | RuntimeParameter
     """Where releases go: a local path or a URI."""
     checkpoint_directory: str | RuntimeParameter
@@ -101,7 +103,7 @@ def configured_values(config: PipelineConfig) -> dict[str, Any]:
         config: The checked configuration.
 
     Returns:
-        The value of each by its name in `RunParameters`, without those that no configuration holds.
+        The value of each by its name in `RunParameters`, without the run's id and the fingerprints.
     """
     window = config.ingest.window
     first = window.first if window else None
@@ -112,6 +114,7 @@ def configured_values(config: PipelineConfig) -> dict[str, Any]:
         "window_to": last.isoformat() if last else "",
         "window_last_days": (window.last_days if window else None) or 0,
         "epochs": config.training.epochs,
+        "start": "",
         "serving_directory": config.serving.directory,
         "checkpoint_directory": config.training.checkpoint.directory or "",
     }

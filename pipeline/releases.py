@@ -16,9 +16,11 @@ from schemas.release import (
     Check,
     Manifest,
     Pruned,
+    Refusal,
     Rollback,
     find_current_version,
     find_release,
+    find_standing_refusal,
     find_state,
     list_published,
     list_served_versions,
@@ -58,6 +60,8 @@ class ReleaseList:
     """The newest first."""
     rollback: Rollback | None
     """What makes an older one current; None where the newest is."""
+    refusal: Refusal | None
+    """The last model, where it was refused."""
     metric: str | None
     """The metric that decides on a blessing; None where no release says it."""
 
@@ -72,7 +76,7 @@ def read_releases(serving_directory: str) -> ReleaseList:
         The releases; one whose manifest cannot be read says so.
 
     Raises:
-        ReleaseError: What says which release is current cannot be read.
+        ReleaseError: What says which release is current, or which model was refused, cannot be read.
         StorageError: The folder's store cannot be reached or refuses.
     """
     current = find_current_version(serving_directory)
@@ -87,6 +91,7 @@ def read_releases(serving_directory: str) -> ReleaseList:
     return ReleaseList(
         releases=tuple(releases),
         rollback=read_rollback(serving_directory) if is_rolled_back else None,
+        refusal=find_standing_refusal(serving_directory, releases[0].manifest if releases else None),
         metric=_find_deciding_metric(serving_directory, releases),
     )
 
@@ -98,10 +103,15 @@ def render_releases(found: ReleaseList) -> str:
         found: What `read_releases` returned.
 
     Returns:
-        A line a release, and why an older one is current where it is.
+        A line a release, why an older one is current where it is, and the last model where it was refused.
     """
+    refused = (
+        []
+        if found.refusal is None
+        else [f"Refused at {found.refusal.refused}, of run {found.refusal.run_id}: {found.refusal.reason}"]
+    )
     if not found.releases:
-        return "No releases."
+        return "\n".join(["No releases.", *refused])
     metric = found.metric
     rows = [
         (
@@ -124,7 +134,7 @@ def render_releases(found: ReleaseList) -> str:
         colalign=["right", "left", "left", "right", "right", "right"],
     )
     notes = [f"Unreadable: {release.problem}" for release in found.releases if release.problem is not None]
-    return "\n".join([table, f"* current{_explain(found.rollback)}", *notes])
+    return "\n".join([table, f"* current{_explain(found.rollback)}", *refused, *notes])
 
 
 def releases_to_json(found: ReleaseList) -> str:
@@ -134,7 +144,7 @@ def releases_to_json(found: ReleaseList) -> str:
         found: What `read_releases` returned.
 
     Returns:
-        An object with the list, the rollback and the deciding metric.
+        An object with the list, the rollback, the refusal and the deciding metric.
     """
     document = {
         "releases": [
@@ -147,6 +157,7 @@ def releases_to_json(found: ReleaseList) -> str:
             for release in found.releases
         ],
         "rollback": None if found.rollback is None else dataclasses.asdict(found.rollback),
+        "refusal": None if found.refusal is None else dataclasses.asdict(found.refusal),
         "metric": found.metric,
     }
     return json.dumps(document, indent=2)

@@ -31,6 +31,7 @@ class RunReportSpec(ComponentSpec):
         "window_to": ExecutionParameter(type=str),
         "window_last_days": ExecutionParameter(type=int),
         "epochs": ExecutionParameter(type=int),
+        "start": ExecutionParameter(type=str),
         "serving_directory": ExecutionParameter(type=str),
         "checkpoint_directory": ExecutionParameter(type=str),
     }
@@ -73,6 +74,7 @@ class RunReport(BaseComponent):
         window_to: str | RuntimeParameter,
         window_last_days: int | RuntimeParameter,
         epochs: int | RuntimeParameter,
+        start: str | RuntimeParameter,
         serving_directory: str | RuntimeParameter,
         checkpoint_directory: str | RuntimeParameter,
     ) -> None:
@@ -96,6 +98,7 @@ class RunReport(BaseComponent):
             window_to: Last day of the interactions.
             window_last_days: Days of interactions.
             epochs: Passes over the train split.
+            start: `warm`, `cold`, or '' for what the settings say.
             serving_directory: Where releases go.
             checkpoint_directory: Where checkpoints are.
         """
@@ -117,6 +120,7 @@ class RunReport(BaseComponent):
                 window_to=window_to,
                 window_last_days=window_last_days,
                 epochs=epochs,
+                start=start,
                 serving_directory=serving_directory,
                 checkpoint_directory=checkpoint_directory,
                 page=Channel(type=Page),

@@ -19,6 +19,7 @@ RUN_PARAMETERS: Final = (
     "window_to",
     "window_last_days",
     "epochs",
+    "start",
     "serving_directory",
     "checkpoint_directory",
 )

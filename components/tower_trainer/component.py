@@ -30,6 +30,7 @@ class TowerTrainerSpec(ComponentSpec):
         "feature_spec": ExecutionParameter(type=str),
         "trainer_config": ExecutionParameter(type=str),
         "epochs": ExecutionParameter(type=int),
+        "start": ExecutionParameter(type=str),
         "checkpoint_directory": ExecutionParameter(type=str),
         "serving_directory": ExecutionParameter(type=str),
         "code_fingerprint": ExecutionParameter(type=str),
@@ -67,6 +68,7 @@ class TowerTrainer(BaseComponent):
         feature_spec: FeatureSpec,
         trainer_config: Any,
         epochs: int | RuntimeParameter,
+        start: str | RuntimeParameter,
         checkpoint_directory: str | RuntimeParameter,
         serving_directory: str | RuntimeParameter,
         context_transform_graph: BaseChannel | None = None,
@@ -85,6 +87,8 @@ class TowerTrainer(BaseComponent):
             feature_spec: The features.
             trainer_config: A `TrainerConfig`, whose own epochs and checkpoint directory are not used.
             epochs: Passes over the train split; may be a RuntimeParameter.
+            start: `warm` to begin from a release, `cold` to begin from nothing, '' for what `trainer_config`
+                says.
             checkpoint_directory: Folder of the checkpoints of all trainings, a path or URI; '' for none.
             serving_directory: Where the releases are that a warm start begins from, a path or URI; '' where
                 none is wanted.
@@ -104,6 +108,7 @@ class TowerTrainer(BaseComponent):
                 feature_spec=to_short_json(feature_spec),
                 trainer_config=drop_run_parameters(to_json(trainer_config)),
                 epochs=epochs,
+                start=start,
                 checkpoint_directory=checkpoint_directory,
                 serving_directory=serving_directory,
                 code_fingerprint=code_fingerprint,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.execution import MODEL_FOLDER, Artifacts, PlainExecutor, get_optional_path, get_path
-from components.tower_trainer.logic import import_run_fn, restore_epochs
+from components.tower_trainer.logic import import_run_fn, restore_run_parameters
 
 
 class TowerTrainerExecutor(PlainExecutor):
@@ -19,14 +19,18 @@ class TowerTrainerExecutor(PlainExecutor):
             input_dict: `sequences`, `catalogue`, `user_transform_graph`, `item_transform_graph` and, with
                 context features, `context_transform_graph`.
             output_dict: `model` and `model_run`.
-            exec_properties: `run_fn`, `feature_spec`, `trainer_config`, `epochs`, `checkpoint_directory` and
-                `serving_directory`; the fingerprint only changes the cache's key.
+            exec_properties: `run_fn`, `feature_spec`, `trainer_config`, `epochs`, `start`,
+                `checkpoint_directory` and `serving_directory`; the fingerprint only changes the cache's key.
 
         Raises:
-            ConfigError: The epochs are no whole number from 1 on.
+            ConfigError: The epochs are no whole number from 1 on, or the start is not one of those.
             DssmError: As the run_fn says.
         """
-        trainer_config = restore_epochs(exec_properties["trainer_config"], exec_properties["epochs"])
+        trainer_config = restore_run_parameters(
+            exec_properties["trainer_config"],
+            epochs=exec_properties["epochs"],
+            start=exec_properties["start"],
+        )
         folders = {
             key: str(get_path(input_dict, key))
             for key in ("sequences", "catalogue", "user_transform_graph", "item_transform_graph")

@@ -37,6 +37,10 @@ _DESCRIPTIONS: Final = {
     "window_to": "Last day of the interactions that are read; empty for no limit.",
     "window_last_days": "Days of interactions that are read, back from the newest one; 0 for no limit.",
     "epochs": "Passes over the train split.",
+    "start": (
+        "warm to begin from a release, whatever training.cold_every says; cold to begin from nothing; empty "
+        "for what the configuration says."
+    ),
     "serving_directory": "Where releases go: a URI, or a path that the pods see.",
     "checkpoint_directory": (
         "Where a training that is killed finds its checkpoints again: a URI, or a path that the pods see; "

@@ -24,6 +24,8 @@ class PlanNote:
     """Whether there is something to train on."""
     newest_release: int
     """The newest version before the run; 0 where there was none."""
+    compares: bool = False
+    """Whether a warm and a cold model are trained, to be compared."""
     problem: str | None = None
     """Why there is no plan; None: there is one."""
     trouble: str | None = None

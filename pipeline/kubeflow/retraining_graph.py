@@ -1,22 +1,24 @@
 """The graph of a retraining: a run of the pipeline, with what `dssm retrain` does around one.
 
     RetrainingPlan ── if there is something new: the run
-    RetrainingEnd, after both, however they ended
+                                                  └─ if warm and cold are compared: the run once more, cold
+    RetrainingEnd, after all of that, however it ended
 
 KFP's own compiler puts it together, from the compiled run as one task.
 """
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf import json_format
 from kfp import components, dsl
 
 from pipeline.config import PipelineConfig
+from pipeline.kubeflow.graph import list_tasks
 from pipeline.kubeflow.retraining_steps import (
-    DUE,
     PLANNED,
+    YES,
     RetrainingEndExecutor,
     RetrainingPlanExecutor,
     retraining_part,
@@ -25,9 +27,12 @@ from pipeline.kubeflow.yaml_text import write_documents
 from pipeline.parameters import configured_values
 from schemas.feature_parts import ingest_part
 from schemas.features import FeatureSpec
+from schemas.start import COLD
 from schemas.strict_config import dump_json, to_short_json
 
-_INPUTS_SPEC = "--json_serialized_inputs_spec_args"
+_RUN: Final = "run"
+_RUN_COMPONENT: Final = f"comp-{_RUN}"
+_INPUTS_SPEC: Final = "--json_serialized_inputs_spec_args"
 
 
 def wrap_in_retraining(
@@ -45,10 +50,11 @@ def wrap_in_retraining(
         The PipelineSpec of the retraining as plain data, with the run parameters of the run.
     """
     # KFP names a task by it, which a pipeline's name need not be fit for.
-    named = {**run, "pipelineInfo": {"name": "run"}}
+    named = {**run, "pipelineInfo": {"name": _RUN}}
     run_task = components.load_component_from_text(write_documents([named]))
     plan_step, end_step = _make_plan_step(config, command), _make_end_step(config, command)
     parameters = configured_values(config)
+    can_compare = config.retraining.compare_with_cold and config.training.cold_every is not None
     constants = {
         "settings": to_short_json(retraining_part(config)),
         "tables": to_short_json(ingest_part(features)),
@@ -64,8 +70,12 @@ def wrap_in_retraining(
 
         with dsl.ExitHandler(call(end_step, "RetrainingEnd"), name="retraining"):
             plan = call(plan_step, "RetrainingPlan")
-            with dsl.If(plan.outputs["is_due"] == DUE, name="if there is something new"):
-                run_task(**given | {name: plan.outputs[planned] for name, planned in PLANNED.items()})
+            planned = given | {name: plan.outputs[output] for name, output in PLANNED.items()}
+            with dsl.If(plan.outputs["is_due"] == YES, name="if there is something new"):
+                first = run_task(**planned)
+                if can_compare:
+                    with dsl.If(plan.outputs["compares"] == YES, name="if warm and cold are compared"):
+                        run_task(**planned | {"start": COLD}).after(first)
 
     # KFP reads the run parameters from a function's signature.
     retraining.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -78,6 +88,7 @@ def wrap_in_retraining(
     )
     compiled = dsl.pipeline(name=config.run.name)(retraining)
     spec: dict[str, Any] = json_format.MessageToDict(compiled.pipeline_spec)
+    _share_run(spec)
     _declare_inputs(spec)
     return spec
 
@@ -92,11 +103,14 @@ def _make_plan_step(config: PipelineConfig, command: tuple[str, ...]) -> Any:
         window_from: str,
         window_to: str,
         window_last_days: int,
+        start: str,
         plan: dsl.Output[dsl.Markdown],
         is_due: dsl.OutputPath(str),  # type: ignore[valid-type]
+        compares: dsl.OutputPath(str),  # type: ignore[valid-type]
         planned_from: dsl.OutputPath(str),  # type: ignore[valid-type]
         planned_to: dsl.OutputPath(str),  # type: ignore[valid-type]
         planned_last_days: dsl.OutputPath(int),  # type: ignore[valid-type]
+        planned_start: dsl.OutputPath(str),  # type: ignore[valid-type]
     ) -> dsl.ContainerSpec:
         return _build_container(config, "RetrainingPlan", RetrainingPlanExecutor, command)
 
@@ -124,6 +138,26 @@ def _build_container(
         command=list(command),
         args=["--executor_class_path", path, "--json_serialized_invocation_args", "{{$}}"],
     )
+
+
+def _share_run(spec: dict[str, Any]) -> None:
+    """Let all tasks that run the run refer to one component: KFP copies a nested graph for each of them."""
+    components = spec["components"]
+    runs = [task for task in list_tasks(spec) if task.spec["componentRef"]["name"].startswith(_RUN_COMPONENT)]
+    for task in runs:
+        task.spec["componentRef"]["name"] = _RUN_COMPONENT
+    used, seen = ["root"], set()
+    while used:
+        name = used.pop()
+        seen.add(name)
+        dag = (spec["root"] if name == "root" else components[name]).get("dag", {"tasks": {}})
+        used += [task["componentRef"]["name"] for task in dag["tasks"].values()]
+    spec["components"] = {name: body for name, body in components.items() if name in seen}
+    labels = {body.get("executorLabel") for body in spec["components"].values()}
+    executors = spec["deploymentSpec"]["executors"]
+    spec["deploymentSpec"]["executors"] = {
+        label: body for label, body in executors.items() if label in labels
+    }
 
 
 def _declare_inputs(spec: dict[str, Any]) -> None:

@@ -1,40 +1,48 @@
 """The steps of a retraining on Kubeflow: what `dssm retrain` does around a run, each alone in a pod.
 
-What has been trained on is said there by the releases alone: no pod relies on ML Metadata. The Trainer
-chooses the base of a warm start, and whether it is time for a cold one, by the releases as well.
+What has been trained on is said there by what lies beside the releases: no pod relies on ML Metadata. The
+Trainer chooses the base of a warm start by them as well.
 """
 
 import dataclasses
+import json
 import logging
 import os
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from components.execution import Artifacts, PlainExecutor, Values, get_path
 from components.interaction_ingest.config import IngestConfig
 from components.interaction_ingest.window import parse_window
+from pipeline.comparison import compare_evaluations
 from pipeline.config import DataConfig, PipelineConfig, RunConfig, ServingConfig
+from pipeline.evaluations import read_evaluation
 from pipeline.kubeflow.plan_note import PlanNote, delete_note, list_troubled, read_note, write_note
 from pipeline.retraining.clean_up import clean_up
 from pipeline.retraining.config import EventKind
+from pipeline.retraining.drift import describe_comparison
 from pipeline.retraining.notify import Event, notify
 from pipeline.retraining.plan import Plan, make_plan
 from pipeline.retraining.plan_text import render_plan
-from schemas.contract import PROGRESS_LOGGER, RUN_ID_VARIABLE
+from schemas.contract import EVALUATION_REPORT_FILE, PROGRESS_LOGGER, RUN_ID_VARIABLE
 from schemas.errors import DssmError
 from schemas.features import FeatureSpec
-from schemas.release import list_published, read_manifest, read_refusal
+from schemas.release import find_state, list_published, read_manifest, read_refusal, read_state_file
+from schemas.start import parse_start
 from schemas.strict_config import from_json
 from trainer.config import CheckpointConfig, TrainingConfig
 
-DUE: Final = "yes"
-"""What `is_due` is where there is something new to train on; otherwise it is `NOT_DUE`."""
-NOT_DUE: Final = "no"
+YES: Final = "yes"
+"""What `is_due` is where there is something new to train on, and `compares` where a cold model is trained
+after a warm one; otherwise they are `NO`."""
+NO: Final = "no"
 PLANNED: Final = {
     "window_from": "planned_from",
     "window_to": "planned_to",
     "window_last_days": "planned_last_days",
+    "start": "planned_start",
 }
 """The output of the plan that takes the place of a run parameter."""
 
@@ -50,8 +58,7 @@ def retraining_part(config: PipelineConfig) -> PipelineConfig:
         config: The checked configuration.
 
     Returns:
-        A configuration in which all else has its default. The comparison of a warm and a cold model is left
-        out: it takes two runs.
+        A configuration in which all else has its default.
     """
     training = config.training
     return PipelineConfig(
@@ -60,7 +67,7 @@ def retraining_part(config: PipelineConfig) -> PipelineConfig:
         serving=ServingConfig(directory=""),
         ingest=IngestConfig(window=config.ingest.window),
         training=TrainingConfig(warm_start=training.warm_start, cold_every=training.cold_every),
-        retraining=dataclasses.replace(config.retraining, compare_with_cold=False),
+        retraining=config.retraining,
     )
 
 
@@ -78,33 +85,38 @@ class RetrainingPlanExecutor(PlainExecutor):
             exec_properties: `settings` (a PipelineConfig), `tables` (a FeatureSpec) and run parameters.
 
         Returns:
-            `is_due`, and the days under the names of `PLANNED`.
+            `is_due`, `compares`, and the parameters of the run, or of the first of two, under the names of
+            `PLANNED`.
 
         Raises:
-            ConfigError: The window is none.
+            ConfigError: The window or the start is none.
+            PlanError: A warm start is wanted of a configuration without.
             DataError: Tables are missing or cannot be read, or too many days are missing.
             ReleaseError: The manifest of a release cannot be read.
             StorageError: A folder's store cannot be reached or refuses.
         """
-        serving = exec_properties["serving_directory"]
+        serving, run_id = exec_properties["serving_directory"], _find_run_id()
         published = list_published(serving)
-        newest = published[-1] if published else 0
+        note = PlanNote(is_due=False, newest_release=published[-1] if published else 0)
         try:
             plan = _make_plan(exec_properties)
         except DssmError as error:
-            write_note(serving, _find_run_id(), PlanNote(False, newest, str(error)))
+            write_note(serving, run_id, dataclasses.replace(note, problem=str(error)))
             raise
-        write_note(serving, _find_run_id(), PlanNote(bool(plan.trainings), newest))
+        is_due, compares = bool(plan.trainings), len(plan.trainings) > 1
+        write_note(serving, run_id, dataclasses.replace(note, is_due=is_due, compares=compares))
         text = render_plan(plan)
         _progress.info(text)
         # Two spaces at its end keep a line one in Markdown.
         get_path(output_dict, "plan").write_text(text.replace("\n", "  \n") + "\n", encoding="utf-8")
         window = plan.window
         return {
-            "is_due": DUE if plan.trainings else NOT_DUE,
+            "is_due": YES if is_due else NO,
+            "compares": YES if compares else NO,
             "planned_from": window.first.isoformat() if window and window.first else "",
             "planned_to": window.last.isoformat() if window and window.last else "",
             "planned_last_days": (window.last_days if window else None) or 0,
+            "planned_start": plan.trainings[0].start if is_due else "",
         }
 
 
@@ -156,7 +168,8 @@ def _make_plan(exec_properties: Mapping[str, Any]) -> Plan:
         serving=ServingConfig(directory=exec_properties["serving_directory"]),
         ingest=IngestConfig(window=window),
     )
-    return make_plan(config, from_json(FeatureSpec, exec_properties["tables"]), runs=[])
+    start = parse_start(exec_properties.get("start"))
+    return make_plan(config, from_json(FeatureSpec, exec_properties["tables"]), runs=[], start=start)
 
 
 def _describe_end(pipeline: str, serving: str, run_id: str) -> Event | None:
@@ -174,24 +187,46 @@ def _describe_end(pipeline: str, serving: str, run_id: str) -> Event | None:
         return fail("did not begin; the log of its RetrainingPlan says why.")
     if note.problem is not None:
         return fail(f"did not begin: {note.problem}")
-    release = _find_release(serving, run_id, note.newest_release)
-    if release is not None:
-        kind: EventKind = "recovery" if list_troubled(serving) else "released"
-        return Event(kind, pipeline, f"Run {run_id} has released version {release}.", run_id, release)
-    if not note.is_due:
+    releases = _list_releases(serving, run_id, note.newest_release)
+    refusal = read_refusal(serving)
+    reasons = [refusal.reason] if refusal is not None and refusal.run_id == run_id else []
+    verdicts = [_read_verdict(serving, release) for release in releases] + reasons
+    if not (note.is_due or verdicts):
         _progress.info("Nothing was new, so nothing was trained")
         return None
-    refusal = read_refusal(serving)
-    if refusal is not None and refusal.run_id == run_id:
-        return Event("refused", pipeline, refusal.reason, run_id)
-    return fail("has come to no verdict on a model: a step failed or was ended; its page on KFP says which.")
+    if not verdicts or (note.compares and len(verdicts) == len(releases) == 1):
+        told = [f"It has released version {release}." for release in releases]
+        why = "has come to no verdict on a model: a step failed or was ended; its page on KFP says which."
+        return fail(" ".join([why, *told]))
+    if len(releases) > 1:
+        verdicts.append(_compare(serving, *releases))
+    kind: EventKind = "refused"
+    if releases:
+        kind = "recovery" if list_troubled(serving) else "released"
+    newest = max(releases, default=None)
+    return Event(kind, pipeline, "\n".join(verdicts), run_id, newest)
+
+
+def _read_verdict(serving: str, release: int) -> str:
+    report = json.loads(read_state_file(find_state(serving, release), EVALUATION_REPORT_FILE))
+    return str(report["gate"]["sentence"])
+
+
+def _compare(serving: str, warm: int, cold: int) -> str:
+    no_run = Path()
+    try:
+        evaluations = [read_evaluation(f"release:{release}", no_run, serving) for release in (warm, cold)]
+        return describe_comparison(compare_evaluations(*evaluations))
+    except DssmError as error:
+        # What the two have released stands.
+        return f"The warm and the cold model are not compared: {error}"
 
 
 def _settle_notes(serving: str, run_id: str, event: Event | None) -> None:
     """Keep the note of a run in trouble; a release ends all trouble before it."""
     if event is None:
         delete_note(serving, run_id)
-    elif event.release is None:
+    elif event.kind in ("failure", "refused"):
         note = read_note(serving, run_id) or PlanNote(is_due=False, newest_release=0)
         write_note(serving, run_id, dataclasses.replace(note, trouble=event.kind))
     else:
@@ -199,14 +234,15 @@ def _settle_notes(serving: str, run_id: str, event: Event | None) -> None:
             delete_note(serving, other)
 
 
-def _find_release(serving_directory: str, run_id: str, newest_before: int) -> int | None:
-    for version in list_published(serving_directory):
-        # Those of before are not this run's, and reading one of them can fail.
-        if version > newest_before:
-            manifest = read_manifest(serving_directory, version)
-            if manifest.run_id == run_id and manifest.refreshed_from is None:
-                return version
-    return None
+def _list_releases(serving_directory: str, run_id: str, newest_before: int) -> list[int]:
+    # Those of before are not this run's, and reading one of them can fail.
+    later = [version for version in list_published(serving_directory) if version > newest_before]
+    manifests = {version: read_manifest(serving_directory, version) for version in later}
+    return [
+        version
+        for version, manifest in manifests.items()
+        if manifest.run_id == run_id and manifest.refreshed_from is None
+    ]
 
 
 def _clean_up(config: PipelineConfig, serving: str, checkpoints: str | None) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from components.interaction_ingest.config import WindowConfig
 from components.interaction_ingest.fingerprints import NO_DAY, fingerprint_days
@@ -16,8 +16,7 @@ from pipeline.runs import Run, describe_status
 from schemas.errors import DataError, DssmError
 from schemas.features import FeatureSpec
 from schemas.release import count_warm_starts, find_current_version, read_manifest
-
-Start = Literal["warm", "cold"]
+from schemas.start import COLD, WARM, Start
 
 _LOG: Final = "interactions"
 
@@ -81,6 +80,7 @@ def make_plan(
     runs: Sequence[Run],
     *,
     resume: bool = False,
+    start: Start | None = None,
     today: datetime.date | None = None,
 ) -> Plan:
     """Find out what is to be done; nothing is written.
@@ -90,13 +90,14 @@ def make_plan(
         features: The features that `config.data.schema` names.
         runs: What `read_pipeline_runs` gives.
         resume: Whether the last run, which failed, is taken up again with its own days.
+        start: What the training begins from; None: what the configuration says.
         today: The day of the run, in UTC; None: that of the clock.
 
     Returns:
         The plan.
 
     Raises:
-        PlanError: There is no failed run to resume.
+        PlanError: There is no failed run to resume, or a warm start is wanted of a configuration without.
         DataError: Source tables are missing or cannot be read, or too many days are missing; what is missing
             is told of every table.
         DssmError: A release cannot be read.
@@ -114,7 +115,7 @@ def make_plan(
         catches_up=not resume and window != usual,
         passed_days=_find_passed_days(_list_days(features, config.data.directory), window, record),
         resumed=runs[0].run_id if resume else None,
-        trainings=_choose_trainings(config) if changes or resume else (),
+        trainings=_choose_trainings(config, start) if changes or resume else (),
     )
 
 
@@ -197,19 +198,23 @@ def _resume_window(runs: Sequence[Run], configured: WindowConfig | None) -> Wind
     return parse_window(*runs[0].window, configured) if any(runs[0].window) else None
 
 
-def _choose_trainings(config: PipelineConfig) -> tuple[Training, ...]:
+def _choose_trainings(config: PipelineConfig, start: Start | None) -> tuple[Training, ...]:
+    if start == WARM and not config.training.warm_start:
+        raise PlanError(f"start: expected training.warm_start: true for {WARM}. Received: false.")
+    if start is not None:
+        return (Training(start, "it was asked for"),)
     if not config.training.warm_start:
-        return (Training("cold", "training.warm_start is false"),)
+        return (Training(COLD, "training.warm_start is false"),)
     current = find_current_version(config.serving.directory)
     if current is None:
-        return (Training("cold", "there is no release to begin from"),)
+        return (Training(COLD, "there is no release to begin from"),)
     warm_starts = count_warm_starts(read_manifest(config.serving.directory, current))
-    warm = Training("warm", f"release {current} is the current one")
+    warm = Training(WARM, f"release {current} is the current one")
     every = config.training.cold_every
     if every is None or warm_starts + 1 < every:
         return (warm,)
     cold = Training(
-        "cold",
+        COLD,
         f"training.cold_every is {every}, and release {current} ends a row of {warm_starts} warm starts",
     )
     return (warm, cold) if config.retraining.compare_with_cold else (cold,)

@@ -9,6 +9,7 @@ from pipeline.comparison import Comparison, compare_evaluations
 from pipeline.config import PipelineConfig
 from pipeline.evaluations import read_evaluation
 from pipeline.retraining.clean_up import clean_up
+from pipeline.retraining.drift import describe_comparison
 from pipeline.retraining.lock import hold_run_lock
 from pipeline.retraining.notify import Event, find_event_kind, notify
 from pipeline.retraining.plan import Plan, Training, make_plan
@@ -17,7 +18,7 @@ from pipeline.retraining.record import read_pipeline_runs
 from pipeline.runs import Status
 from schemas.errors import DssmError
 from schemas.features import FeatureSpec
-from schemas.ranking.metrics import show_metric
+from schemas.start import WARM
 
 if TYPE_CHECKING:
     from pipeline.local import RunResult
@@ -90,7 +91,7 @@ def apply_training(config: PipelineConfig, plan: Plan, training: Training) -> Pi
         config,
         ingest=dataclasses.replace(config.ingest, window=plan.window),
         # The plan has counted already.
-        training=dataclasses.replace(config.training, warm_start=training.start == "warm", cold_every=None),
+        training=dataclasses.replace(config.training, warm_start=training.start == WARM, cold_every=None),
     )
 
 
@@ -124,28 +125,6 @@ def describe_end(
         body=body,
         run_id=last.run_id,
         release=None if last.release is None else int(PurePosixPath(last.release).name),
-    )
-
-
-def describe_comparison(comparison: Comparison) -> str:
-    """Say whether a row of warm starts has fallen behind a model that began from nothing.
-
-    Args:
-        comparison: The warm model's evaluation, and the cold one's on the same data.
-
-    Returns:
-        A sentence with the difference of the metric that decides on the blessing, and its 95 % interval.
-    """
-    decides = comparison.second.report["gate"]["metric"]
-    [found] = [difference for difference in comparison.differences if difference.metric == decides]
-    verdict = {
-        "better": "the row of warm starts has fallen behind: the model that began from nothing is better",
-        "worse": "the row of warm starts is ahead of a model that began from nothing",
-    }.get(found.verdict, "the row of warm starts has not measurably fallen behind")
-    return (
-        f"Warm against cold on the same data: {show_metric(decides)} {found.first:.4f} and "
-        f"{found.second:.4f}, cold less warm {found.change.value:+.4f} [{found.change.low:+.4f}, "
-        f"{found.change.high:+.4f}]: {verdict}."
     )
 
 

@@ -19,7 +19,13 @@ from schemas import storage
 from schemas.contract import RELEASES
 from schemas.errors import DssmError, StorageError
 from schemas.features import FeatureSpec
-from schemas.release import find_current_version, read_manifest
+from schemas.release import (
+    Manifest,
+    find_current_version,
+    find_newest_version,
+    find_standing_refusal,
+    read_manifest,
+)
 
 _TROUBLED: Final = ("failed", "interrupted", "not blessed")
 
@@ -90,6 +96,9 @@ def read_status(
     if runs and runs[0].status in _TROUBLED:
         problems.append(f"The last run, {runs[0].run_id}, {describe_status(runs[0])}")
     try:
+        refusal = find_standing_refusal(serving, _find_newest(serving))
+        if refusal is not None and not (runs and runs[0].run_id == refusal.run_id):
+            problems.append(f"The last model, of run {refusal.run_id}, was refused: {refusal.reason}")
         release = find_current_version(serving)
         if release is None:
             problems.append(f"There is no release in {serving}")
@@ -133,6 +142,11 @@ def read_status(
         retention_bytes=retention_bytes,
         problems=tuple(problems),
     )
+
+
+def _find_newest(serving: str) -> Manifest | None:
+    newest = find_newest_version(serving)
+    return None if newest is None else read_manifest(serving, newest)
 
 
 def _find_holders(run_directory: Path, serving: str) -> dict[str, str]:

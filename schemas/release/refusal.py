@@ -15,9 +15,8 @@ from pydantic.dataclasses import dataclass
 from schemas import storage
 from schemas.contract import REFUSED_FILE, RELEASES
 from schemas.errors import ReleaseError
-from schemas.release.find import find_newest_version, read_manifest
 from schemas.release.locking import hold_lock
-from schemas.release.manifest import parse_document
+from schemas.release.manifest import Manifest, parse_document
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))
@@ -80,21 +79,22 @@ def read_refusal(serving_directory: str | Path) -> Refusal | None:
     return parse_document(Refusal, content, source=file)
 
 
-def find_standing_refusal(serving_directory: str | Path) -> Refusal | None:
+def find_standing_refusal(serving_directory: str | Path, newest: Manifest | None) -> Refusal | None:
     """Find the last refusal, unless there has been a release since.
 
     Args:
         serving_directory: The folder that releases are pushed to: a path or URI.
+        newest: The newest release; None where there is none.
 
     Returns:
         The refusal; None where the last model was released, or there was none.
 
     Raises:
-        ReleaseError: The file that says it, or the newest release's manifest, is unreadable.
+        ReleaseError: The file that says it is unreadable.
         StorageError: The folder's store cannot be reached or refuses.
     """
-    refusal, newest = read_refusal(serving_directory), find_newest_version(serving_directory)
+    refusal = read_refusal(serving_directory)
     if refusal is None or newest is None:
         return refusal
-    released = datetime.datetime.fromisoformat(read_manifest(serving_directory, newest).created)
-    return refusal if datetime.datetime.fromisoformat(refusal.refused) > released else None
+    refused, released = map(datetime.datetime.fromisoformat, (refusal.refused, newest.created))
+    return refusal if refused > released else None

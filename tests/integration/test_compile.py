@@ -386,6 +386,7 @@ def test_run_parameters_have_types_and_defaults(rich) -> None:
         "window_to": ("STRING", ""),
         "window_last_days": ("NUMBER_INTEGER", 28),
         "epochs": ("NUMBER_INTEGER", 7),
+        "start": ("STRING", ""),
         "serving_directory": ("STRING", "s3://bucket/serving"),
         "checkpoint_directory": ("STRING", "s3://bucket/checkpoints"),
     }
@@ -407,6 +408,7 @@ def test_each_run_parameter_is_an_input_of_its_own_and_nowhere_a_constant(rich) 
         ("InteractionIngest", "window_to"): "window_to",
         ("InteractionIngest", "window_last_days"): "window_last_days",
         ("Trainer", "epochs"): "epochs",
+        ("Trainer", "start"): "start",
         ("Trainer", "checkpoint_directory"): "checkpoint_directory",
         ("Trainer", "serving_directory"): "serving_directory",
         ("AnomalyGate", "serving_directory"): "serving_directory",
@@ -559,8 +561,23 @@ def test_a_retraining_is_the_run_where_something_is_new(retraining, rich) -> Non
         planned["condition-2"]["triggerPolicy"]["condition"]
         == "inputs.parameter_values['pipelinechannel--retrainingplan-is_due'] == 'yes'"
     )
-    [(name, task)] = components["comp-condition-2"]["dag"]["tasks"].items()
-    assert name == "run"
+    due = components["comp-condition-2"]["dag"]["tasks"]
+    assert set(due) == {"run", "condition-3"}
+    assert due["condition-3"]["dependentTasks"] == ["run"]
+    assert (
+        due["condition-3"]["triggerPolicy"]["condition"]
+        == "inputs.parameter_values['pipelinechannel--retrainingplan-compares'] == 'yes'"
+    )
+    [(name, again)] = components["comp-condition-3"]["dag"]["tasks"].items()
+    task = due["run"]
+    assert (name, again["componentRef"]) == ("run-2", task["componentRef"])
+    second = again["inputs"]["parameters"]
+    assert second.pop("start") == {"runtimeValue": {"constant": "cold"}}
+    assert {key: source["componentInputParameter"].split("-")[-1] for key, source in second.items()} == {
+        key: source["componentInputParameter"].split("-")[-1]
+        for key, source in task["inputs"]["parameters"].items()
+        if key != "start"
+    }
     window = {key: source["componentInputParameter"] for key, source in task["inputs"]["parameters"].items()}
     assert window["window_from"] == "pipelinechannel--retrainingplan-planned_from"
     assert window["epochs"] == "pipelinechannel--epochs"

@@ -137,25 +137,31 @@ class KfpRun:
     tasks_in_2_14_form: Collection[str] = ()
     killed_in_first_attempt: Collection[str] = ()
     artifacts: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    """By task and output, the artifact as ML Metadata keeps it; tasks with artifacts are not run again."""
+    """By task and output, the newest artifact as ML Metadata keeps it; tasks with artifacts at the beginning
+    are not run."""
     outputs: dict[tuple[str, str], Any] = field(default_factory=dict)
     """By task and output, the values that tasks gave."""
     records: dict[str, TaskRecord] = field(default_factory=dict)
+    """By task; behind the name of their graph, such as `run-2/Trainer`, those of a graph that runs again."""
+
+    graphs: set[str] = field(default_factory=set)
+    """Nested graphs that have begun, by their task."""
 
     def __post_init__(self) -> None:
         self.spec, self.platform = yaml.safe_load_all(self.text)
         root = self.spec["root"]["inputDefinitions"]["parameters"]
         unknown = set(self.parameters) - set(root)
         assert not unknown, f"unknown parameters {unknown}"
+        self.taken_over = {task for task, _ in self.artifacts}
         self.values = {name: self.parameters.get(name, p["defaultValue"]) for name, p in root.items()}
 
     def execute(self) -> "KfpRun":
         self._execute_graph(self.spec["root"]["dag"]["tasks"], self.values)
         return self
 
-    def _execute_graph(self, tasks: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    def _execute_graph(self, tasks: Mapping[str, Any], values: Mapping[str, Any], prefix: str = "") -> None:
         at_exit = {name for name, task in tasks.items() if _is_exit_task(task)}
-        finished = {task for task, _ in self.artifacts if task in tasks}
+        finished = self.taken_over & set(tasks)
         try:
             while len(finished) < len(tasks) - len(at_exit):
                 ready = [
@@ -164,20 +170,25 @@ class KfpRun:
                     if name not in finished | at_exit and set(task.get("dependentTasks", ())) <= finished
                 ]
                 assert ready, f"a cycle, or a missing task, among {set(tasks) - finished}"
-                self._execute_any(ready[0], tasks[ready[0]], values)
+                self._execute_any(ready[0], tasks[ready[0]], values, prefix)
                 finished.add(ready[0])
         finally:
             # An exit hook of Argo's runs whatever became of the task that it waits for.
             for name in sorted(at_exit):
-                self._execute_any(name, tasks[name], values)
+                self._execute_any(name, tasks[name], values, prefix)
 
-    def _execute_any(self, name: str, task: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    def _execute_any(
+        self, name: str, task: Mapping[str, Any], values: Mapping[str, Any], prefix: str
+    ) -> None:
         inputs = self._resolve_parameters(task, values)
         graph = self.spec["components"][task["componentRef"]["name"]].get("dag")
         if graph is None:
-            self._execute_task(name, task, inputs)
+            self._execute_task(name, task, inputs, prefix)
         elif _is_met(task.get("triggerPolicy", {}).get("condition"), inputs):
-            self._execute_graph(graph["tasks"], inputs)
+            # KFP's compiler gives the second task of a component a number.
+            runs_again = name.removesuffix("-2") in self.graphs
+            self.graphs.add(name)
+            self._execute_graph(graph["tasks"], inputs, f"{name}/" if runs_again else prefix)
 
     def _resolve_parameters(self, task: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
         inputs = {}
@@ -191,16 +202,18 @@ class KfpRun:
                     inputs[key] = source["runtimeValue"]["constant"]
         return inputs
 
-    def _execute_task(self, name: str, task: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    def _execute_task(
+        self, name: str, task: Mapping[str, Any], parameters: Mapping[str, Any], prefix: str
+    ) -> None:
         for attempt in range(1 + task["retryPolicy"]["maxRetryCount"]):
-            tree = self.directory / f"{name}-{attempt}"
+            tree = self.directory / f"{prefix}{name}-{attempt}"
             start, cpu_start = time.monotonic(), _children_seconds()
-            executor_input = self._drive(name, task, parameters, attempt)
+            executor_input = self._drive(name, task, parameters, attempt, prefix)
             is_killed = attempt == 0 and name in self.killed_in_first_attempt
             label = self.spec["components"][task["componentRef"]["name"]]["executorLabel"]
             status, log = self._launch(name, label, executor_input, tree, is_killed)
             seconds, cpu_seconds = time.monotonic() - start, _children_seconds() - cpu_start
-            self.records[name] = TaskRecord(executor_input, attempt + 1, log, seconds, cpu_seconds)
+            self.records[prefix + name] = TaskRecord(executor_input, attempt + 1, log, seconds, cpu_seconds)
             if status == 0:
                 self._publish(name, executor_input, tree)
                 shutil.rmtree(tree)
@@ -210,7 +223,7 @@ class KfpRun:
         raise TaskFailedError(f"{name} ended with exit status {status}:\n{log[-6000:]}")
 
     def _drive(
-        self, name: str, task: Mapping[str, Any], parameters: Mapping[str, Any], attempt: int
+        self, name: str, task: Mapping[str, Any], parameters: Mapping[str, Any], attempt: int, prefix: str
     ) -> dict[str, Any]:
         component = self.spec["components"][task["componentRef"]["name"]]
         inputs: dict[str, Any] = {"parameterValues": dict(parameters)} if parameters else {}
@@ -222,7 +235,8 @@ class KfpRun:
         pipeline_name = self.spec["pipelineInfo"]["name"]
         # The salt is drawn once for a task, so an attempt has the URIs of the one before.
         parent = self.pipeline_root or NAMESPACE_PIPELINE_ROOT
-        root = f"{parent}/{pipeline_name}/{self.run_id}/{name}/salt-{name.lower()}"
+        salt = f"salt-{prefix}{name}".replace("/", "-").lower()
+        root = f"{parent}/{pipeline_name}/{self.run_id}/{name}/{salt}"
         declared = component.get("outputDefinitions", {})
         outputs = {
             key: {

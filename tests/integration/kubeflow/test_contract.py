@@ -70,6 +70,17 @@ def retraining(compile_small):
 
 
 @pytest.fixture(scope="module")
+def comparing(compile_small):
+    """A retraining that trains a warm and a cold model each time, and blesses both."""
+    every, *margins = (
+        "training.cold_every=1", "evaluation.blessing_margin=1.0", "evaluation.blessing_slice_margin=1.0",
+    )  # fmt: skip
+    return compile_small(
+        "--retraining", "--set", every, *(part for one in margins for part in ("--set", one))
+    )
+
+
+@pytest.fixture(scope="module")
 def strict(compile_small):
     """A retraining whose gate refuses every model."""
     return compile_small("--retraining", "--set", "evaluation.blessing_minimum=1.0")
@@ -93,11 +104,7 @@ def finished(kfp, compiled, workspace, module_bucket):
 
 
 def read_manifest(bucket, version):
-    """Read the newest release's manifest, and see that it is the one of the version."""
-    manifests = [key for key in bucket.keys("releases/releases/") if key.endswith("/manifest.json")]
-    newest = max(manifests, key=lambda key: int(key.split("/")[-2]))
-    assert newest == f"releases/releases/{version}/manifest.json"
-    return json.loads(bucket.read(newest))
+    return json.loads(bucket.read(f"releases/releases/{version}/manifest.json"))
 
 
 def read_model(run, kfp):
@@ -133,7 +140,7 @@ def other_items(bucket):
 def test_every_task_runs_alone_to_a_pushed_release(finished, kfp, module_bucket):
     assert set(finished.records) == TASKS
     manifest = read_manifest(module_bucket, 1)
-    assert manifest["run_id"] == "run-1"
+    assert (manifest["run_id"], manifest["version"]) == ("run-1", 1)
     assert manifest["model_id"] == read_model(finished, kfp)["model_id"]
     pushed = finished.artifacts["TowerPusher", "pushed_release"]["metadata"]
     assert (pushed["pushed"], pushed["version"]) == (1, 1)
@@ -173,27 +180,28 @@ def test_a_retraining_without_anything_new_trains_nothing(finished, kfp, retrain
     assert take_events(told) == []
 
 
-def test_a_retraining_with_other_parameters_begins_from_the_release(
-    finished, kfp, retraining, told, module_bucket
-):
+def test_a_warm_model_is_trained_and_a_cold_one_after_it(finished, kfp, comparing, told, module_bucket):
     first = read_manifest(module_bucket, 1)
     taken_over = {key: value for key, value in finished.artifacts.items() if key[0] not in AFFECTED}
     parameters = {**finished.parameters, "epochs": 2, "checkpoint_directory": ""}
     with other_items(module_bucket):
-        run = kfp.run(retraining, "run-2", parameters, artifacts=taken_over)
-    assert set(run.records) == {"retrainingplan", *AFFECTED, "retrainingend"}
+        run = kfp.run(comparing, "run-2", parameters, artifacts=taken_over)
+    again = {f"run-2/{task}" for task in AFFECTED}
+    assert set(run.records) == {"retrainingplan", *AFFECTED, *again, "retrainingend"}
     [event] = take_events(told)
-    assert (event["kind"], event["release"], event["run_id"]) == ("released", 2, "run-2")
+    assert (event["kind"], event["release"], event["run_id"]) == ("released", 3, "run-2")
+    assert event["body"].count("Blessed: ndcg@10") == 2
+    assert "Warm against cold on the same data: ndcg@10 " in event["body"]
+    warm, cold = (read_manifest(module_bucket, version) for version in (2, 3))
+    assert warm["run_id"] == cold["run_id"] == "run-2"
+    assert len({first["model_id"], warm["model_id"], cold["model_id"]}) == 3
     assert read_model(run, kfp)["epochs"] == 2
-    manifest = read_manifest(module_bucket, 2)
-    assert (manifest["run_id"], manifest["version"]) == ("run-2", 2)
-    assert manifest["model_id"] != first["model_id"]
     # In a pod of its own, from the state of the release that the first run pushed.
-    assert (manifest["warm_start"]["release"], manifest["warm_start"]["model_id"]) == (1, first["model_id"])
-    items = manifest["warm_start"]["tables"]["item_id"]
+    assert (warm["warm_start"]["release"], warm["warm_start"]["model_id"]) == (1, first["model_id"])
+    items = warm["warm_start"]["tables"]["item_id"]
     assert (items["new"], items["dropped"]) == (0, 0)
     assert items["kept"] > 100
-    assert first["warm_start"] is None
+    assert first["warm_start"] is cold["warm_start"] is None
 
 
 def test_data_that_do_not_exist_fail_with_one_line(kfp, compiled, tmp_path):

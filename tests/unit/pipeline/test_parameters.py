@@ -33,6 +33,7 @@ def test_local_run_takes_the_values_of_the_configuration(
         window_to="",
         window_last_days=0,
         epochs=3,
+        start="",
         serving_directory="/srv/x",
         checkpoint_directory=str(tmp_path / "runs/movielens_100k/checkpoints"),
         run_id="r",

@@ -39,6 +39,7 @@ def build_component() -> RunReport:
         window_to="2026-11-01",
         window_last_days=0,
         epochs=3,
+        start="",
         serving_directory="serving",
         checkpoint_directory="",
     )  # fmt: skip

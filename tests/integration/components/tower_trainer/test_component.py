@@ -35,6 +35,7 @@ def make_trainer(
             training=TrainingConfig(epochs=99, seed=5, checkpoint=CheckpointConfig(directory="/elsewhere"))
         ),
         epochs=epochs,
+        start="",
         checkpoint_directory=checkpoint_directory,
         serving_directory="/serving",
         code_fingerprint="c0de",

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from schemas.release import Refusal, write_refusal
 
 pytestmark = pytest.mark.unit
 
@@ -92,6 +93,21 @@ def test_a_refresh_is_not_taken_for_a_training(dssm, releases):
     line = "refreshed from release 3: its towers and evaluation, an index of a newer item table"
     assert line in squeeze(dssm("show", "4").output)
     assert not any(line.startswith("refreshed") for line in squeeze(dssm("show", "3").output))
+
+
+def test_the_last_model_is_listed_where_it_was_refused(dssm, releases):
+    for when, is_listed in (("2026-11-03T09:59:59+00:00", False), ("2026-11-03T10:00:01+00:00", True)):
+        write_refusal(releases.serving, Refusal("run-4", when, "Not blessed, with recall@10 0.1.", {}))
+        line = f"Refused at {when}, of run run-4: Not blessed, with recall@10 0.1."
+        assert (squeeze(dssm("list").output)[-1] == line) == is_listed
+        found = json.loads(dssm("list", "--json").output)["refusal"]
+        assert (found is not None and found["run_id"] == "run-4") == is_listed
+
+
+def test_a_refusal_is_listed_without_any_release(tmp_path):
+    write_refusal(tmp_path, Refusal("run-1", "2026-11-03T10:00:01+00:00", "Not blessed.", {}))
+    listed = CliRunner().invoke(main, ["releases", "list", "--serving", str(tmp_path)])
+    assert listed.output == "No releases.\nRefused at 2026-11-03T10:00:01+00:00, of run run-1: Not blessed.\n"
 
 
 def test_an_unreadable_release_does_not_hide_the_others(dssm, releases):

@@ -5,6 +5,8 @@ import datetime
 import json
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components.interaction_ingest.config import WindowConfig
@@ -41,6 +43,9 @@ KEEP_MESSAGE = "import json, sys; open(sys.argv[1], 'a').write(json.dumps(json.l
 
 def day(number: int) -> str:
     return f"2026-11-{number:02}"
+
+
+SAME_DATA = {"data_fingerprint": "d", "protocol": {"resamples": 100, "seed": 1}}
 
 
 def window(first: int, last: int) -> WindowConfig:
@@ -82,17 +87,38 @@ class Shop:
             "window_last_days": 4,
         }
 
+    def every(self, trainings: int) -> "Shop":
+        """Let one of so many trainings be cold."""
+        training = dataclasses.replace(self.config.training, cold_every=trainings)
+        config = dataclasses.replace(self.config, training=training)
+        self.properties["settings"] = to_short_json(retraining_part(config))
+        return self
+
     def write(self, *days: int) -> None:
         for number in days:
             (self.data / "log" / f"{day(number)}.csv").write_text(f"rows of {number}")
 
-    def release(self, version: int, first: int, last: int, run_id: str = "r0", **more) -> None:
-        """Publish what a run made that trained on the files of these days as they are now."""
+    def release(
+        self, version: int, first: int, last: int, run_id: str = "r0", found: float = 0, **more
+    ) -> None:
+        """Publish what a run made that trained on the files of these days as they are now.
+
+        Of the evaluated users it finds the item of the share `found`, each alike.
+        """
         days = fingerprint_days(self.features, str(self.data), window(first, last))
+        evaluation = {"gate": {"sentence": f"Blessed: {version}.", "metric": "recall_at_10"}} | SAME_DATA
+        users = pa.table({"user": [f"u{n}" for n in range(100)], "recall_at_10": [found * 1.0] * 100})
+        state = self.serving / "state" / str(version)
+        state.mkdir(parents=True)
+        (state / "dssm_part.json").write_text(json.dumps({"model_id": "m1", "part": "state"}))
+        (state / "evaluation_report.json").write_text(json.dumps(evaluation))
+        pq.write_table(users, state / "per_user_metrics.parquet")
+        files = {file.name: file.stat().st_size for file in state.iterdir()}
         manifest = {
             "version": version, "created": f"2026-11-19T04:00:{version:02}+00:00", "run_id": run_id,
             "model_id": "m1", "dim": 3, "temperature": 0.1, "items": 3, "schema_sha256": "1",
-            "transform_sha256": "2", "metrics": {}, "popularity": {}, "parts": {},
+            "transform_sha256": "2", "metrics": {}, "popularity": {},
+            "parts": {"state": {"path": f"state/{version}", "files": files, "sha256": "0"}},
             "day_fingerprints": days, **more,
         }  # fmt: skip
         file = self.serving / "releases" / str(version) / "manifest.json"
@@ -132,7 +158,8 @@ def shop(tmp_path, monkeypatch):
 def test_the_first_retraining_takes_the_days_that_end_now(shop):
     shop.write(*range(10, 21))
     assert shop.plan() == {
-        "is_due": "yes", "planned_from": day(17), "planned_to": day(20), "planned_last_days": 0,
+        "is_due": "yes", "compares": "no", "planned_from": day(17), "planned_to": day(20),
+        "planned_last_days": 0, "planned_start": "cold",
     }  # fmt: skip
     assert (shop.folder / "plan.md").read_text().startswith(f"Window: {day(17)} to {day(20)}, 4 days")
 
@@ -157,6 +184,21 @@ def test_a_run_parameter_goes_before_the_configuration(shop):
     assert shop.plan(window_last_days=2)["planned_from"] == day(19)
     planned = shop.plan(window_from=day(11), window_to=day(14), window_last_days=0)
     assert (planned["planned_from"], planned["planned_to"]) == (day(11), day(14))
+
+
+@pytest.mark.parametrize("start", ["warm", "cold"])
+def test_the_start_of_a_run_goes_before_the_configuration(shop, start):
+    shop.write(*range(10, 21))
+    shop.release(1, 10, 13)
+    planned = shop.every(1).plan(start=start)
+    assert (planned["planned_start"], planned["compares"]) == (start, "no")
+
+
+def test_a_start_that_is_none_is_the_reason_of_the_failure(shop):
+    shop.write(*range(10, 21))
+    with pytest.raises(ConfigError, match="start: expected warm, cold or an empty text"):
+        shop.plan(start="hot")
+    assert "Received: 'hot'" in shop.end()[0]["body"]
 
 
 def test_as_many_days_may_be_missing_as_the_configuration_says(shop):
@@ -186,6 +228,52 @@ def test_a_refused_model_is_told_with_the_verdict(shop):
     [event] = shop.end()
     assert (event["kind"], event["release"]) == ("refused", None)
     assert event["body"] == "Refused: below the release."
+
+
+def plan_a_comparison(shop):
+    shop.write(*range(10, 21))
+    shop.release(1, 10, 13)
+    planned = shop.every(1).plan()
+    assert (planned["is_due"], planned["compares"], planned["planned_start"]) == ("yes", "yes", "warm")
+
+
+def test_a_warm_and_a_cold_model_are_compared(shop):
+    plan_a_comparison(shop)
+    shop.release(2, 17, 20, run_id="r1", found=0.25)
+    shop.release(3, 17, 20, run_id="r1", found=0.375)
+    [event] = shop.end()
+    assert (event["kind"], event["release"]) == ("released", 3)
+    warm, cold, difference = event["body"].splitlines()
+    assert (warm, cold) == ("Blessed: 2.", "Blessed: 3.")
+    assert "recall@10 0.2500 and 0.3750, cold less warm +0.1250 [+0.1250, +0.1250]" in difference.lower()
+
+
+def test_of_two_models_the_refused_one_is_told_too(shop):
+    plan_a_comparison(shop)
+    shop.release(2, 17, 20, run_id="r1")
+    shop.refuse(17, 20)
+    [event] = shop.end()
+    assert (event["kind"], event["release"]) == ("released", 2)
+    assert event["body"].splitlines() == ["Blessed: 2.", "Refused: below the release."]
+
+
+def test_a_cold_training_that_failed_after_a_warm_release_is_a_failure(shop):
+    plan_a_comparison(shop)
+    shop.release(2, 17, 20, run_id="r1")
+    [event] = shop.end()
+    assert (event["kind"], event["release"]) == ("failure", None)
+    assert event["body"].endswith("which. It has released version 2.")
+    assert shop.notes == ["r1.json"]
+
+
+def test_models_that_cannot_be_compared_are_released_all_the_same(shop):
+    plan_a_comparison(shop)
+    shop.release(2, 17, 20, run_id="r1")
+    shop.release(3, 17, 20, run_id="r1")
+    (shop.serving / "state/3/per_user_metrics.parquet").unlink()
+    [event] = shop.end()
+    assert (event["kind"], event["release"]) == ("released", 3)
+    assert "The warm and the cold model are not compared: " in event["body"]
 
 
 def test_a_run_without_a_verdict_has_failed(shop):

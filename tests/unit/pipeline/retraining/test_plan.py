@@ -87,7 +87,7 @@ class Shop:
         return fingerprint_days(self.features, str(self.data), window)
 
     def refuse(self, first: int, last: int, when: str = "2026-11-19T05:00:00+00:00") -> None:
-        """Leave what a pusher leaves of a model that was trained on the files of these days as they are now."""
+        """Leave what a pusher leaves of a model of the files of these days as they are now."""
         refusal = Refusal("r9", when, "Refused: too low.", self.fingerprint(first, last))
         write_refusal(self.folder / "serving", refusal)
 

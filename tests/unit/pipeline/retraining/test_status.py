@@ -17,6 +17,7 @@ from pipeline.retraining.status import read_status
 from pipeline.retraining.status_text import render_status, status_to_json, status_to_prometheus
 from pipeline.runs import Run
 from schemas.errors import DataError, StorageError
+from schemas.release import Refusal, write_refusal
 from schemas.strict_config import parse
 
 pytestmark = pytest.mark.unit
@@ -52,7 +53,7 @@ class Chain:
             "transform_sha256": "2", "metrics": {}, "popularity": {}, "parts": {},
         }  # fmt: skip
         file = self.folder / "serving" / "releases" / "3" / "manifest.json"
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(manifest))
 
     def status(self, maximum_age_hours: float | None = None):
@@ -97,6 +98,18 @@ def test_a_last_run_in_trouble_needs_a_person(chain, end):
     [problem] = status.problems
     assert problem.startswith(f"The last run, r1, {end}")
     assert f"PROBLEM: {problem}" in render_status(status, NOW)
+
+
+@pytest.mark.parametrize(("run_id", "is_told"), [("on-a-cluster", True), ("r1", False)])
+def test_a_model_that_another_machine_refused_needs_a_person(chain, run_id, is_told):
+    chain.release(age_hours=9)
+    refused = NOW - datetime.timedelta(hours=1)
+    write_refusal(chain.folder / "serving", Refusal(run_id, refused.isoformat(), "Not blessed.", {}))
+    problem = f"The last model, of run {run_id}, was refused: Not blessed."
+    assert chain.status().problems == ((problem,) if is_told else ())
+    # A release since makes it history.
+    chain.release(age_hours=0.5)
+    assert chain.status().is_healthy
 
 
 def test_a_release_that_is_too_old_needs_a_person(chain):
