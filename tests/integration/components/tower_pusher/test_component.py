@@ -56,6 +56,7 @@ def make_artifacts(base: Path, verdict: str, types: dict[str, Any] = TYPES) -> d
         "model_id": "m",
         "metrics": {"recall_at_10": 0.5},
         "popularity": {"recall_at_10": 0.25},
+        "gate": {"sentence": "Not blessed."},
         "trained_on": {"until": 90, "log_until": 100, "splits": [{"kind": "latest_per_user"}]},
     }
     write_json(base / "report" / "evaluation_report.json", report)
@@ -129,7 +130,9 @@ def test_the_node_pushes_a_blessed_model_and_notes_it(tmp_path: Path, verdict: s
         assert pushed.get_string_custom_property("release") == str(manifest.parent)
         assert result == {"pushed": 1, "version": 1, "release": str(manifest.parent)}
     else:
-        assert not (tmp_path / "serving").exists()
+        refused = json.loads((manifest.parents[1] / "refused.json").read_text())
+        assert (refused["run_id"], refused["reason"]) == ("run-7", "Not blessed.")
+        assert not manifest.exists()
         assert pushed.get_int_custom_property("pushed") == 0
         assert not pushed.has_custom_property("release")
         assert result == {"pushed": 0}
