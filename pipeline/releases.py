@@ -61,7 +61,9 @@ class ReleaseList:
     rollback: Rollback | None
     """What makes an older one current; None where the newest is."""
     refusal: Refusal | None
-    """The last model, where it was refused."""
+    """What was refused since the newest release; None where nothing was, or that cannot be told."""
+    problem: str | None
+    """Why it cannot."""
     metric: str | None
     """The metric that decides on a blessing; None where no release says it."""
 
@@ -76,7 +78,7 @@ def read_releases(serving_directory: str) -> ReleaseList:
         The releases; one whose manifest cannot be read says so.
 
     Raises:
-        ReleaseError: What says which release is current, or which model was refused, cannot be read.
+        ReleaseError: What says which release is current cannot be read.
         StorageError: The folder's store cannot be reached or refuses.
     """
     current = find_current_version(serving_directory)
@@ -87,11 +89,17 @@ def read_releases(serving_directory: str) -> ReleaseList:
         except DssmError as error:
             manifest, problem = None, str(error)
         releases.append(ListedRelease(version, version == current, manifest, problem))
+    refusal, unread = None, None
+    try:
+        refusal = find_standing_refusal(serving_directory, releases[0].manifest if releases else None)
+    except ReleaseError as error:
+        unread = str(error)
     is_rolled_back = bool(releases) and current != releases[0].version
     return ReleaseList(
         releases=tuple(releases),
         rollback=read_rollback(serving_directory) if is_rolled_back else None,
-        refusal=find_standing_refusal(serving_directory, releases[0].manifest if releases else None),
+        refusal=refusal,
+        problem=unread,
         metric=_find_deciding_metric(serving_directory, releases),
     )
 
@@ -105,11 +113,10 @@ def render_releases(found: ReleaseList) -> str:
     Returns:
         A line a release, why an older one is current where it is, and the last model where it was refused.
     """
-    refused = (
-        []
-        if found.refusal is None
-        else [f"Refused at {found.refusal.refused}, of run {found.refusal.run_id}: {found.refusal.reason}"]
-    )
+    refused = [] if found.problem is None else [f"Unreadable: {found.problem}"]
+    if found.refusal is not None:
+        when = found.refusal.refused.isoformat()
+        refused.append(f"Refused at {when}, of run {found.refusal.run_id}: {found.refusal.reason}")
     if not found.releases:
         return "\n".join(["No releases.", *refused])
     metric = found.metric
@@ -157,7 +164,8 @@ def releases_to_json(found: ReleaseList) -> str:
             for release in found.releases
         ],
         "rollback": None if found.rollback is None else dataclasses.asdict(found.rollback),
-        "refusal": None if found.refusal is None else dataclasses.asdict(found.refusal),
+        "refusal": None if found.refusal is None else _tell_refusal(found.refusal),
+        "problem": found.problem,
         "metric": found.metric,
     }
     return json.dumps(document, indent=2)
@@ -318,6 +326,10 @@ def _row(manifest: Manifest | None, metric: str | None) -> tuple[str, ...]:
         "-" if base is None else str(base.release),
         _show_mib(_size(manifest)),
     )
+
+
+def _tell_refusal(refusal: Refusal) -> dict[str, str]:
+    return {"run_id": refusal.run_id, "refused": refusal.refused.isoformat(), "reason": refusal.reason}
 
 
 def _tell_refresh(manifest: Manifest) -> str:

@@ -38,12 +38,14 @@ from schemas.errors import ConfigError, ReleaseError
 from schemas.release import (
     Manifest,
     Refusal,
+    RefusedModel,
     Release,
     ReleasedPart,
     combine_hashes,
     hash_folder,
     read_part_id,
 )
+from schemas.start import COLD, WARM
 from schemas.strict_config import parse
 
 _TRANSFORM_ASSETS: Final = "transform_fn/assets"
@@ -165,11 +167,17 @@ def compose_refusal(inputs: PushInputs, run_id: str) -> Refusal:
         The refusal, of now.
 
     Raises:
-        ReleaseError: A report is missing or unreadable.
+        ReleaseError: A report, or what describes the model, is missing or unreadable.
     """
+    model = read_json(inputs.model / MODEL_INFO_FILE, (MODEL_ID, "warm_start"))
     [gate] = read_json(inputs.report / EVALUATION_REPORT_FILE, ("gate",)).values()
-    [days] = read_json(inputs.ingest_report / INGEST_REPORT_FILE, (DAY_FINGERPRINTS,)).values()
-    return Refusal(run_id=run_id, refused=_tell_time(), reason=gate["sentence"], day_fingerprints=days)
+    refused = RefusedModel(start=COLD if model["warm_start"] is None else WARM, reason=gate["sentence"])
+    return Refusal(
+        run_id=run_id,
+        refused=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+        models={model[MODEL_ID]: refused},
+        **read_json(inputs.ingest_report / INGEST_REPORT_FILE, (DAY_FINGERPRINTS,)),
+    )
 
 
 def compose_refresh(released: Release, made: Mapping[str, Path]) -> Composition:
@@ -199,7 +207,8 @@ def compose_refresh(released: Release, made: Mapping[str, Path]) -> Composition:
         del described[name]
     described["items"] = read_json(made[INDEX] / PART_FILE, ("items",))["items"]
     described["refreshed_from"] = released.version
-    described["trained"] = released.manifest.trained or released.manifest.created
+    if released.manifest.refreshed_from is None:
+        described["trained"] = released.manifest.created
     try:
         parts = {name: _read_part(files) for name, files in folders.items()}
     except OSError as error:
@@ -278,7 +287,7 @@ def compose_manifest(version: int, parts: Mapping[str, Part], description: Mappi
     """
     content = {
         "version": version,
-        "created": _tell_time(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "parts": {
             name: dataclasses.asdict(
                 ReleasedPart(
@@ -443,7 +452,3 @@ def _describe(inputs: PushInputs) -> dict[str, Any]:
         "trained_on": trained_on,
         **read_json(inputs.ingest_report / INGEST_REPORT_FILE, (DAY_FINGERPRINTS,)),
     }
-
-
-def _tell_time() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -7,16 +7,25 @@ releases, so that this one is told as a recovery. What was trained on, no note s
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Final
 
+from pydantic.dataclasses import dataclass
+
 from schemas import storage
+from schemas.contract import PROGRESS_LOGGER
+from schemas.errors import ConfigError
+from schemas.strict_config import STRICT, parse
 
 _FOLDER: Final = "retraining"
 _SUFFIX: Final = ".json"
 
 
-@dataclasses.dataclass(frozen=True)
+_progress = logging.getLogger(PROGRESS_LOGGER)
+
+
+@dataclass(frozen=True, config=STRICT)
 class PlanNote:
     """What came of a plan."""
 
@@ -46,7 +55,7 @@ def write_note(serving_directory: str, run_id: str, note: PlanNote) -> None:
     location = _locate(serving_directory, run_id)
     if not storage.is_remote(location):
         Path(location).parent.mkdir(parents=True, exist_ok=True)
-    storage.write_bytes(location, json.dumps(dataclasses.asdict(note)).encode())
+    storage.replace_bytes(location, json.dumps(dataclasses.asdict(note)).encode())
 
 
 def read_note(serving_directory: str, run_id: str) -> PlanNote | None:
@@ -60,30 +69,44 @@ def read_note(serving_directory: str, run_id: str) -> PlanNote | None:
         The note; None where the first step has left none.
 
     Raises:
+        ConfigError: It is no note.
         StorageError: The folder's store cannot be reached or refuses.
     """
     location = _locate(serving_directory, run_id)
     if storage.find_file(location) is None:
         return None
-    return PlanNote(**json.loads(storage.read_bytes(location)))
+    try:
+        content = json.loads(storage.read_bytes(location))
+    except ValueError as error:
+        raise ConfigError(f"{location}: expected a note of a retraining. Received: {error}.") from error
+    return parse(PlanNote, content, source=location)
 
 
-def list_troubled(serving_directory: str) -> list[str]:
-    """List the runs that ended in trouble and that no release has followed yet.
+def read_troubled(serving_directory: str) -> dict[str, PlanNote | None]:
+    """Read the notes of runs that ended in trouble.
 
     Args:
         serving_directory: The folder that releases are pushed to: a path or URI.
 
     Returns:
-        Their ids.
+        The notes by run; None for one that cannot be read, which is trouble, too.
 
     Raises:
         StorageError: The folder's store cannot be reached or refuses.
     """
     names = storage.list_names(storage.join(serving_directory, _FOLDER))
-    runs = [name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)]
-    notes = {run_id: read_note(serving_directory, run_id) for run_id in runs}
-    return [run_id for run_id, note in notes.items() if note is not None and note.trouble is not None]
+    found: dict[str, PlanNote | None] = {}
+    for name in names:
+        run_id = name.removesuffix(_SUFFIX)
+        try:
+            note = read_note(serving_directory, run_id)
+        except ConfigError as error:
+            _progress.warning("%s", error)
+            found[run_id] = None
+        else:
+            if note is not None and note.trouble is not None:
+                found[run_id] = note
+    return found
 
 
 def delete_note(serving_directory: str, run_id: str) -> None:

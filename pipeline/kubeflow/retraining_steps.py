@@ -19,7 +19,7 @@ from components.interaction_ingest.window import parse_window
 from pipeline.comparison import compare_evaluations
 from pipeline.config import DataConfig, PipelineConfig, RunConfig, ServingConfig
 from pipeline.evaluations import read_evaluation
-from pipeline.kubeflow.plan_note import PlanNote, delete_note, list_troubled, read_note, write_note
+from pipeline.kubeflow.plan_note import PlanNote, delete_note, read_note, read_troubled, write_note
 from pipeline.retraining.clean_up import clean_up
 from pipeline.retraining.config import EventKind
 from pipeline.retraining.drift import describe_comparison
@@ -29,8 +29,15 @@ from pipeline.retraining.plan_text import render_plan
 from schemas.contract import EVALUATION_REPORT_FILE, PROGRESS_LOGGER, RUN_ID_VARIABLE
 from schemas.errors import DssmError
 from schemas.features import FeatureSpec
-from schemas.release import find_state, list_published, read_manifest, read_refusal, read_state_file
-from schemas.start import parse_start
+from schemas.release import (
+    Manifest,
+    find_state,
+    list_published,
+    read_manifest,
+    read_refusal,
+    read_state_file,
+)
+from schemas.start import COLD, WARM, Start, parse_start
 from schemas.strict_config import from_json
 from trainer.config import CheckpointConfig, TrainingConfig
 
@@ -97,7 +104,12 @@ class RetrainingPlanExecutor(PlainExecutor):
         """
         serving, run_id = exec_properties["serving_directory"], _find_run_id()
         published = list_published(serving)
-        note = PlanNote(is_due=False, newest_release=published[-1] if published else 0)
+        note = PlanNote(
+            is_due=False,
+            newest_release=published[-1] if published else 0,
+            # Of the same run, which somebody has had tried again: its last step does not come a second time.
+            trouble=_find_trouble(serving, run_id),
+        )
         try:
             plan = _make_plan(exec_properties)
         except DssmError as error:
@@ -187,29 +199,48 @@ def _describe_end(pipeline: str, serving: str, run_id: str) -> Event | None:
         return fail("did not begin; the log of its RetrainingPlan says why.")
     if note.problem is not None:
         return fail(f"did not begin: {note.problem}")
-    releases = _list_releases(serving, run_id, note.newest_release)
+    releases = _read_later_releases(serving, note.newest_release)
+    own = {version: manifest for version, manifest in releases.items() if manifest.run_id == run_id}
+    verdicts = [(_tell_start(manifest), _read_verdict(serving, version)) for version, manifest in own.items()]
     refusal = read_refusal(serving)
-    reasons = [refusal.reason] if refusal is not None and refusal.run_id == run_id else []
-    verdicts = [_read_verdict(serving, release) for release in releases] + reasons
+    if refusal is not None and refusal.run_id == run_id:
+        verdicts += [(model.start, model.reason) for model in refusal.models.values()]
     if not (note.is_due or verdicts):
         _progress.info("Nothing was new, so nothing was trained")
         return None
-    if not verdicts or (note.compares and len(verdicts) == len(releases) == 1):
-        told = [f"It has released version {release}." for release in releases]
+    told = [f"{start.title()}: {verdict}" if note.compares else verdict for start, verdict in verdicts]
+    if len(verdicts) < (2 if note.compares else 1):
         why = "has come to no verdict on a model: a step failed or was ended; its page on KFP says which."
-        return fail(" ".join([why, *told]))
-    if len(releases) > 1:
-        verdicts.append(_compare(serving, *releases))
+        return fail("\n".join([why, *told]))
+    if note.compares and len(own) > 1:
+        told.append(_compare(serving, *sorted(own)[-2:]))
     kind: EventKind = "refused"
-    if releases:
-        kind = "recovery" if list_troubled(serving) else "released"
-    newest = max(releases, default=None)
-    return Event(kind, pipeline, "\n".join(verdicts), run_id, newest)
+    if own:
+        kind = "recovery" if _is_recovery(serving, note) else "released"
+    return Event(kind, pipeline, "\n".join(told), run_id, max(own, default=None))
+
+
+def _tell_start(manifest: Manifest) -> Start:
+    return COLD if manifest.warm_start is None else WARM
 
 
 def _read_verdict(serving: str, release: int) -> str:
-    report = json.loads(read_state_file(find_state(serving, release), EVALUATION_REPORT_FILE))
-    return str(report["gate"]["sentence"])
+    try:
+        report = json.loads(read_state_file(find_state(serving, release), EVALUATION_REPORT_FILE))
+        return str(report["gate"]["sentence"])
+    except (DssmError, ValueError, KeyError) as error:
+        # It is released all the same.
+        _progress.warning("The report of release %d cannot be read: %s", release, error)
+        return f"Release {release}."
+
+
+def _is_recovery(serving: str, note: PlanNote) -> bool:
+    """Tell whether a run ended in trouble that no release has followed before the one of this note."""
+    for troubled in read_troubled(serving).values():
+        later = {} if troubled is None else _read_later_releases(serving, troubled.newest_release)
+        if all(version > note.newest_release for version in later):
+            return True
+    return False
 
 
 def _compare(serving: str, warm: int, cold: int) -> str:
@@ -227,22 +258,26 @@ def _settle_notes(serving: str, run_id: str, event: Event | None) -> None:
     if event is None:
         delete_note(serving, run_id)
     elif event.kind in ("failure", "refused"):
-        note = read_note(serving, run_id) or PlanNote(is_due=False, newest_release=0)
+        published = list_published(serving)
+        note = read_note(serving, run_id) or PlanNote(False, published[-1] if published else 0)
         write_note(serving, run_id, dataclasses.replace(note, trouble=event.kind))
     else:
-        for other in {run_id, *list_troubled(serving)}:
+        # Its own last: an attempt that is killed on the way knows by it that there was a plan.
+        for other in [*(set(read_troubled(serving)) - {run_id}), run_id]:
             delete_note(serving, other)
 
 
-def _list_releases(serving_directory: str, run_id: str, newest_before: int) -> list[int]:
-    # Those of before are not this run's, and reading one of them can fail.
-    later = [version for version in list_published(serving_directory) if version > newest_before]
-    manifests = {version: read_manifest(serving_directory, version) for version in later}
-    return [
-        version
-        for version, manifest in manifests.items()
-        if manifest.run_id == run_id and manifest.refreshed_from is None
-    ]
+def _find_trouble(serving: str, run_id: str) -> str | None:
+    note = read_troubled(serving).get(run_id)
+    return None if note is None else note.trouble
+
+
+def _read_later_releases(serving_directory: str, version: int) -> dict[int, Manifest]:
+    """Read what was trained and released after a version: refreshes of an index are left out."""
+    # Those of before are not looked at, since reading one of them can fail.
+    later = [other for other in list_published(serving_directory) if other > version]
+    manifests = {other: read_manifest(serving_directory, other) for other in later}
+    return {other: manifest for other, manifest in manifests.items() if manifest.refreshed_from is None}
 
 
 def _clean_up(config: PipelineConfig, serving: str, checkpoints: str | None) -> None:

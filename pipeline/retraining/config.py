@@ -90,5 +90,5 @@ class RetrainingConfig:
     notify: NotifyConfig = Field(default_factory=NotifyConfig)
     """Who is told how a run ended."""
     compare_with_cold: bool = True
-    """Whether `dssm retrain` trains a warm model as well where `training.cold_every` asks for a cold one, and
+    """Whether a retraining trains a warm model as well where `training.cold_every` asks for a cold one, and
     reports whether the row of warm starts has fallen behind a model that began from nothing."""

@@ -63,8 +63,8 @@ class Plan:
     changes: Changes
     """What is other than then."""
     catches_up: bool
-    """Whether the window reaches back further than usual, so that no day is left out that was never trained
-    on."""
+    """Whether the window reaches back further than usual, so that no day is left out that no release has
+    seen."""
     passed_days: tuple[str, ...]
     """Days of the last training's window whose files came only now that the window begins after them, as ISO
     8601: no model is trained on them."""
@@ -102,6 +102,8 @@ def make_plan(
             is told of every table.
         DssmError: A release cannot be read.
     """
+    if start == WARM and not config.training.warm_start:
+        raise PlanError(f"start: expected training.warm_start: true for {WARM}. Received: false.")
     record = find_record(runs, config.serving.directory)
     usual = _resolve_usual(config.ingest.window, features, config.data.directory, today)
     window = _resume_window(runs, config.ingest.window) if resume else _extend(usual, record)
@@ -179,11 +181,11 @@ def _find_passed_days(
 
 
 def _extend(window: WindowConfig | None, record: Record | None) -> WindowConfig | None:
-    """Let the window begin on the day after the newest that was trained on, should that be earlier."""
-    trained = [] if record is None else [day for day in record.days.get(_LOG, {}) if day != NO_DAY]
-    if window is None or window.first is None or not trained:
+    """Let the window begin on the day after the newest that a release has seen, should that be earlier."""
+    seen = [] if record is None else [day for day in record.released_days.get(_LOG, {}) if day != NO_DAY]
+    if window is None or window.first is None or not seen:
         return window
-    following = datetime.date.fromisoformat(max(trained)) + datetime.timedelta(days=1)
+    following = datetime.date.fromisoformat(max(seen)) + datetime.timedelta(days=1)
     return dataclasses.replace(window, first=min(window.first, following))
 
 
@@ -199,8 +201,6 @@ def _resume_window(runs: Sequence[Run], configured: WindowConfig | None) -> Wind
 
 
 def _choose_trainings(config: PipelineConfig, start: Start | None) -> tuple[Training, ...]:
-    if start == WARM and not config.training.warm_start:
-        raise PlanError(f"start: expected training.warm_start: true for {WARM}. Received: false.")
     if start is not None:
         return (Training(start, "it was asked for"),)
     if not config.training.warm_start:

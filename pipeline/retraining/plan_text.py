@@ -19,7 +19,7 @@ def render_plan(plan: Plan) -> str:
     """
     lines = [f"Window: {_describe_window(plan)}"]
     if plan.catches_up:
-        lines[0] += "; it reaches back to the day after the newest that was trained on"
+        lines[0] += "; it reaches back to the day after the newest that a release has seen"
     changes, since = plan.changes, "" if plan.record is None else f" since {plan.record.source}"
     if plan.resumed is not None:
         lines.append(f"Takes up run {plan.resumed}, which failed")

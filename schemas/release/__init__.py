@@ -10,7 +10,7 @@
                                                   needs it
     <serving>/releases/<version>/manifest.json    written last: without it there is no release
     <serving>/releases/current.json               which release is current, after a rollback
-    <serving>/releases/refused.json               the last model that was refused
+    <serving>/releases/refused.json               what was refused last
     <serving>/models.config                       what TensorFlow Serving is to load
 
 A reader that goes through the manifest sees a release whole or not at all. The serving directory is on this
@@ -60,7 +60,13 @@ from schemas.release.models_config import (
     update_models_config,
     write_models_config,
 )
-from schemas.release.refusal import Refusal, find_standing_refusal, read_refusal, write_refusal
+from schemas.release.refusal import (
+    Refusal,
+    RefusedModel,
+    find_standing_refusal,
+    read_refusal,
+    write_refusal,
+)
 from schemas.release.retention import Pruned, find_needed, prune, remove_parts, remove_remote_parts
 from schemas.release.rollback import roll_back
 from schemas.release.verify import Check, HashCache, read_state_file, verify_files, verify_release
@@ -77,6 +83,7 @@ __all__ = [
     "Pruned",
     "PublishedRelease",
     "Refusal",
+    "RefusedModel",
     "Release",
     "ReleasedPart",
     "ReleasedState",

@@ -1,15 +1,14 @@
-"""The last model that was refused: it left no release, and its training has seen its days all the same.
+"""The last models that were refused: they left no release, and their training has seen its days all the same.
 
 `releases/refused.json` says so, in the place where a release would have been. A later release makes it
-history; there is one, and the next refusal replaces it.
+history; there is one file, and the next run with a refused model replaces it.
 """
 
 import dataclasses
 import datetime
-import json
 from pathlib import Path
 
-from pydantic import ConfigDict
+from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from schemas import storage
@@ -17,24 +16,42 @@ from schemas.contract import REFUSED_FILE, RELEASES
 from schemas.errors import ReleaseError
 from schemas.release.locking import hold_lock
 from schemas.release.manifest import Manifest, parse_document
+from schemas.start import Start
+
+_TOLERANT = ConfigDict(extra="ignore")
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
-class Refusal:
+@dataclass(frozen=True, config=_TOLERANT)
+class RefusedModel:
     """A model that was trained and evaluated, and not released."""
 
-    run_id: str
-    """The pipeline run that made it."""
-    refused: str
-    """When: ISO 8601, UTC."""
+    start: Start
+    """What its training began from."""
     reason: str
     """The verdict in a sentence."""
+
+
+@dataclass(frozen=True, config=_TOLERANT)
+class Refusal:
+    """What a run was refused."""
+
+    run_id: str
+    """The pipeline run."""
+    refused: AwareDatetime
+    """When the last of its models was."""
     day_fingerprints: dict[str, dict[str, str]]
-    """Hashes of the source tables that its run read, as in a release's manifest."""
+    """Hashes of the source tables that it read, as in a release's manifest."""
+    models: dict[str, RefusedModel] = Field(min_length=1)
+    """By model id, in their order."""
+
+    @property
+    def reason(self) -> str:
+        """The verdicts, each in a sentence."""
+        return " ".join(model.reason for model in self.models.values())
 
 
 def write_refusal(serving_directory: str | Path, refusal: Refusal) -> None:
-    """Note a refusal, in place of the one before.
+    """Note a refusal in place of that of another run, beside earlier ones of the same run.
 
     Args:
         serving_directory: The folder that releases are pushed to: a path or URI; it is made where it does
@@ -53,9 +70,16 @@ def write_refusal(serving_directory: str | Path, refusal: Refusal) -> None:
             raise ReleaseError(
                 f"Cannot write to {folder}: {error}. Run this as a user who may write there."
             ) from error
-    content = json.dumps(dataclasses.asdict(refusal), indent=2) + "\n"
     with hold_lock(serving_directory):
-        storage.replace_bytes(storage.join(serving_directory, RELEASES, REFUSED_FILE), content.encode())
+        try:
+            before = read_refusal(serving_directory)
+        except ReleaseError:
+            # What cannot be read is replaced.
+            before = None
+        if before is not None and before.run_id == refusal.run_id:
+            refusal = dataclasses.replace(refusal, models={**before.models, **refusal.models})
+        content = TypeAdapter(Refusal).dump_json(refusal, indent=2) + b"\n"
+        storage.replace_bytes(_locate(serving_directory), content)
 
 
 def read_refusal(serving_directory: str | Path) -> Refusal | None:
@@ -71,16 +95,21 @@ def read_refusal(serving_directory: str | Path) -> Refusal | None:
         ReleaseError: The file that says it is unreadable.
         StorageError: The folder's store cannot be reached or refuses.
     """
-    file = storage.join(serving_directory, RELEASES, REFUSED_FILE)
+    file = _locate(serving_directory)
     try:
         content = storage.read_bytes(file)
     except storage.NotFoundError:
         return None
-    return parse_document(Refusal, content, source=file)
+    try:
+        return parse_document(Refusal, content, source=file)
+    except ReleaseError as error:
+        raise ReleaseError(
+            f"{error} Delete the file: the days of the model that it is about are trained on again."
+        ) from error
 
 
 def find_standing_refusal(serving_directory: str | Path, newest: Manifest | None) -> Refusal | None:
-    """Find the last refusal, unless there has been a release since.
+    """Find the last refusal, unless a model that was trained since has been released.
 
     Args:
         serving_directory: The folder that releases are pushed to: a path or URI.
@@ -96,5 +125,9 @@ def find_standing_refusal(serving_directory: str | Path, newest: Manifest | None
     refusal = read_refusal(serving_directory)
     if refusal is None or newest is None:
         return refusal
-    refused, released = map(datetime.datetime.fromisoformat, (refusal.refused, newest.created))
-    return refusal if refused > released else None
+    released = datetime.datetime.fromisoformat(newest.trained or newest.created)
+    return refusal if refusal.refused > released else None
+
+
+def _locate(serving_directory: str | Path) -> str:
+    return storage.join(serving_directory, RELEASES, REFUSED_FILE)

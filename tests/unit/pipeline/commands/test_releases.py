@@ -1,3 +1,4 @@
+import datetime
 import json
 import re
 import subprocess
@@ -8,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
-from schemas.release import Refusal, write_refusal
+from schemas.release import Refusal, RefusedModel, write_refusal
 
 pytestmark = pytest.mark.unit
 
@@ -95,17 +96,36 @@ def test_a_refresh_is_not_taken_for_a_training(dssm, releases):
     assert not any(line.startswith("refreshed") for line in squeeze(dssm("show", "3").output))
 
 
+def refuse(serving, run_id, when):
+    refused = datetime.datetime.fromisoformat(when)
+    write_refusal(serving, Refusal(run_id, refused, {}, {"m9": RefusedModel("warm", "Not blessed.")}))
+
+
+def test_a_refresh_since_does_not_hide_a_refusal(dssm, releases):
+    refuse(releases.serving, "run-4", "2026-11-03T12:00:00+00:00")
+    releases.add(4, model_id="m3", refreshed_from=3, trained="2026-11-03T10:00:00+00:00")
+    assert "of run run-4: Not blessed." in dssm("list").output
+
+
+def test_a_refusal_that_cannot_be_read_does_not_hide_the_releases(dssm, releases):
+    (releases.serving / "releases/refused.json").write_text("{")
+    lines = squeeze(dssm("list").output)
+    assert lines[2].startswith("3 * 2026-11-03")
+    assert re.match(r"Unreadable: .*refused\.json.*Delete the file", lines[-1])
+    assert "Delete the file" in json.loads(dssm("list", "--json").output)["problem"]
+
+
 def test_the_last_model_is_listed_where_it_was_refused(dssm, releases):
     for when, is_listed in (("2026-11-03T09:59:59+00:00", False), ("2026-11-03T10:00:01+00:00", True)):
-        write_refusal(releases.serving, Refusal("run-4", when, "Not blessed, with recall@10 0.1.", {}))
-        line = f"Refused at {when}, of run run-4: Not blessed, with recall@10 0.1."
+        refuse(releases.serving, "run-4", when)
+        line = f"Refused at {when}, of run run-4: Not blessed."
         assert (squeeze(dssm("list").output)[-1] == line) == is_listed
         found = json.loads(dssm("list", "--json").output)["refusal"]
         assert (found is not None and found["run_id"] == "run-4") == is_listed
 
 
 def test_a_refusal_is_listed_without_any_release(tmp_path):
-    write_refusal(tmp_path, Refusal("run-1", "2026-11-03T10:00:01+00:00", "Not blessed.", {}))
+    refuse(tmp_path, "run-1", "2026-11-03T10:00:01+00:00")
     listed = CliRunner().invoke(main, ["releases", "list", "--serving", str(tmp_path)])
     assert listed.output == "No releases.\nRefused at 2026-11-03T10:00:01+00:00, of run run-1: Not blessed.\n"
 

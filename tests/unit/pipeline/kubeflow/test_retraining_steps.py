@@ -12,6 +12,7 @@ import pytest
 from components.interaction_ingest.config import WindowConfig
 from components.interaction_ingest.fingerprints import fingerprint_days
 from pipeline.config import PipelineConfig
+from pipeline.kubeflow import retraining_steps
 from pipeline.kubeflow.container_io import RuntimeArtifact
 from pipeline.kubeflow.plain_executors import PlainArtifact
 from pipeline.kubeflow.retraining_steps import (
@@ -22,7 +23,7 @@ from pipeline.kubeflow.retraining_steps import (
 from schemas.contract import RUN_ID_VARIABLE
 from schemas.errors import ConfigError, DataError
 from schemas.features import FeatureSpec
-from schemas.release import Refusal, write_refusal
+from schemas.release import Refusal, RefusedModel, write_refusal
 from schemas.strict_config import parse, to_short_json
 
 pytestmark = pytest.mark.unit
@@ -45,6 +46,8 @@ def day(number: int) -> str:
     return f"2026-11-{number:02}"
 
 
+TROUBLED = {"is_due": True, "newest_release": 0, "trouble": "failure"}
+BASE = {"release": 1, "model_id": "m0", "tables": {}}
 SAME_DATA = {"data_fingerprint": "d", "protocol": {"resamples": 100, "seed": 1}}
 
 
@@ -129,11 +132,12 @@ class Shop:
         artifact = PlainArtifact(RuntimeArtifact("system.Markdown", "s3://b/plan", self.folder / "plan.md"))
         return RetrainingPlanExecutor().Do({}, {"plan": [artifact]}, self.properties | properties)
 
-    def refuse(self, first: int, last: int, run_id: str = "r1") -> None:
+    def refuse(self, first: int, last: int, run_id: str = "r1", start: str = "warm") -> None:
         """Leave what the pusher leaves of a run that trained on the files of these days as they are now."""
         days = fingerprint_days(self.features, str(self.data), window(first, last))
-        refusal = Refusal(run_id, "2026-11-20T03:00:00+00:00", "Refused: below the release.", days)
-        write_refusal(self.serving, refusal)
+        refused = datetime.datetime(2026, 11, 20, 3, tzinfo=datetime.UTC)
+        models = {f"m-{start}": RefusedModel(start, "Refused: below the release.")}
+        write_refusal(self.serving, Refusal(run_id, refused, days, models))
 
     def end(self) -> list[dict]:
         """Run the last step, and return what it has told people."""
@@ -239,31 +243,58 @@ def plan_a_comparison(shop):
 
 def test_a_warm_and_a_cold_model_are_compared(shop):
     plan_a_comparison(shop)
-    shop.release(2, 17, 20, run_id="r1", found=0.25)
+    shop.release(2, 17, 20, run_id="r1", found=0.25, warm_start=BASE)
     shop.release(3, 17, 20, run_id="r1", found=0.375)
     [event] = shop.end()
     assert (event["kind"], event["release"]) == ("released", 3)
     warm, cold, difference = event["body"].splitlines()
-    assert (warm, cold) == ("Blessed: 2.", "Blessed: 3.")
+    assert (warm, cold) == ("Warm: Blessed: 2.", "Cold: Blessed: 3.")
     assert "recall@10 0.2500 and 0.3750, cold less warm +0.1250 [+0.1250, +0.1250]" in difference.lower()
 
 
 def test_of_two_models_the_refused_one_is_told_too(shop):
     plan_a_comparison(shop)
-    shop.release(2, 17, 20, run_id="r1")
-    shop.refuse(17, 20)
+    shop.release(2, 17, 20, run_id="r1", warm_start=BASE)
+    shop.refuse(17, 20, start="cold")
     [event] = shop.end()
     assert (event["kind"], event["release"]) == ("released", 2)
-    assert event["body"].splitlines() == ["Blessed: 2.", "Refused: below the release."]
+    assert event["body"].splitlines() == ["Warm: Blessed: 2.", "Cold: Refused: below the release."]
 
 
-def test_a_cold_training_that_failed_after_a_warm_release_is_a_failure(shop):
+def test_two_refused_models_are_told_both(shop):
     plan_a_comparison(shop)
-    shop.release(2, 17, 20, run_id="r1")
+    for start in ("warm", "cold"):
+        shop.refuse(17, 20, start=start)
+        shop.refuse(17, 20, start=start)
+    [event] = shop.end()
+    assert event["kind"] == "refused"
+    assert event["body"].splitlines() == [
+        "Warm: Refused: below the release.", "Cold: Refused: below the release.",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_cold_training_that_failed_after_a_warm_one_is_a_failure(shop, is_refused):
+    plan_a_comparison(shop)
+    if is_refused:
+        shop.refuse(17, 20)
+    else:
+        shop.release(2, 17, 20, run_id="r1", warm_start=BASE)
     [event] = shop.end()
     assert (event["kind"], event["release"]) == ("failure", None)
-    assert event["body"].endswith("which. It has released version 2.")
+    first, warm = event["body"].splitlines()
+    assert "has come to no verdict on a model" in first
+    assert warm == ("Warm: Refused: below the release." if is_refused else "Warm: Blessed: 2.")
     assert shop.notes == ["r1.json"]
+
+
+def test_a_release_whose_report_cannot_be_read_is_one(shop):
+    shop.write(*range(10, 21))
+    shop.plan()
+    shop.release(1, 17, 20, run_id="r1")
+    (shop.serving / "state/1/evaluation_report.json").write_text("{")
+    [event] = shop.end()
+    assert (event["kind"], event["release"], event["body"]) == ("released", 1, "Release 1.")
 
 
 def test_models_that_cannot_be_compared_are_released_all_the_same(shop):
@@ -297,8 +328,8 @@ def test_a_refused_model_is_not_trained_again_on_the_same_data(shop):
     assert shop.plan()["is_due"] == "no"
     assert "Nothing is new since run r1, whose model was refused" in (shop.folder / "plan.md").read_text()
     shop.write(21)
-    # The window does not reach back to the release.
-    assert (shop.plan()["planned_from"], shop.plan()["planned_to"]) == (day(18), day(21))
+    # No release has seen the 12th.
+    assert (shop.plan()["planned_from"], shop.plan()["planned_to"]) == (day(12), day(21))
 
 
 def leave_a_failure(shop):
@@ -330,6 +361,54 @@ def test_the_first_release_after_trouble_is_a_recovery(shop, monkeypatch, leave_
     assert shop.notes == []
 
 
+@pytest.mark.parametrize(
+    ("by_hand", "kind"), [({}, "released"), ({"refreshed_from": 1}, "recovery"), (None, "recovery")]
+)
+def test_a_release_by_hand_ends_trouble_and_a_refresh_does_not(shop, monkeypatch, by_hand, kind):
+    shop.write(*range(10, 21))
+    shop.release(1, 10, 13)
+    shop.plan()
+    assert shop.end()[0]["kind"] == "failure"
+    if by_hand is not None:
+        shop.release(2, 17, 20, run_id="by-hand", **by_hand)
+    monkeypatch.setenv(RUN_ID_VARIABLE, "r2")
+    shop.write(21)
+    shop.plan()
+    shop.release(3, 18, 21, run_id="r2")
+    assert shop.end()[0]["kind"] == kind
+    assert shop.notes == []
+
+
+def test_a_run_that_is_tried_again_by_hand_keeps_its_trouble(shop):
+    shop.write(*range(10, 21))
+    (shop.data / "items.parquet").unlink()
+    with pytest.raises(DataError):
+        shop.plan()
+    shop.end()
+    (shop.data / "items.parquet").write_text("items")
+    shop.plan()
+    note = json.loads((shop.serving / "retraining/r1.json").read_text())
+    assert (note["is_due"], note["problem"], note["trouble"]) == (True, None, "failure")
+
+
+def test_a_note_that_cannot_be_read_is_trouble_and_goes(shop):
+    shop.write(*range(10, 21))
+    shop.plan()
+    (shop.serving / "retraining/r0.json").write_text("{")
+    shop.release(1, 17, 20, run_id="r1")
+    assert shop.end()[0]["kind"] == "recovery"
+    assert shop.notes == []
+
+
+def test_its_own_note_that_cannot_be_read_is_told(shop, caplog):
+    shop.write(*range(10, 21))
+    shop.plan()
+    (shop.serving / "retraining/r1.json").write_text("{")
+    [event] = shop.end()
+    assert "r1.json: expected a note of a retraining" in event["body"]
+    assert "may be told as another event than it is" in caplog.text
+
+
 def test_a_night_without_data_ends_no_trouble(shop, monkeypatch):
     shop.write(*range(10, 21))
     shop.plan()
@@ -353,10 +432,24 @@ def test_a_run_that_goes_on_is_no_trouble_to_another(shop, monkeypatch):
     assert shop.end()[0]["kind"] == "released"
 
 
-def test_an_attempt_that_is_repeated_tells_the_same(shop):
+@pytest.mark.parametrize("is_released", [False, True])
+def test_an_attempt_that_was_killed_before_its_end_tells_the_same(shop, monkeypatch, is_released):
     shop.write(*range(10, 21))
+    (shop.serving / "retraining").mkdir(parents=True)
+    (shop.serving / "retraining/r0.json").write_text(json.dumps(TROUBLED))
     shop.plan()
-    assert shop.end() == shop.end()
+    if is_released:
+        shop.release(1, 17, 20, run_id="r1")
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(retraining_steps, "delete_note" if is_released else "write_note", kill)
+        with pytest.raises(KeyboardInterrupt):
+            shop.end()
+        told = (shop.folder / "told").read_text()
+    assert shop.end() == [json.loads(told)]
 
 
 def test_a_file_that_comes_after_an_empty_plan_is_the_next_nights(shop):

@@ -15,7 +15,7 @@ from pipeline.retraining.record import Record
 from pipeline.runs import Run
 from schemas.errors import DataError, ReleaseError
 from schemas.features import FeatureSpec
-from schemas.release import Refusal, write_refusal
+from schemas.release import Refusal, RefusedModel, write_refusal
 from schemas.strict_config import parse
 
 pytestmark = pytest.mark.unit
@@ -88,7 +88,8 @@ class Shop:
 
     def refuse(self, first: int, last: int, when: str = "2026-11-19T05:00:00+00:00") -> None:
         """Leave what a pusher leaves of a model of the files of these days as they are now."""
-        refusal = Refusal("r9", when, "Refused: too low.", self.fingerprint(first, last))
+        models = {"m9": RefusedModel("warm", "Refused: too low.")}
+        refusal = Refusal("r9", datetime.datetime.fromisoformat(when), self.fingerprint(first, last), models)
         write_refusal(self.folder / "serving", refusal)
 
     def release(self, version: int, warm_starts: int = 0, **more: object) -> None:
@@ -213,7 +214,7 @@ def test_after_a_long_pause_no_day_is_left_out(shop):
     # The last five days begin on the 15th, but the 8th to the 14th were never trained on.
     assert plan.days == plan.changes.new_days == days(8, 19)
     assert plan.catches_up
-    assert "it reaches back to the day after the newest that was trained on" in render_plan(plan)
+    assert "it reaches back to the day after the newest that a release has seen" in render_plan(plan)
 
 
 def test_days_to_come_are_not_the_newest(shop):
@@ -232,7 +233,7 @@ def test_tables_that_are_no_logs_count_as_a_whole(shop):
 
 def test_a_log_in_one_file_is_new_as_a_whole():
     now = {"interactions": {"": "2"}, "users": {"": "1"}, "items": {"": "1"}}
-    before = Record("release 3", {"interactions": {"": "1"}, "users": {"": "1"}, "items": {"": "1"}})
+    before = Record("release 3", {"interactions": {"": "1"}, "users": {"": "1"}, "items": {"": "1"}}, {})
     assert find_changes(now, before) == Changes(tables=("interactions",))
     assert not find_changes(before.days, before)
     assert find_changes(now, None) == Changes(tables=("interactions", "users", "items"))
@@ -252,33 +253,59 @@ def test_what_another_machine_released_counts_where_it_is_newer(shop):
 
 
 def test_what_another_machine_refused_is_not_trained_again(shop):
-    shop.write(*range(10, 21))
+    shop.write(*range(10, 20))
     shop.release(3, day_fingerprints=shop.fingerprint(10, 14))
-    assert shop.plan().days == days(15, 20)
+    assert shop.plan().days == days(15, 19)
     shop.refuse(15, 19)
-    plan = shop.plan()
-    # The window does not reach back to the release.
-    assert (plan.days, plan.changes) == (days(16, 20), Changes(new_days=days(20, 20)))
-    shop.refuse(16, 20)
     plan = shop.plan()
     assert plan.trainings == ()
     assert "Nothing is new since run r9, whose model was refused" in render_plan(plan)
+    shop.write(16, text="corrected rows")
+    assert shop.plan().changes == Changes(changed_days=days(16, 16))
+
+
+def test_the_window_reaches_back_to_what_a_release_has_seen(shop):
+    shop.write(*range(10, 21))
+    shop.release(3, day_fingerprints=shop.fingerprint(10, 14))
+    # No release has the 15th, and the model that had it is no base.
+    shop.refuse(15, 19)
+    plan = shop.plan()
+    assert (plan.days, plan.changes) == (days(15, 20), Changes(new_days=days(20, 20)))
+
+
+@pytest.mark.parametrize(("first", "last"), [(10, 12), (20, 20)])
+def test_a_refused_model_of_other_days_hides_none(shop, first, last):
+    shop.write(*range(10, 22))
+    shop.release(3, day_fingerprints=shop.fingerprint(14, 18))
+    shop.refuse(first, last)
+    plan = shop.plan(last_days=1)
+    assert plan.days == days(19, 21)
+    new = [day for day in days(19, 21) if day not in days(first, last)]
+    assert plan.changes == Changes(new_days=tuple(new))
+
+
+def test_without_a_release_the_window_is_the_usual_one(shop):
+    shop.write(*range(10, 15))
+    shop.refuse(10, 14)
+    shop.write(*range(15, 31))
+    assert shop.plan().days == days(17, 21)
 
 
 def test_a_refusal_before_the_last_release_is_history(shop):
     shop.write(*range(10, 20))
-    shop.refuse(10, 14, when="2026-11-19T03:59:59+00:00")
     shop.release(3, day_fingerprints=shop.fingerprint(15, 19))
-    assert shop.plan().record.source == "release 3"
-    shop.refuse(10, 14, when="2026-11-19T04:00:01+00:00")
-    assert shop.plan().record.source == "run r9, whose model was refused"
+    shop.write(19, text="corrected rows")
+    for when, is_known in (("2026-11-19T03:59:59+00:00", False), ("2026-11-19T04:00:01+00:00", True)):
+        shop.refuse(19, 19, when=when)
+        assert (shop.plan().trainings == ()) == is_known
+        assert (shop.plan().record.source == "run r9, whose model was refused") == is_known
 
 
 def test_a_damaged_refusal_is_an_error_with_its_name(shop):
     shop.write(*range(10, 20))
     shop.refuse(10, 14)
     (shop.folder / "serving/releases/refused.json").write_text("{")
-    with pytest.raises(ReleaseError, match=r"refused\.json"):
+    with pytest.raises(ReleaseError, match=r"refused\.json.*Delete the file"):
         shop.plan()
 
 
@@ -291,7 +318,8 @@ def test_a_refresh_of_the_index_trained_on_nothing(shop):
     shop.finish(15, 19, status="not blessed")
     shop.write(20)
     trained = {"trained": "2026-11-19T02:00:00+00:00"}
-    shop.release(3, day_fingerprints=shop.fingerprint(16, 20), **REFRESHED, **trained)
+    shop.release(3, day_fingerprints=shop.fingerprint(14, 18), **REFRESHED, **trained)
+    # The refused run counts as the later one, so the 19th is not new.
     assert shop.plan().changes == Changes(new_days=days(20, 20))
 
 
@@ -302,6 +330,15 @@ def test_a_refresh_says_what_the_release_had_that_is_no_longer_kept(shop):
     trained = {"trained": "2026-11-19T02:00:00+00:00"}
     shop.release(3, day_fingerprints=shop.fingerprint(15, 19), **REFRESHED, **trained)
     assert shop.plan().changes == Changes(new_days=days(20, 20))
+
+
+def test_a_refresh_of_an_earlier_version_says_what_nothing_else_does(shop):
+    shop.write(*range(10, 21))
+    shop.release(3, day_fingerprints=shop.fingerprint(14, 18), **REFRESHED)
+    assert shop.plan().record.source == "release 3"
+    # It does not say when its towers were trained.
+    shop.release(2, day_fingerprints=shop.fingerprint(15, 19))
+    assert shop.plan().record.source == "release 2"
 
 
 def test_a_refresh_after_a_rollback_does_not_hide_what_was_trained_since(shop):

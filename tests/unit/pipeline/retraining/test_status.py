@@ -17,7 +17,7 @@ from pipeline.retraining.status import read_status
 from pipeline.retraining.status_text import render_status, status_to_json, status_to_prometheus
 from pipeline.runs import Run
 from schemas.errors import DataError, StorageError
-from schemas.release import Refusal, write_refusal
+from schemas.release import Refusal, RefusedModel, write_refusal
 from schemas.strict_config import parse
 
 pytestmark = pytest.mark.unit
@@ -104,7 +104,8 @@ def test_a_last_run_in_trouble_needs_a_person(chain, end):
 def test_a_model_that_another_machine_refused_needs_a_person(chain, run_id, is_told):
     chain.release(age_hours=9)
     refused = NOW - datetime.timedelta(hours=1)
-    write_refusal(chain.folder / "serving", Refusal(run_id, refused.isoformat(), "Not blessed.", {}))
+    models = {"m9": RefusedModel("warm", "Not blessed.")}
+    write_refusal(chain.folder / "serving", Refusal(run_id, refused, {}, models))
     problem = f"The last model, of run {run_id}, was refused: Not blessed."
     assert chain.status().problems == ((problem,) if is_told else ())
     # A release since makes it history.
