@@ -131,7 +131,8 @@ def test_the_node_pushes_a_blessed_model_and_notes_it(tmp_path: Path, verdict: s
         assert result == {"pushed": 1, "version": 1, "release": str(manifest.parent)}
     else:
         refused = json.loads((manifest.parents[1] / "refused.json").read_text())
-        assert (refused["run_id"], refused["reason"]) == ("run-7", "Not blessed.")
+        assert refused["run_id"] == "run-7"
+        assert refused["models"] == {"m": {"start": "cold", "reason": "Not blessed."}}
         assert not manifest.exists()
         assert pushed.get_int_custom_property("pushed") == 0
         assert not pushed.has_custom_property("release")
