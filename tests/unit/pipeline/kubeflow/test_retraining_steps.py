@@ -15,6 +15,7 @@ from pipeline.config import PipelineConfig
 from pipeline.kubeflow import retraining_steps
 from pipeline.kubeflow.container_io import RuntimeArtifact
 from pipeline.kubeflow.plain_executors import PlainArtifact
+from pipeline.kubeflow.plan_note import delete_note
 from pipeline.kubeflow.retraining_steps import (
     RetrainingEndExecutor,
     RetrainingPlanExecutor,
@@ -450,6 +451,27 @@ def test_an_attempt_that_was_killed_before_its_end_tells_the_same(shop, monkeypa
             shop.end()
         told = (shop.folder / "told").read_text()
     assert shop.end() == [json.loads(told)]
+
+
+def test_an_attempt_that_was_killed_at_its_end_takes_no_release_for_a_failure(shop, monkeypatch):
+    shop.write(*range(10, 21))
+    shop.plan()
+    (shop.serving / "retraining/r0.json").write_text(json.dumps(TROUBLED))
+    shop.release(1, 17, 20, run_id="r1")
+    deleted = []
+
+    def delete_one(serving, run_id):
+        if deleted:
+            raise KeyboardInterrupt
+        deleted.append(run_id)
+        delete_note(serving, run_id)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(retraining_steps, "delete_note", delete_one)
+        with pytest.raises(KeyboardInterrupt):
+            shop.end()
+    [event] = shop.end()
+    assert (event["kind"], event["release"]) == ("released", 1)
 
 
 def test_a_file_that_comes_after_an_empty_plan_is_the_next_nights(shop):
