@@ -12,7 +12,7 @@ import pytest
 from components.interaction_ingest.config import WindowConfig
 from components.interaction_ingest.fingerprints import fingerprint_days
 from pipeline.config import PipelineConfig
-from pipeline.kubeflow import retraining_steps
+from pipeline.kubeflow import retraining_end
 from pipeline.kubeflow.container_io import RuntimeArtifact
 from pipeline.kubeflow.plain_executors import PlainArtifact
 from pipeline.kubeflow.plan_note import delete_note
@@ -446,7 +446,7 @@ def test_an_attempt_that_was_killed_before_its_end_tells_the_same(shop, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(retraining_steps, "delete_note" if is_released else "write_note", kill)
+        patched.setattr(retraining_end, "delete_note" if is_released else "write_note", kill)
         with pytest.raises(KeyboardInterrupt):
             shop.end()
         told = (shop.folder / "told").read_text()
@@ -467,7 +467,7 @@ def test_an_attempt_that_was_killed_at_its_end_takes_no_release_for_a_failure(sh
         delete_note(serving, run_id)
 
     with monkeypatch.context() as patched:
-        patched.setattr(retraining_steps, "delete_note", delete_one)
+        patched.setattr(retraining_end, "delete_note", delete_one)
         with pytest.raises(KeyboardInterrupt):
             shop.end()
     [event] = shop.end()
