@@ -60,6 +60,8 @@ from schemas.ranking import Ranks, score_by_inner_product
 
 DATASET: Final = "data/movielens-100k"
 CONFIG: Final = "pipeline/configs/movielens_100k.yaml"
+RECIPE: Final = "pipeline/configs/recipes/few_long_sequences.yaml"
+"""That of MovieLens-100K's kind of data."""
 OURS: Final = "this pipeline"
 BARS: Final = {"recall_at_10": 0.28, "recall_at_100": 0.72, "ndcg_at_100": 0.245}
 """On MovieLens-100K, of the median over the seeds."""
@@ -123,6 +125,8 @@ class Experiment:
     """Where trainings in processes of their own on this data are kept."""
     threads: int
     """Of each."""
+    sequence_seeds: int | None
+    """How many of the seeds SASRec and gSASRec are trained with; None: all."""
 
     def measured(
         self,
@@ -157,12 +161,13 @@ def find_config(dataset: str | None, configs: Sequence[str] | None) -> list[str]
 
     Returns:
         Those, or the folder's own, or that of a downloaded data set by the folder's name, or that of
-        MovieLens-100K, which is the form of `dssm synth`.
+        MovieLens-100K, which is the form of `dssm synth`. Of MovieLens-100K itself the recipe of its kind of
+        data, and that one beside it.
     """
     if configs:
         return list(configs)
     if dataset is None:
-        return [CONFIG]
+        return [RECIPE, CONFIG]
     own = Path(dataset) / CONFIG_FILE
     if own.is_file():
         return [str(own)]
@@ -406,8 +411,12 @@ def measure_sequence_model(name: str, experiment: Experiment, models: SequenceMo
     choice = models.choose(name, experiment.validation, experiment.seeds[0])
     epochs = int(choice["epochs"])
     limited = f", the best within {models.most_seconds / 60:g} minutes" if choice["limited"] else ""
+    seeds = experiment.seeds[: experiment.sequence_seeds]
+    few = f", {len(seeds)} of {len(experiment.seeds)} seeds" if len(seeds) < len(experiment.seeds) else ""
     return experiment.measured(
-        lambda seed: models.rank(name, experiment.final, epochs, seed), f"epochs {epochs}{limited}"
+        lambda seed: models.rank(name, experiment.final, epochs, seed),
+        f"epochs {epochs}{limited}{few}",
+        seeds,
     )
 
 
@@ -489,7 +498,9 @@ def measure(
         )
     jobs = directory / "trainings" / fingerprint_tasks(sequences, candidates, max(ks))
     jobs.mkdir(parents=True, exist_ok=True)
-    experiment = Experiment(validation, final, ks, seeds, rows[0], outputs, jobs, arguments.threads)
+    experiment = Experiment(
+        validation, final, ks, seeds, rows[0], outputs, jobs, arguments.threads, arguments.sequence_seeds
+    )
     check_popularity(experiment, measure_fixed("popularity", experiment), runs[0].evaluation_report)
 
     users = read_user_metrics(runs[0])["user"].to_pylist()
@@ -575,6 +586,12 @@ def make_parser() -> argparse.ArgumentParser:
         default=60.0,
         metavar="MINUTES",
         help="how long SASRec's and gSASRec's epochs are each looked for (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sequence-seeds",
+        type=int,
+        metavar="N",
+        help="how many of the seeds SASRec and gSASRec are trained with (default: all)",
     )
     parser.add_argument(
         "--directory", type=Path, help="where runs and trainings are kept (default: a temporary folder)"

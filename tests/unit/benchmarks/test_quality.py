@@ -36,3 +36,9 @@ def test_a_downloaded_data_set_has_the_shipped_configuration(quality, tmp_path):
         "pipeline/configs/completejourney.yaml"
     ]
     assert quality.find_config(str(tmp_path), None) == ["pipeline/configs/movielens_100k.yaml"]
+
+
+def test_movielens_has_the_recipe_of_its_kind_and_the_shipped_configuration(quality):
+    files = ["pipeline/configs/recipes/few_long_sequences.yaml", "pipeline/configs/movielens_100k.yaml"]
+    assert quality.find_config(None, None) == files
+    assert quality.find_config(None, ["other.yaml"]) == ["other.yaml"]
