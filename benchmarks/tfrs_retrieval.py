@@ -115,9 +115,10 @@ def read_log(spec: FeatureSpec, outputs: Mapping[str, str]) -> TransformedLog:
         items=sequences.items,
         seconds=None if data.gap_boundaries is None else sequences.times,
     )
-    return TransformedLog(
-        spec, sequences, dataclasses.replace(data, sequences=flat), encoded_sizes(spec, graphs)
-    )
+    sizes = encoded_sizes(spec, graphs)
+    if spec.history is not None:
+        sizes[spec.history.name] = sizes[spec.item_id.name]
+    return TransformedLog(spec, sequences, dataclasses.replace(data, sequences=flat), sizes)
 
 
 class Tower(tf.keras.Model):
@@ -143,6 +144,8 @@ class Tower(tf.keras.Model):
 
     def _embed(self, name: str, values: tf.Tensor) -> tf.Tensor:
         if name not in self._tables:
+            if values.dtype.is_integer:
+                raise ValueError(f"{name}: expected its vocabulary, since its values are numbers of tokens.")
             numbers = tf.cast(values, tf.float32)
             return numbers if numbers.shape.rank == 2 else numbers[:, tf.newaxis]
         # Row 0 is padding.
