@@ -22,7 +22,7 @@ from schemas.release.find import (
     find_state,
     list_published,
 )
-from schemas.release.manifest import PublishedRelease, parse_document
+from schemas.release.manifest import PublishedRelease, find_document
 
 T = TypeVar("T")
 
@@ -54,12 +54,7 @@ def read_rollback(serving_directory: str | Path) -> Rollback | None:
         ReleaseError: The file that says it is unreadable.
         StorageError: The folder's store cannot be reached or refuses.
     """
-    file = storage.join(serving_directory, RELEASES, CURRENT_FILE)
-    try:
-        content = storage.read_bytes(file)
-    except storage.NotFoundError:
-        return None
-    return parse_document(Rollback, content, source=file)
+    return find_document(Rollback, storage.join(serving_directory, RELEASES, CURRENT_FILE))
 
 
 def find_current_version(serving_directory: str | Path) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from schemas import storage
 from schemas.contract import ANN, INDEX, ITEM_TOWER, RETRIEVER, STATE, USER_TOWER, USERS
 from schemas.errors import ConfigError, ReleaseError
 from schemas.strict_config import parse
@@ -150,6 +151,27 @@ def count_warm_starts(manifest: Manifest) -> int:
         0 of a training that began from nothing.
     """
     return 0 if manifest.warm_start is None else manifest.warm_start.in_a_row
+
+
+def find_document(cls: type[T], file: str) -> T | None:
+    """Read a JSON file beside the releases, should there be one.
+
+    Args:
+        cls: What it holds: a pydantic dataclass.
+        file: The file, a path or URI.
+
+    Returns:
+        The instance; None where there is no such file.
+
+    Raises:
+        ReleaseError: It is no JSON, or a key is missing or wrong.
+        StorageError: Its store cannot be reached or refuses.
+    """
+    try:
+        content = storage.read_bytes(file)
+    except storage.NotFoundError:
+        return None
+    return parse_document(cls, content, source=file)
 
 
 def parse_document(cls: type[T], content: bytes, source: str) -> T:

@@ -15,7 +15,7 @@ from schemas import storage
 from schemas.contract import REFUSED_FILE, RELEASES
 from schemas.errors import ReleaseError
 from schemas.release.locking import hold_lock
-from schemas.release.manifest import Manifest, parse_document
+from schemas.release.manifest import Manifest, find_document
 from schemas.start import Start
 
 _TOLERANT = ConfigDict(extra="ignore")
@@ -95,13 +95,8 @@ def read_refusal(serving_directory: str | Path) -> Refusal | None:
         ReleaseError: The file that says it is unreadable.
         StorageError: The folder's store cannot be reached or refuses.
     """
-    file = _locate(serving_directory)
     try:
-        content = storage.read_bytes(file)
-    except storage.NotFoundError:
-        return None
-    try:
-        return parse_document(Refusal, content, source=file)
+        return find_document(Refusal, _locate(serving_directory))
     except ReleaseError as error:
         raise ReleaseError(
             f"{error} Delete the file: the days of the model that it is about are trained on again."
