@@ -7,9 +7,12 @@ which are few among all pairs.
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from trainer.config import LossConfig
+from trainer.data.sequences import Rows
 
 
 @dataclass(frozen=True)
@@ -26,26 +29,45 @@ class BatchKeys:
 
 @dataclass(frozen=True)
 class KnownPositives:
-    """Every positive that each user has in the train split, in the host's memory."""
+    """Every item that each user has in the train split, in the host's memory."""
 
     items: tf.Tensor
-    """[positions] int32 catalogue rows."""
-    begins: tf.Tensor
-    """[users] int64: the position of the user's first train row."""
-    ends: tf.Tensor
-    """[users] int64: the position after the last one."""
+    """[pairs] int32 catalogue rows: those of a user ascending and each once, users one after the other."""
+    offsets: tf.Tensor
+    """[users + 1] int64: the place of the user's first item; the last entry is the number of pairs."""
+
+    @classmethod
+    def of_rows(cls, items: npt.NDArray[np.int32], rows: Rows) -> "KnownPositives":
+        """Take the items of a split's rows.
+
+        Args:
+            items: [positions] catalogue rows.
+            rows: The split's rows.
+
+        Returns:
+            What each user has. Sorted once here, it need not be sorted at every step.
+        """
+        distinct, counts = [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
+        for part in rows.blocks():
+            owners = np.repeat(np.arange(len(part.begins)), np.diff(part.offsets))
+            pairs = np.unique((owners << _PLACE_BITS) + items[part.positions()])
+            distinct.append((pairs & (2**_PLACE_BITS - 1)).astype(np.int32))
+            counts.append(np.bincount(pairs >> _PLACE_BITS, minlength=len(part.begins)))
+        with tf.device("CPU"):
+            return cls(tf.constant(np.concatenate(distinct)), tf.constant(np.cumsum(np.concatenate(counts))))
 
     def of_users(self, users: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """List the positives of some users.
+        """List what some users have.
 
         Args:
             users: [n] int64 numbers of users.
 
         Returns:
-            [pairs] int64 places in `users`, ascending, and [pairs] int64 catalogue rows.
+            [pairs] int64 places in `users`, ascending, and [pairs] int64 catalogue rows, ascending at each
+            place.
         """
         with tf.device("CPU"):
-            begins, ends = tf.gather(self.begins, users), tf.gather(self.ends, users)
+            begins, ends = tf.gather(self.offsets, users), tf.gather(self.offsets, users + 1)
             numbers = tf.range(tf.size(users, tf.int64))
             # tf.repeat would make users x the longest of them first.
             places, offsets = _unpack(_concatenate_ranges(_pack(numbers, 0), _pack(numbers, ends - begins)))
@@ -207,6 +229,7 @@ class FalseNegatives:
         users, self._row_users = tf.unique(keys.users, out_idx=tf.int64)
         owners, items = positives.of_users(users)
         places, found = _find(sorted_items, items)
+        # Ascending and distinct as they are: users and items are, and first places follow the items.
         self._index_pairs(tf.boolean_mask(_pack(owners, places), found))
 
     def _index_batch(self, keys: BatchKeys, candidate_items: tf.Tensor, candidate_users: tf.Tensor) -> None:
@@ -216,11 +239,12 @@ class FalseNegatives:
         users = tf.searchsorted(sorted_users, candidate_users, out_type=tf.int64)
         pairs = _pack(users, tf.gather(self._first, self.rank[:known]))
         self._row_users = tf.searchsorted(sorted_users, keys.users, out_type=tf.int64)
-        self._index_pairs(tf.boolean_mask(pairs, candidate_items[:known] >= 0))
+        pairs = tf.boolean_mask(pairs, candidate_items[:known] >= 0)
+        self._index_pairs(tf.unique(tf.sort(pairs)).y)
 
     def _index_pairs(self, pairs: tf.Tensor) -> None:
-        """Sort pairs of a user and an item's first place, so that those of a user are one range."""
-        self._positives, _ = tf.unique(tf.sort(pairs))
+        """Take pairs of a user and an item's first place, ascending and distinct: a user's are one range."""
+        self._positives = pairs
         self._positives_begin, self._positives_end = (
             tf.searchsorted(self._positives, _pack(users, 0), out_type=tf.int64)
             for users in (self._row_users, self._row_users + 1)
@@ -234,10 +258,11 @@ class FalseNegatives:
             )
         )
         _, first = _unpack(tf.gather(self._positives, place))
-        positives = [_pack(row, first)]
-        if self._history is not None:
-            positives.append(tf.reshape(_pack(rows[:, None], self._history[start:stop]), [-1]))
-        return tf.unique(tf.concat(positives, axis=0)).y
+        positives = _pack(row, first)
+        if self._history is None:
+            return positives
+        histories = tf.reshape(_pack(rows[:, None], self._history[start:stop]), [-1])
+        return tf.unique(tf.concat([positives, histories], axis=0)).y
 
 
 # Two numbers in one, the lesser one below 2^32: bits, since a division of int64 costs far more.

@@ -259,10 +259,7 @@ def _build_model(
     settings = config.training
     positives = None
     if config.loss.mask_same_user == "sequence":
-        with tf.device("CPU"):
-            positives = KnownPositives(
-                tf.constant(data.sequences.items), tf.constant(trained.begins), tf.constant(trained.ends)
-            )
+        positives = KnownPositives.of_rows(data.sequences.items, trained)
     tf_keras.utils.set_random_seed(settings.seed)
     with strategy.scope(), _precision(settings.mixed_precision):
         towers = build_towers(spec, config.model, sizes, settings.seed)

@@ -5,7 +5,7 @@ a row costs a few bytes whatever the length of its history.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from schemas.ranges import list_positions
 
-_ROWS_PER_COUNT: Final = 1_000_000
+_ROWS_PER_BLOCK: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,18 @@ class Rows:
         """
         return list_positions(self.begins, self.ends)
 
+    def blocks(self) -> Iterator["Rows"]:
+        """Cut the rows between users, so that what is made of a part takes little memory.
+
+        Yields:
+            The rows of some users, in the users' order: about a million, more where a user has more.
+        """
+        first_rows = np.arange(0, len(self), _ROWS_PER_BLOCK)
+        # The users that blocks begin with. The last one of a block has all its rows there, however many.
+        users = np.unique([0, *np.searchsorted(self.offsets[:-1], first_rows), len(self.begins)])
+        for first, last in itertools.pairwise(users.tolist()):
+            yield Rows.between(self.begins[first:last], self.ends[first:last])
+
 
 def count_items(sequences: FlatSequences, rows: Rows, items: int) -> npt.NDArray[np.int64]:
     """Count the rows of each item.
@@ -112,11 +124,7 @@ def count_items(sequences: FlatSequences, rows: Rows, items: int) -> npt.NDArray
         [items].
     """
     counts = np.zeros(items, np.int64)
-    first_rows = np.arange(0, len(rows), _ROWS_PER_COUNT)
-    # The users that blocks begin with. The last one of a block has all its rows there, however many.
-    users = np.unique([*np.searchsorted(rows.offsets[:-1], first_rows), len(rows.begins)])
-    for first, last in itertools.pairwise(users.tolist()):
-        part = Rows.between(rows.begins[first:last], rows.ends[first:last])
+    for part in rows.blocks():
         counts += np.bincount(sequences.items[part.positions()], minlength=items)
     return counts
 

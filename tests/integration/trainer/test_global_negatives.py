@@ -19,6 +19,7 @@ PROGRAM = textwrap.dedent(
     from trainer.strategy import configure_logical_devices
     configure_logical_devices(2)
     from trainer.config import LossConfig
+    from trainer.data.sequences import Rows
     from trainer.false_negatives import KnownPositives
     from trainer.losses import BatchKeys
     from trainer.objective import Objective
@@ -33,9 +34,9 @@ PROGRAM = textwrap.dedent(
     item_log_q = np.log(q / q.sum()).astype(np.float32)
     tables = [generator.normal(size=(size, DIM)).astype(np.float32) for size in (USERS, ITEMS)]
     # Four items of each user, for mask_same_user: sequence.
-    begins = tf.range(USERS, dtype=tf.int64) * 4
-    positives = KnownPositives(
-        tf.constant(generator.integers(0, ITEMS, USERS * 4), tf.int32), begins, begins + 4
+    begins = np.arange(USERS) * 4
+    positives = KnownPositives.of_rows(
+        generator.integers(0, ITEMS, USERS * 4).astype(np.int32), Rows.between(begins, begins + 4)
     )
 
     # Made once: a second strategy would give its collectives the numbers of the first one's, which TensorFlow

@@ -7,6 +7,7 @@ import tensorflow as tf
 from schemas.errors import ConfigError
 from trainer.config import LossConfig
 from trainer.cross_batch import PastItems
+from trainer.data.sequences import Rows
 from trainer.false_negatives import BatchKeys, KnownPositives
 from trainer.objective import Objective, log_mixture_share
 
@@ -245,12 +246,9 @@ def test_rotation_needs_fewer_negatives_than_rows(negatives):
 @pytest.mark.parametrize("negatives", [{}, {"negatives": "rotation", "rotation_negatives": 1}])
 def test_the_whole_sequence_of_a_user_can_be_masked(negatives):
     # User 0 has the items 0 and 1 in train, user 1 the items 1, 2 and 3, one of them a row's own.
-    positives = KnownPositives(
-        items=tf.constant([0, 1, 4, 1, 2, 3], tf.int32),
-        begins=tf.constant([0, 3], tf.int64),
-        # The last item of user 0 is in another split.
-        ends=tf.constant([2, 6], tf.int64),
-    )
+    # The last item of user 0 is in another split.
+    rows = Rows.between(np.array([0, 3]), np.array([2, 6]))
+    positives = KnownPositives.of_rows(np.array([0, 1, 4, 1, 2, 3], np.int32), rows)
     masked = objective(mask_same_user="sequence", positives=positives, logq=False, **negatives)
     # Neither the batch nor a history says that user 0 has item 1; user 1 does not have item 0.
     loss, share = loss_at(masked, 1, items=[0, 1], users=[0, 1])
@@ -262,11 +260,7 @@ def test_the_whole_sequence_of_a_user_can_be_masked(negatives):
 
 
 def test_past_items_of_the_sequence_are_masked_whoever_they_came_from():
-    positives = KnownPositives(
-        items=tf.constant([0, 1, 2], tf.int32),
-        begins=tf.constant([0, 2], tf.int64),
-        ends=tf.constant([2, 3], tf.int64),
-    )
+    positives = positives_of(2, user_0=[0, 1], user_1=[2])
     queue = objective(
         mask_same_user="sequence", positives=positives, logq=False,
         cross_batch_negatives=2, cross_batch_warmup_steps=0,
@@ -283,11 +277,8 @@ def positives_of(users, **of_user):
     """What each of so many users has in train, by `user_<number>`; the others have nothing."""
     given = [of_user.get(f"user_{number}", []) for number in range(users)]
     ends = np.cumsum([len(items) for items in given])
-    return KnownPositives(
-        items=tf.constant(np.concatenate(given), tf.int32),
-        begins=tf.constant(np.concatenate([[0], ends[:-1]]), tf.int64),
-        ends=tf.constant(ends, tf.int64),
-    )
+    rows = Rows.between(np.concatenate([[0], ends[:-1]]), ends)
+    return KnownPositives.of_rows(np.concatenate(given).astype(np.int32), rows)
 
 
 def test_the_sequence_is_that_of_the_rows_user_whatever_the_order_of_the_users():

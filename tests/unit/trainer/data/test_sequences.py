@@ -30,7 +30,7 @@ def test_counts_are_of_the_rows_alone():
 
 @pytest.mark.parametrize("block", [1, 2, 3, 100])
 def test_counts_are_those_of_all_blocks_of_users(block, monkeypatch):
-    monkeypatch.setattr(module, "_ROWS_PER_COUNT", block)
+    monkeypatch.setattr(module, "_ROWS_PER_BLOCK", block)
     np.testing.assert_array_equal(count_items(SEQUENCES, TRAIN, 4), [3, 0, 2, 0])
     nothing = Rows.between(SEQUENCES.offsets[:-1], SEQUENCES.offsets[:-1])
     np.testing.assert_array_equal(count_items(SEQUENCES, nothing, 2), [0, 0])
@@ -42,7 +42,7 @@ def test_counting_costs_the_memory_of_a_block(monkeypatch):
     sequences = FlatSequences(offsets, np.zeros(10 * users, np.int32))
     every = Rows.between(offsets[:-1], offsets[1:])
     but_the_last = Rows.between(offsets[:-1], offsets[1:] - 1)
-    monkeypatch.setattr(module, "_ROWS_PER_COUNT", 10_000)
+    monkeypatch.setattr(module, "_ROWS_PER_BLOCK", 10_000)
     for rows, count in ((every, 1_000_000), (but_the_last, 900_000)):
         tracemalloc.start()
         try:
