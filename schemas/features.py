@@ -511,6 +511,19 @@ class FeatureSpec:
         """Name of the timestamp column; in the sequences it is int64 seconds since 1970."""
         return self.tables.interactions.timestamp
 
+    def is_of_log_time(self, feature: Feature) -> bool:
+        """Tell whether a feature is a part of the interaction's time, which a request's own time has, too.
+
+        Args:
+            feature: A feature.
+
+        Returns:
+            Whether it is a context feature with a `time_part` of the log's timestamp column.
+        """
+        log = self.tables.interactions
+        source = log.columns.get(feature.name, feature.name)
+        return feature.tower == "context" and feature.time_part is not None and source == log.timestamp_source
+
     @property
     def user_id(self) -> Feature:
         """The feature with role `user_id`."""

@@ -73,7 +73,7 @@ def render_report(report: EmbedReport, output: str) -> str:
         lines.append(f"Defaults filled in: {_list_counts(report.filled)}")
     if report.context_defaults:
         shown = ", ".join(f"{name} {value!r}" for name, value in report.context_defaults.items())
-        lines.append(f"Not in the table, so that the default stands in every row: {shown}")
+        lines.append(f"Not in the table, so that every row has the same: {shown}")
     if report.histories is not None:
         lines += _tell_histories(report.histories, report.release)
     elif report.table == "users":

@@ -102,9 +102,9 @@ def fill_rows(batch: pa.RecordBatch, table: InputTable) -> tuple[pa.Table, Count
         columns[feature.name], count = fill_missing(batch.column(feature.name), feature)
         if count:
             (missing if feature.default is None else filled)[feature.name] = count
-    for feature in table.absent:
-        default = pa.scalar(feature.default_value, value_type(feature))
-        columns[feature.name] = pa.repeat(default, batch.num_rows)
+    for one in table.stand_ins:
+        value = pa.scalar(one.value, value_type(one.feature))
+        columns[one.feature.name] = pa.repeat(value, batch.num_rows)
     for name in (table.history, table.history_seconds):
         if name is not None:
             columns[name] = batch.column(name)

@@ -1,6 +1,7 @@
 """The whole of `dssm embed`: a table and a release in, a folder of Parquet files out."""
 
 import functools
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,8 +63,8 @@ class EmbedRequest:
     version: int | None = None
     """The release; None: the current one."""
     now: int | None = None
-    """Seconds since 1970 up to which the time since each interaction is counted; None: the newest
-    interaction that the release knows."""
+    """The time that the embeddings are for, in seconds since 1970. None: the time since each interaction is
+    counted up to the newest one that the release knows, and parts of the log's time are those of now."""
 
 
 def embed(config: PipelineConfig, features: FeatureSpec, request: EmbedRequest) -> EmbedReport:
@@ -95,6 +96,7 @@ def embed(config: PipelineConfig, features: FeatureSpec, request: EmbedRequest) 
         source,
         config.data.directory if request.input is None else _WORKING_DIRECTORY,
         tower.inputs,
+        time.time() if request.now is None else request.now,
     )
     model = Model(
         spec=features,
@@ -123,7 +125,7 @@ def embed(config: PipelineConfig, features: FeatureSpec, request: EmbedRequest) 
             rows=sum(rows.values()),
             rejected=dict(counts.dropped),
             filled=dict(counts.filled),
-            context_defaults={feature.name: feature.default_value for feature in table.absent},
+            context_defaults={one.feature.name: one.value for one in table.stand_ins},
             histories=_count_histories(counts) if table.reads_history else None,
             files=rows,
         )

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from components.interaction_ingest.dead_letters import Rejections
 from components.interaction_ingest.reading.table_files import TableFiles, look_into_files, name_of
 from components.interaction_ingest.sources.files import find_files
 from components.interaction_ingest.sources.parts import Column, DataFile, Piece
 from components.interaction_ingest.sources.reading import list_entity_columns
+from components.interaction_ingest.sources.times import take_part_at
 from schemas.contract import EMBEDDING_OUTPUT
 from schemas.errors import ConfigError, DataError, ReleaseError
 from schemas.features import Feature, FeatureSpec, Format, ItemTable, UserTable
@@ -19,6 +20,16 @@ _ANY_TABLE: Final[Mapping[TableName, UserTable | ItemTable]] = {"users": UserTab
 _HISTORY_SECONDS: Final = "{history}_seconds"
 # Their rows name their own columns, so that a column can be in some rows and not in those at the start.
 _FORMATS_WITHOUT_COLUMNS: Final = frozenset[Format]({"jsonl", "tfrecord"})
+
+
+@dataclasses.dataclass(frozen=True)
+class StandIn:
+    """What stands in every row for a context feature that the tower reads and the table has not."""
+
+    feature: Feature
+    """The feature."""
+    value: Any
+    """A value of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +44,8 @@ class InputTable:
     """The id."""
     features: tuple[Feature, ...]
     """The features that the tower reads and the table has, the id not among them."""
-    absent: tuple[Feature, ...]
-    """Context features that the tower reads and the table has not: their defaults stand in every row."""
+    stand_ins: tuple[StandIn, ...]
+    """For the context features that the table has not."""
     columns: tuple[Column, ...]
     """All columns that are read."""
     pieces: tuple[Piece, ...]
@@ -93,10 +104,12 @@ def open_table(
     source: UserTable | ItemTable,
     directory: str,
     inputs: Collection[str],
+    now: float,
 ) -> InputTable:
     """Find the files, and check that they have what the tower reads.
 
-    A context feature and the history may be missing: a default, or what the release knows, takes their place.
+    A context feature and the history may be missing: of a part of the log's time that of now takes its place,
+    of another feature its default, of the history what the release knows.
 
     Args:
         spec: The features.
@@ -104,6 +117,7 @@ def open_table(
         source: Its files, and how they are read.
         directory: The folder that they are in: a path or URI.
         inputs: Names of the tower's inputs.
+        now: The time that the embeddings are for, in seconds since 1970.
 
     Returns:
         The table.
@@ -134,7 +148,9 @@ def open_table(
     needed = list_entity_columns(source, [id_feature, *own], ())
     files = find_files(source, directory)
     looked = look_into_files(source, table, files, needed)
-    present, absent = _divide_contexts(contexts, looked, files, name_of(source.file))
+    present = tuple(feature for feature in contexts if _may_have(feature.name, looked, files))
+    absent = [feature for feature in contexts if feature not in present]
+    stand_ins = _find_stand_ins(spec, absent, name_of(source.file), now)
     optional = [Column(feature.name, feature.name, "feature", feature) for feature in present]
     history, seconds = _find_history(spec, inputs, looked, files) if reads_history else (None, None)
     optional += [column for column in (history, seconds) if column is not None]
@@ -146,7 +162,7 @@ def open_table(
         source=source,
         id_feature=id_feature,
         features=(*own, *present),
-        absent=absent,
+        stand_ins=stand_ins,
         columns=(*needed, *optional),
         pieces=looked.pieces,
         rows=looked.rows if looked.is_counted else None,
@@ -158,19 +174,18 @@ def open_table(
     )
 
 
-def _divide_contexts(
-    contexts: Sequence[Feature], looked: TableFiles, files: Sequence[DataFile], file: str
-) -> tuple[tuple[Feature, ...], tuple[Feature, ...]]:
-    """Tell the context features that the table has from those that it has not."""
-    present = tuple(feature for feature in contexts if _may_have(feature.name, looked, files))
-    absent = tuple(feature for feature in contexts if feature not in present)
-    without = [feature.name for feature in absent if feature.default is None]
+def _find_stand_ins(
+    spec: FeatureSpec, absent: Sequence[Feature], file: str, now: float
+) -> tuple[StandIn, ...]:
+    without = [f.name for f in absent if f.default is None and not spec.is_of_log_time(f)]
     if without:
         raise DataError(
             f"{file}: the user tower reads the context features {without}. Expected a column for each, or a "
             "default in the schema file. Received: neither. Add the columns to the table."
         )
-    return present, absent
+    return tuple(
+        StandIn(f, take_part_at(now, f) if spec.is_of_log_time(f) else f.default_value) for f in absent
+    )
 
 
 def _find_history(

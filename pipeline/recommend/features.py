@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from components.interaction_ingest.sources.times import take_part_at
 from schemas.errors import ConfigError, ReleaseError
 from schemas.features import Feature, FeatureSpec
 
@@ -88,12 +89,13 @@ def fill_features(
     given: Mapping[str, Any],
     find_median: Callable[[Feature], int | float | None],
     set_by: Callable[[str], str],
+    now: float,
     notes: list[str],
 ) -> dict[str, Any]:
     """Find a value for every input of the user tower but the history.
 
-    A feature that is neither given nor known is, in this order: its default; for a string, a value that no
-    vocabulary holds; for a number that is no label, the median.
+    A feature that is neither given nor known is, in this order: a part of the log's time, that of now; its
+    default; for a string, a value that no vocabulary holds; for a number that is no label, the median.
 
     Args:
         spec: The features.
@@ -104,6 +106,7 @@ def fill_features(
         given: Checked values that take the place of those in the row.
         find_median: Gives the median of all users; None where there is none.
         set_by: Says how one gives a feature, by its name.
+        now: The time of the request in seconds since 1970.
         notes: What was assumed is appended here.
 
     Returns:
@@ -131,6 +134,11 @@ def fill_features(
             inputs[name] = given[name]
         elif known is not None:
             inputs[name] = known
+        elif spec.is_of_log_time(feature):
+            inputs[name] = take_part_at(now, feature)
+            notes.append(
+                f"{name} is not given: that of now, {inputs[name]}, was used. {set_by(name)} sets it."
+            )
         elif feature.default is not None:
             inputs[name] = feature.default_value
             notes.append(f"{name} is not known: its default {feature.default!r} was used.")

@@ -2,6 +2,7 @@
 
 import datetime
 import functools
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
@@ -177,6 +178,7 @@ def recommend(
         given,
         find_median=functools.partial(_median, config, spec),
         set_by=lambda name: f"--feature {name}=...",
+        now=time.time(),
         notes=notes,
     )
     columns: dict[str, Any] = {name: [value] for name, value in inputs.items()}

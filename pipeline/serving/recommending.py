@@ -271,6 +271,7 @@ class Recommender:
             given,
             find_median=lambda feature: None if self._users is None else self._users.find_median(feature),
             set_by=lambda name: f"features.{name}",
+            now=time.time(),
             notes=notes,
         )
 

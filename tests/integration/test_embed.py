@@ -155,7 +155,9 @@ def toy_users(toy_serving, tmp_path):
     pq.write_table(pa.table(USERS), folder / "a.parquet", row_group_size=1)
     pq.write_table(pa.table(USERS).slice(1), folder / "b.parquet", row_group_size=1)
     spec = load_feature_spec(str(tmp_path / "schema.yaml"))
-    table = open_table(spec, "users", choose_source(spec, "users", "users", None), str(tmp_path), USER_INPUTS)
+    table = open_table(
+        spec, "users", choose_source(spec, "users", "users", None), str(tmp_path), USER_INPUTS, now=0.0
+    )
     serving = toy_serving.directory
     model = Model(
         spec, "user_tower", serving / "user_tower/1", serving / "index/1", users=serving / "users/1"

@@ -102,6 +102,20 @@ def take_part(microseconds: pa.Array, feature: Feature) -> pa.Array:
     return take[str(part)](moments)
 
 
+def take_part_at(seconds: float, feature: Feature) -> int | float:
+    """Take the part of one time that a feature is.
+
+    Args:
+        seconds: The time since 1970.
+        feature: One with a `time_part`.
+
+    Returns:
+        What `take_part` gives of it.
+    """
+    value: int | float = take_part(pa.array([int(seconds * 10**6)]), feature)[0].as_py()
+    return value
+
+
 def list_numbers(values: pa.Array, decimal: Decimal = ".") -> npt.NDArray[np.float64]:
     """List those of a column's times that are numbers.
 

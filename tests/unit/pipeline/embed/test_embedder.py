@@ -22,7 +22,7 @@ def users(spec, tmp_path, tower):
     }
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     source = choose_source(spec, "users", "t.parquet", None)
-    table = open_table(spec, "users", source, str(tmp_path), tower.inputs)
+    table = open_table(spec, "users", source, str(tmp_path), tower.inputs, now=0.0)
     rows = pa.table(columns | {"user": columns["person"], "device": ["web"] * 3})
     return table, rows
 

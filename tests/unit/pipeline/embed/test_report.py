@@ -29,7 +29,7 @@ def test_every_row_is_accounted_for():
         "Embedded 1,000 of 1,003 rows of new.csv with release 3, 64 dimensions each: out",
         "Rows rejected: null_id 2, wrong_type 1",
         "Defaults filled in: age 7",
-        "Not in the table, so that the default stands in every row: device 'web'",
+        "Not in the table, so that every row has the same: device 'web'",
         "Histories: 10 given, 900 of users that release 3 knows, 90 empty",
         "How long ago the items of 4 given histories were is not known: they count as just now",
         "Left out of the given histories, since the release does not have them: 5 items",

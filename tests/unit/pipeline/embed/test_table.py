@@ -6,9 +6,12 @@ import pytest
 
 from pipeline.embed.table import choose_source, open_table
 from schemas.errors import ConfigError, DataError, ReleaseError
+from schemas.features import Feature, VocabularyEncoding
 
 pytestmark = pytest.mark.unit
 
+# A Saturday, 11:00 UTC.
+NOW = 1_795_863_600.0
 INPUTS = {"age", "city", "device", "seen", "seen_gap_seconds"}
 
 
@@ -18,7 +21,7 @@ def open_users(spec, tmp_path):
         table = pa.table({"person": ["1"], "age": [20], "city": ["x"]} | columns)
         pq.write_table(table.drop_columns(list(without)), tmp_path / "t.parquet")
         source = choose_source(spec, "users", "t.parquet", None)
-        return open_table(spec, "users", source, str(tmp_path), inputs)
+        return open_table(spec, "users", source, str(tmp_path), inputs, now=NOW)
 
     return run
 
@@ -29,7 +32,7 @@ def test_only_what_the_tower_reads_is_needed(open_users):
     assert {column.name: column.source for column in table.columns} == {
         "user": "person", "age": "age", "city": "city",
     }  # fmt: skip
-    assert [feature.name for feature in table.absent] == ["device"]
+    assert [(one.feature.name, one.value) for one in table.stand_ins] == [("device", "web")]
     assert (table.history, table.history_seconds, table.rows) == (None, None, 1)
 
 
@@ -37,7 +40,7 @@ def test_a_context_feature_and_the_history_are_read_where_they_are(open_users):
     seen = {"seen": [["i"]], "seen_seconds": [[1]], "device": ["tv"]}
     table = open_users(**seen)
     assert [feature.name for feature in table.features] == ["age", "city", "device"]
-    assert (table.absent, table.history, table.history_seconds) == ((), "seen", "seen_seconds")
+    assert (table.stand_ins, table.history, table.history_seconds) == ((), "seen", "seen_seconds")
     # A tower that reads no gaps needs no times, and one without a history none of both.
     assert open_users(INPUTS - {"seen_gap_seconds"}, **seen).history_seconds is None
     without = open_users({"age", "city", "device"}, **seen)
@@ -48,8 +51,8 @@ def test_a_context_feature_and_the_history_are_read_where_they_are(open_users):
 def test_rows_that_name_their_own_columns_may_have_a_history_later_on(spec, tmp_path):
     (tmp_path / "t.jsonl").write_text('{"person": "1", "age": 20, "city": "x"}\n')
     source = choose_source(spec, "users", "t.jsonl", None)
-    table = open_table(spec, "users", source, str(tmp_path), INPUTS)
-    assert (table.history, table.absent, table.rows) == ("seen", (), None)
+    table = open_table(spec, "users", source, str(tmp_path), INPUTS, NOW)
+    assert (table.history, table.stand_ins, table.rows) == ("seen", (), None)
 
 
 def test_a_context_feature_without_column_and_default_is_refused(spec, tmp_path):
@@ -59,7 +62,7 @@ def test_a_context_feature_without_column_and_default_is_refused(spec, tmp_path)
     pq.write_table(pa.table({"person": ["1"], "age": [20], "city": ["x"]}), tmp_path / "t.parquet")
     source = choose_source(without, "users", "t.parquet", None)
     with pytest.raises(DataError, match=r"reads the context features \['device'\].*Received: neither"):
-        open_table(without, "users", source, str(tmp_path), INPUTS)
+        open_table(without, "users", source, str(tmp_path), INPUTS, NOW)
 
 
 def test_what_does_not_fit_is_refused(spec, open_users):
@@ -71,3 +74,27 @@ def test_what_does_not_fit_is_refused(spec, open_users):
         open_users(INPUTS | {"height"})
     with pytest.raises(ConfigError, match="--format: expected --input"):
         choose_source(spec, "users", None, "csv")
+
+
+def test_a_part_of_the_logs_time_that_the_table_has_not_is_that_of_now(spec, tmp_path):
+    log = replace(spec.tables.interactions, columns={"hour": "timestamp", "sent": "sent_at"})
+    hour, sent = (
+        Feature(
+            name=name,
+            dtype="int",
+            tower="context",
+            time_part="hour",
+            encoding=VocabularyEncoding("vocabulary"),
+        )
+        for name in ("hour", "sent")
+    )
+    timed = replace(
+        spec, tables=replace(spec.tables, interactions=log), features=(*spec.features, hour, sent)
+    )
+    pq.write_table(pa.table({"person": ["1"], "age": [20], "city": ["x"]}), tmp_path / "t.parquet")
+    source = choose_source(timed, "users", "t.parquet", None)
+    table = open_table(timed, "users", source, str(tmp_path), {"age", "hour"}, NOW)
+    assert [(one.feature.name, one.value) for one in table.stand_ins] == [("hour", 11)]
+    # The hour of another column is not known.
+    with pytest.raises(DataError, match=r"reads the context features \['sent'\]"):
+        open_table(timed, "users", source, str(tmp_path), {"age", "sent"}, NOW)
