@@ -1,5 +1,6 @@
 """Settings of the towers, the loss and the training."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
@@ -22,7 +23,8 @@ class TransformerConfig:
     heads: Annotated[int, Field(ge=1)] = 2
     """Heads of each block; a divisor of the width."""
     width: Annotated[int, Field(ge=1)] | None = None
-    """Width of the blocks' states; null: `model.dim`. With another one a matrix leads to it and one back."""
+    """Width of the blocks' states; null: that of a member of the model. With another one a matrix leads to it
+    and one back."""
     feed_forward_width: Annotated[int, Field(ge=1)] | None = None
     """Width of each block's feed-forward layer; null: 4 times the states' under `gelu`, and two thirds of
     that, rounded up to a multiple of 8, under `swiglu`, which has three matrices where `gelu` has two."""
@@ -41,14 +43,18 @@ class ModelConfig:
 
     dim: Annotated[int, Field(ge=1)] = 64
     """Width of every embedding and of both towers' outputs."""
+    members: Annotated[int, Field(ge=1)] = 1
+    """Pairs of towers that are trained side by side, a divisor of `dim`: each has its own part of every
+    embedding, its own history encoders and MLPs, all of width `dim` / `members`, and its own loss. The score
+    is the mean of their scores, as of an ensemble, and the release one pair of towers as ever."""
     user_layers: tuple[Annotated[int, Field(ge=1)], ...] = (128,)
-    """Widths of the hidden layers of the user tower's MLP; a last layer of width `dim` follows."""
+    """Widths of the hidden layers of the user tower's MLP; a last layer of a member's width follows."""
     item_layers: tuple[Annotated[int, Field(ge=1)], ...] = (128,)
-    """Widths of the hidden layers of the item tower's MLP; a last layer of width `dim` follows."""
+    """Widths of the hidden layers of the item tower's MLP; a last layer of a member's width follows."""
     history_encoders: tuple[HistoryEncoderName, ...] = ("mean", "position_weighted", "last")
     """How the history becomes vectors; each encoder named adds one vector of width `dim`."""
     attention_heads: Annotated[int, Field(ge=1)] = 2
-    """Heads of the history encoder `attention`; a divisor of `dim`."""
+    """Heads of the history encoder `attention`; a divisor of a member's width."""
     transformer: TransformerConfig = Field(default_factory=TransformerConfig)
     """The history encoder `transformer`."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
@@ -57,12 +63,30 @@ class ModelConfig:
     """Dotted path of a function that builds the user tower, such as my_package.towers.build_user_tower; null:
     the project's own. docs/training.md says what it is given and must return."""
 
+    @property
+    def member(self) -> "ModelConfig":
+        """The settings of one member alone."""
+        return self if self.members == 1 else replace(self, dim=self.dim // self.members, members=1)
+
     @model_validator(mode="after")
     def _check(self) -> "ModelConfig":
+        if self.dim % self.members:
+            raise ValueError(
+                "members: expected a divisor of dim, since each member has an equal part of it. Received: "
+                f"{self.members}, with dim {self.dim}"
+            )
+        if self.members > 1:
+            if self.user_tower is not None:
+                raise ValueError(
+                    "members: expected 1 with user_tower, since a tower of your own knows no members. "
+                    f"Received: {self.members}"
+                )
+            # Its own check is that of the heads against its width.
+            _ = self.member
         if "attention" in self.history_encoders and self.dim % self.attention_heads:
             raise ValueError(
-                "attention_heads: expected a divisor of dim, since each head has an equal part of it. "
-                f"Received: {self.attention_heads}, with dim {self.dim}"
+                "attention_heads: expected a divisor of a member's width, since each head has an equal part "
+                f"of it. Received: {self.attention_heads}, with a width of {self.dim}"
             )
         if "transformer" in self.history_encoders:
             self._check_transformer()

@@ -328,26 +328,29 @@ class HistoryEmbedding(tf_keras.layers.Layer):
 
 
 class HistoryVectors(tf_keras.layers.Layer):
-    """Makes the vectors of a history, one with each encoder.
+    """Makes the vectors of a history, one with each kind of encoder.
 
     Args:
         embedding: Makes a vector of each item.
-        encoders: Make one vector of them.
+        encoders: Of each member, those that make one vector of its part of them; the same kinds in one order.
         dropout_share: Share of the items' vectors that is dropped in training.
     """
 
     def __init__(
-        self, embedding: HistoryEmbedding, encoders: Sequence[HistoryEncoder], dropout_share: float
+        self,
+        embedding: HistoryEmbedding,
+        encoders: Sequence[Sequence[HistoryEncoder]],
+        dropout_share: float,
     ) -> None:
         super().__init__(name="history_vectors", dtype="float32")
         self._embedding = embedding
-        self._encoders = list(encoders)
+        self._encoders = [list(of_member) for of_member in encoders]
         self._dropout_share = dropout_share
 
     @property
     def count(self) -> int:
         """Number of vectors."""
-        return len(self._encoders)
+        return len(self._encoders[0])
 
     def call(
         self,
@@ -365,25 +368,29 @@ class HistoryVectors(tf_keras.layers.Layer):
                 its window that are of the same segment. None where each row has its whole history.
 
         Returns:
-            One [batch, dim] float32 per encoder; zeros for an empty history.
+            One [batch, dim] float32 per kind of encoder; zeros for an empty history.
         """
         embedded, mask = self._embedding(features)
         embedded = dropout(embedded, self._dropout_share, seed)
-        if segments is None:
-            vectors = [
-                encoder(embedded, mask, _fold_in(seed, number))
-                for number, encoder in enumerate(self._encoders)
-            ]
-        else:
+        visible = None
+        if segments is not None:
             windows, (length, dim) = tf.shape(segments)[0], (segments.shape[1], embedded.shape[2])
             embedded = tf.reshape(embedded, [windows, length, dim])
             same = tf.cast(segments[:, :, None] == segments[:, None, :], tf.float32)
             visible = same * see_all_before(tf.reshape(mask, [windows, length]))
-            vectors = [
-                tf.reshape(encoder.encode_windows(embedded, visible, _fold_in(seed, number)), [-1, dim])
-                for number, encoder in enumerate(self._encoders)
-            ]
-        return [tf.cast(vector, tf.float32) for vector in vectors]
+        parts = tf.split(embedded, len(self._encoders), axis=2)
+        vectors = []
+        for kind, of_kind in enumerate(zip(*self._encoders, strict=True)):
+            of_members = []
+            for member, (encoder, part) in enumerate(zip(of_kind, parts, strict=True)):
+                own_seed = _fold_in(seed, member * self.count + kind)
+                if visible is None:
+                    vector = encoder(part, mask, own_seed)
+                else:
+                    vector = tf.reshape(encoder.encode_windows(part, visible, own_seed), [-1, part.shape[2]])
+                of_members.append(tf.cast(vector, tf.float32))
+            vectors.append(tf.concat(of_members, axis=1))
+        return vectors
 
 
 def build_history_encoder(

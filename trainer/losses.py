@@ -20,6 +20,9 @@ softmax for large-scale retrieval") takes n negatives from Q'(j) = Q(j) / (1 - Q
 the loss of row i is (1 - P_i) (log S_i - s_io), 1 - P_i without a gradient. An item that is masked since the
 user likes it counts in n, since it is drawn from Q' and adds nothing to the sum; a copy of the row's own item
 that is masked does not.
+
+Embeddings of M members (trainer/towers.py) are u = concat_m u_m / sqrt(M) and v likewise, of unit vectors u_m
+and v_m. The loss is the mean over the members of what <u_m, v_m> alone would give.
 """
 
 import math
@@ -67,6 +70,7 @@ def candidate_softmax(
     config: LossConfig,
     weights: tf.Tensor | None = None,
     positives: KnownPositives | None = None,
+    members: int = 1,
 ) -> LossSum:
     """Compute the softmax loss with every other candidate as a negative.
 
@@ -78,6 +82,7 @@ def candidate_softmax(
         weights: [rows] float32, what each row's loss is multiplied by; None: 1. As another row's negative
             an item counts whole.
         positives: What each user has in train, for `mask_same_user: sequence`.
+        members: Members that the embeddings are of.
 
     Returns:
         The summed loss and the masked share of the rows * (candidates - 1) negatives.
@@ -87,17 +92,25 @@ def candidate_softmax(
     log_share = tf.zeros([columns]) if candidates.log_share is None else candidates.log_share
     masks = FalseNegatives(keys, candidates.items, candidates.users, candidates.first_own, config, positives)
     others = tf.math.count_nonzero(present, dtype=tf.float32) - 1
-    loss_sum, masked = streamed_softmax_loss(
-        users / config.temperature,
-        candidates.embeddings,
-        tf.where(present, -log_share, -math.inf),
-        tf.ones([rows]) if weights is None else weights,
-        masks,
-        rows=rows,
-        block_rows=choose_block_rows(rows, columns, config.maximum_logits_mib),
-        refined=_describe_rows(candidates, masks, others) if config.correction == "refined" else None,
+    refined = _describe_rows(candidates, masks, others) if config.correction == "refined" else None
+    sums = [
+        streamed_softmax_loss(
+            of_users,
+            of_items,
+            tf.where(present, -log_share, -math.inf),
+            tf.ones([rows]) if weights is None else weights,
+            masks,
+            rows=rows,
+            # The members' blocks may be worked on at the same time.
+            block_rows=choose_block_rows(rows, columns, config.maximum_logits_mib / members),
+            refined=refined,
+        )
+        for of_users, of_items in _split_members(users, candidates.embeddings, config.temperature, members)
+    ]
+    return LossSum(
+        loss_sum=tf.add_n([loss_sum for loss_sum, _ in sums]) / members,
+        masked_fraction=tf.math.divide_no_nan(sums[0][1], rows * others),
     )
-    return LossSum(loss_sum, tf.math.divide_no_nan(masked, rows * others))
 
 
 def rotation_softmax(
@@ -108,6 +121,7 @@ def rotation_softmax(
     config: LossConfig,
     weights: tf.Tensor | None = None,
     positives: KnownPositives | None = None,
+    members: int = 1,
 ) -> LossSum:
     """Compute the softmax loss with a few candidates as negatives of each row.
 
@@ -120,22 +134,27 @@ def rotation_softmax(
         config: Temperature and masks.
         weights: [rows] float32, what each row's loss is multiplied by; None: 1.
         positives: What each user has in train, for `mask_same_user: sequence`.
+        members: Members that the embeddings are of.
 
     Returns:
         The summed loss and the masked share of the rows * negatives candidates.
     """
     columns = _rotated_columns(users, candidates, offsets)
-    logits = _rotation_logits(users, candidates, columns, config.temperature)
     false_negatives = FalseNegatives(
         keys, candidates.items, candidates.users, candidates.first_own, config, positives
     )
     masked = false_negatives.among(columns[:, 1:])
-    if config.correction == "refined":
-        losses = _refined_rotation_losses(logits, masked, candidates, columns, false_negatives)
-    else:
-        # exp(-inf) is an exact 0, in the sum and in its gradient; the row's own logit keeps the sum positive.
-        kept = tf.where(masked, -math.inf, logits[:, 1:])
-        losses = tf.reduce_logsumexp(tf.concat([logits[:, :1], kept], axis=1), axis=1) - logits[:, 0]
+    of_members = []
+    for of_users, of_items in _split_members(users, candidates.embeddings, config.temperature, members):
+        logits = _rotation_logits(of_users, of_items, candidates.log_share, columns)
+        if config.correction == "refined":
+            losses = _refined_rotation_losses(logits, masked, candidates, columns, false_negatives)
+        else:
+            # exp(-inf) is an exact 0, in the sum and in its gradient; the own logit keeps the sum positive.
+            kept = tf.where(masked, -math.inf, logits[:, 1:])
+            losses = tf.reduce_logsumexp(tf.concat([logits[:, :1], kept], axis=1), axis=1) - logits[:, 0]
+        of_members.append(losses)
+    losses = tf.add_n(of_members) / members
     return LossSum(
         loss_sum=tf.reduce_sum(losses if weights is None else weights * losses),
         masked_fraction=tf.reduce_mean(tf.cast(masked, tf.float32)),
@@ -156,7 +175,8 @@ def rotation_logits(
     Returns:
         [rows, 1 + negatives] float32, the row's own item in column 0.
     """
-    return _rotation_logits(users, candidates, _rotated_columns(users, candidates, offsets), temperature)
+    columns = _rotated_columns(users, candidates, offsets)
+    return _rotation_logits(users / temperature, candidates.embeddings, candidates.log_share, columns)
 
 
 def draw_rotation_offsets(columns: int, negatives: int, seed: tf.Tensor) -> tf.Tensor:
@@ -211,7 +231,15 @@ def _rotated_columns(users: tf.Tensor, candidates: Candidates, offsets: tf.Tenso
 
 
 def _rotation_logits(
-    users: tf.Tensor, candidates: Candidates, columns: tf.Tensor, temperature: float
+    users: tf.Tensor, items: tf.Tensor, log_share: tf.Tensor | None, columns: tf.Tensor
 ) -> tf.Tensor:
-    logits = tf.einsum("bd,bnd->bn", users, tf.gather(candidates.embeddings, columns)) / temperature
-    return logits if candidates.log_share is None else logits - tf.gather(candidates.log_share, columns)
+    logits = tf.einsum("bd,bnd->bn", users, tf.gather(items, columns))
+    return logits if log_share is None else logits - tf.gather(log_share, columns)
+
+
+def _split_members(
+    users: tf.Tensor, items: tf.Tensor, temperature: float, members: int
+) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Give the vectors of each member, so scaled that their inner products are its logits before logQ."""
+    parts = (tf.split(users * members / temperature, members, axis=1), tf.split(items, members, axis=1))
+    return list(zip(*parts, strict=True))

@@ -53,6 +53,7 @@ class Objective:
         catalogue: [items, ...] transformed item features by name, in the same order, which uniform negatives
             are drawn from.
         positives: What each user has in train, for `mask_same_user: sequence`.
+        members: Members that the embeddings are of (trainer/towers.py).
 
     Raises:
         ConfigError: There are no more rows to draw from than `rotation` needs negatives.
@@ -68,8 +69,9 @@ class Objective:
         item_log_q: np.ndarray,
         catalogue: Mapping[str, np.ndarray],
         positives: KnownPositives | None = None,
+        members: int = 1,
     ) -> None:
-        self._config = config
+        self._config, self._members = config, members
         self._batch, self._dim = per_replica_batch, dim
         self._replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self._is_global = config.negatives_scope == "global"
@@ -151,6 +153,7 @@ class Objective:
                 self._config,
                 weights,
                 self._positives,
+                self._members,
             )
         if self._past is not None:
             columns.append(_Columns(*self._past.read(step)))
@@ -158,7 +161,13 @@ class Objective:
         if self._config.uniform_negatives:
             columns.append(self._draw_uniform(draw, embed_items))
         return candidate_softmax(
-            users, self._candidates(columns, first_own, step), keys, self._config, weights, self._positives
+            users,
+            self._candidates(columns, first_own, step),
+            keys,
+            self._config,
+            weights,
+            self._positives,
+            self._members,
         )
 
     def _candidates(self, columns: list[_Columns], first_own: tf.Tensor | int, step: tf.Tensor) -> Candidates:

@@ -70,7 +70,7 @@ class TrainingState:
     tables: Mapping[str, SavedTable]
     """The embedding tables by name."""
     dense: Mapping[str, SavedWeight]
-    """The other weights by their path, such as item_tower/_hidden/0/kernel."""
+    """The other weights by their path, such as item_tower/_mlps/0/_hidden/0/kernel."""
 
 
 def write_state(folder: Path, state: TrainingState) -> None:

@@ -1,6 +1,7 @@
 """The user tower and the item tower, built from a FeatureSpec."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,40 @@ from trainer.vocabularies import EncodedSize
 _NORMALISE_EPSILON = 1e-12
 
 
+class Mlp(tf_keras.layers.Layer):
+    """Dense layers with ReLU, and a last one without.
+
+    Args:
+        inputs: Width of the input.
+        hidden_layers: Widths of the layers with ReLU.
+        dim: Width of the output.
+        seeds: Seeds of the initial weights.
+    """
+
+    def __init__(self, inputs: int, hidden_layers: Sequence[int], dim: int, seeds: Iterator[int]) -> None:
+        super().__init__(dtype="float32")
+        widths = [inputs, *hidden_layers]
+        self._hidden = [
+            build_dense(units, width, next(seeds), activation="relu")
+            for width, units in zip(widths, hidden_layers, strict=False)
+        ]
+        self._last = build_dense(dim, widths[-1], next(seeds))
+
+    def call(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Map a batch.
+
+        Args:
+            vectors: [batch, inputs] float32.
+
+        Returns:
+            [batch, dim] float32.
+        """
+        hidden = vectors
+        for layer in self._hidden:
+            hidden = layer(hidden)
+        return tf.cast(self._last(hidden), tf.float32)
+
+
 class Tower(tf_keras.layers.Layer):
     """Maps the transformed features of one side to a unit vector.
 
@@ -26,13 +61,18 @@ class Tower(tf_keras.layers.Layer):
     MLP(concat_f x_f)): the sum carries the embeddings straight through, the MLP adds what lies
     between features. The sum and the norm are float32, whatever the MLP computes in.
 
+    With M members the m-th has the m-th of M equal parts of every x_f and an MLP of its own. The output is
+    concat_m y_m / sqrt(M), y_m being the vector that a tower of these parts alone has, so that the inner
+    product of two outputs is the mean of the members' cosines.
+
     Args:
         name: Name of the layer.
         encoders: By feature name.
         history: Makes the history's vectors; None without a history.
         dim: Width of every vector.
-        hidden_layers: Widths of the MLP's hidden layers.
-        dropout_share: Share of the MLP's input that is dropped in training.
+        members: Number of members.
+        hidden_layers: Widths of the hidden layers of each MLP.
+        dropout_share: Share of the MLPs' input that is dropped in training.
         seeds: Seeds of the initial weights.
     """
 
@@ -42,6 +82,7 @@ class Tower(tf_keras.layers.Layer):
         encoders: Mapping[str, FeatureEncoder],
         history: HistoryVectors | None,
         dim: int,
+        members: int,
         hidden_layers: Sequence[int],
         dropout_share: float,
         seeds: Iterator[int],
@@ -51,12 +92,8 @@ class Tower(tf_keras.layers.Layer):
         self._history = history
         self._dropout_share = dropout_share
         vectors = len(self._encoders) + (history.count if history is not None else 0)
-        inputs = [vectors * dim, *hidden_layers]
-        self._hidden = [
-            build_dense(units, width, next(seeds), activation="relu")
-            for width, units in zip(inputs, hidden_layers, strict=False)
-        ]
-        self._last = build_dense(dim, inputs[-1], next(seeds))
+        width = dim // members
+        self._mlps = [Mlp(vectors * width, hidden_layers, width, seeds) for _ in range(members)]
 
     def call(
         self,
@@ -88,12 +125,20 @@ class Tower(tf_keras.layers.Layer):
         vectors = [encoder(features[name]) for name, encoder in self._encoders.items()]
         if self._history is not None:
             vectors += self._history(features, seed=history_seed, segments=segments)
-        hidden = dropout(tf.concat(vectors, axis=1), self._dropout_share, mlp_seed)
-        for layer in self._hidden:
-            hidden = layer(hidden)
-        return tf.math.l2_normalize(
-            tf.add_n(vectors) + tf.cast(self._last(hidden), tf.float32), axis=1, epsilon=_NORMALISE_EPSILON
-        )
+        members = len(self._mlps)
+        inputs = dropout(tf.concat(vectors, axis=1), self._dropout_share, mlp_seed)
+        parts = tf.split(tf.reshape(inputs, [-1, len(vectors), vectors[0].shape[1]]), members, axis=2)
+        outputs = [
+            tf.math.l2_normalize(
+                carried + mlp(tf.reshape(part, [-1, len(vectors) * part.shape[2]])),
+                axis=1,
+                epsilon=_NORMALISE_EPSILON,
+            )
+            for mlp, part, carried in zip(
+                self._mlps, parts, tf.split(tf.add_n(vectors), members, axis=1), strict=True
+            )
+        ]
+        return tf.concat(outputs, axis=1) / math.sqrt(members)
 
 
 @dataclass(frozen=True)
@@ -151,7 +196,9 @@ def build_towers(
     )
     return Towers(
         user=_build_user_tower(spec, config, sizes, user_encoders, item_encoders, seeds),
-        item=Tower("item_tower", item_encoders, None, config.dim, config.item_layers, 0.0, seeds),
+        item=Tower(
+            "item_tower", item_encoders, None, config.dim, config.members, config.item_layers, 0.0, seeds
+        ),
     )
 
 
@@ -171,17 +218,29 @@ def _build_user_tower(
         return build_own_user_tower(config.user_tower, inputs)
     history = None
     if spec.history is not None and embedding is not None:
-        sequence_encoders = [
-            build_history_encoder(name, spec.history.length, config, next(seeds))
-            for name in config.history_encoders
+        encoders_of_members = [
+            [
+                build_history_encoder(name, spec.history.length, config.member, next(seeds))
+                for name in config.history_encoders
+            ]
+            for _ in range(config.members)
         ]
-        history = HistoryVectors(embedding, sequence_encoders, config.dropout)
+        history = HistoryVectors(embedding, encoders_of_members, config.dropout)
     if not encoders and history is None:
         raise ConfigError(
             "model.history_encoders: expected at least one encoder, since the user tower has no feature "
             "besides the history. Received: []."
         )
-    return Tower("user_tower", encoders, history, config.dim, config.user_layers, config.dropout, seeds)
+    return Tower(
+        "user_tower",
+        encoders,
+        history,
+        config.dim,
+        config.members,
+        config.user_layers,
+        config.dropout,
+        seeds,
+    )
 
 
 def _split(seed: tf.Tensor) -> list[tf.Tensor]:

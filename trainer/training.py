@@ -278,6 +278,7 @@ def _build_model(
             item_log_q=log_q,
             catalogue=data.items,
             positives=positives,
+            members=config.model.members,
         )
     return _Model(towers, optimizer, objective)
 

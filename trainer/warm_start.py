@@ -191,13 +191,16 @@ def list_tower_inputs(spec: FeatureSpec, config: ModelConfig) -> dict[str, list[
         config: The `model` section.
 
     Returns:
-        Names of features and history encoders by tower; of a user's own tower its dotted path first.
+        Names of features and history encoders by tower; of a user's own tower its dotted path first, and of
+        several members their number.
     """
-    user = [] if config.user_tower is None else [config.user_tower]
+    members = [] if config.members == 1 else [f"members:{config.members}"]
+    user = [*members] if config.user_tower is None else [config.user_tower]
     user += [feature.name for feature in spec.tower_features("user")]
     if spec.history is not None:
         user += [f"{spec.history.name}:{encoder}" for encoder in config.history_encoders]
-    return {USER_TOWER: user, ITEM_TOWER: [feature.name for feature in spec.tower_features("item")]}
+    item = [*members, *(feature.name for feature in spec.tower_features("item"))]
+    return {USER_TOWER: user, ITEM_TOWER: item}
 
 
 def map_rows(old: Sequence[Row], new: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:

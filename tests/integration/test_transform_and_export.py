@@ -389,7 +389,7 @@ def build_and_export(data, config, folder, model_id="m", seed=3):
     return towers
 
 
-def check_served(data, towers, directory, tmp_path, tolerance=1e-6):
+def check_served(data, towers, directory, tmp_path, tolerance=1e-6, dim=MODEL_DIM):
     """The embeddings of a fresh process are those of the batches that a training is made of."""
     for side in ("user", "item"):
         assert ops_beyond_tensorflow_2_20(directory / f"{side}_tower") == []
@@ -397,7 +397,7 @@ def check_served(data, towers, directory, tmp_path, tolerance=1e-6):
     columns = {name: tf.constant(column) for name, column in data.columns.items()}
     for side, tower in (("user", towers.user), ("item", towers.item)):
         expected = tower(columns, training=False).numpy()
-        assert expected.shape == (len(ROWS), MODEL_DIM)
+        assert expected.shape == (len(ROWS), dim)
         assert np.ptp(expected, axis=0).max() > 1e-2
         for signature in ("serving_default", "serving_examples"):
             np.testing.assert_allclose(answer[side][signature], expected, atol=tolerance)
@@ -697,10 +697,11 @@ def test_rows_of_the_tables_are_named_by_what_they_stand_for(past):
     assert rows["history_gap_seconds"] == [("bucket", b"0/2"), ("bucket", b"1/2")]
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_every_history_encoder_serves_in_a_fresh_process(past, policy, tmp_path):
+@pytest.mark.parametrize(("policy", "members"), [("float32", 1), ("float32", 2), ("mixed_bfloat16", 1)])
+def test_every_history_encoder_serves_in_a_fresh_process(past, policy, members, tmp_path):
     config = ModelConfig(
-        dim=4,
+        dim=4 * members,
+        members=members,
         user_layers=(3,),
         item_layers=(3,),
         history_encoders=("mean", "position_weighted", "last", "attention", "gru", "transformer"),
@@ -720,7 +721,7 @@ def test_every_history_encoder_serves_in_a_fresh_process(past, policy, tmp_path)
         "era_vocabulary", "genres_vocabulary", "item_id_vocabulary"
     ]  # fmt: skip
     tolerance = 1e-6 if policy == "float32" else 1e-2
-    check_served(past, towers, tmp_path, tmp_path, tolerance)
+    check_served(past, towers, tmp_path, tmp_path, tolerance, config.dim)
 
     signatures = tf.saved_model.load(str(tmp_path / "user_tower")).signatures
     names = served_names(past.spec, "user")

@@ -197,13 +197,14 @@ def make_window_config(encoders, **training):
     return dataclasses.replace(config, model=model)
 
 
-def test_a_step_on_windows_is_one_on_their_rows(tmp_path):
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_step_on_windows_is_one_on_their_rows(members, tmp_path):
     # Of the history the newest item alone counts, and all rows are in the one step.
     step = {"epochs": 1, "optimizer": OptimizerConfig(tables="sgd", dense="sgd"), "per_replica_batch": 60}
     results = []
     for rows in ("windows", "interactions"):
         config = make_config(rows=rows, **step)
-        model = dataclasses.replace(config.model, history_encoders=("last",), dropout=0.0)
+        model = dataclasses.replace(config.model, members=members, history_encoders=("last",), dropout=0.0)
         results.append(run(tmp_path / rows, dataclasses.replace(config, model=model), make_data(rows=60)))
     windows, interactions = results
     assert windows.steps == interactions.steps == 1

@@ -231,7 +231,7 @@ def test_one_vector_per_encoder_and_dropout_by_the_seed_alone():
     embedding, _ = make_embedding()
     config = ModelConfig(dim=3)
     encoders = [build_history_encoder(name, 2, config, 1) for name in ("mean", "last")]
-    vectors = HistoryVectors(embedding, encoders, dropout_share=0.5)
+    vectors = HistoryVectors(embedding, [encoders], dropout_share=0.5)
     assert vectors.count == 2
     plain = vectors(COLUMNS, seed=None)
     assert [tuple(vector.shape) for vector in plain] == [(2, 3), (2, 3)]
@@ -245,7 +245,7 @@ def test_an_encoder_drops_its_own_by_the_seed_alone():
     embedding, _ = make_embedding()
     config = ModelConfig(dim=3, transformer=TransformerConfig(heads=1, positions="learned", dropout=0.5))
     encoders = [build_history_encoder("transformer", 2, config, 1) for _ in range(2)]
-    vectors = HistoryVectors(embedding, encoders, dropout_share=0.0)
+    vectors = HistoryVectors(embedding, [encoders], dropout_share=0.0)
     plain, same = vectors(COLUMNS, seed=None)
     np.testing.assert_array_equal(plain, same)
     one, second = vectors(COLUMNS, seed=tf.constant([1, 1], tf.int64))
@@ -282,7 +282,7 @@ def test_a_window_gives_each_position_what_its_own_history_gives(name):
 
 def test_rows_of_a_window_see_their_own_segment_up_to_themselves():
     embedding, _ = make_embedding()
-    layer = HistoryVectors(embedding, [build("mean", dim=3)], dropout_share=0.0)
+    layer = HistoryVectors(embedding, [[build("mean", dim=3)]], dropout_share=0.0)
     # The newest item of each row: of two users with two rows each, of whom the second one's first has none.
     order = [[1, 0], [1, 1], [0, 0], [0, 1]]
     features = {name: tf.gather_nd(values, order)[:, None] for name, values in COLUMNS.items()}

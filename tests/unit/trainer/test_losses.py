@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 
@@ -177,6 +178,44 @@ def test_rows_of_a_replica_choose_among_the_items_of_all(negatives):
     )
     np.testing.assert_allclose(sum(part.loss_sum for part in parts), loss, rtol=1e-5)
     np.testing.assert_allclose(np.mean([part.masked_fraction for part in parts]), masked, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("negatives", "maximum_logits_mib"),
+    [("in_batch", 16.0), ("in_batch", 2 * FIVE_ROWS_MIB), ("rotation", 16.0)],
+)
+@pytest.mark.parametrize("logq", ["standard", "refined", "none"])
+def test_members_learn_as_if_they_were_alone(negatives, maximum_logits_mib, logq):
+    config = LossConfig(
+        negatives=negatives, temperature=0.2, logq=logq, maximum_logits_mib=maximum_logits_mib
+    )
+    batch, offsets = random_batch(seed=7), tf.constant([1, 5, 11, 17, 23])
+    weights = tf.constant(np.random.default_rng(6).random(24).astype(np.float32))
+    generator = np.random.default_rng(8)
+    users, items = (generator.normal(size=(24, 2, 3)).astype(np.float32) for _ in range(2))
+    users, items = (both / np.linalg.norm(both, axis=2, keepdims=True) for both in (users, items))
+
+    def measure(users, items, members):
+        users, items = tf.constant(users), tf.constant(items)
+        with tf.GradientTape() as tape:
+            tape.watch([users, items])
+            candidates = dataclasses.replace(candidates_of(batch, logq != "none"), embeddings=items)
+            arguments = (users, candidates, keys_of(batch, True))
+            result = (
+                candidate_softmax(*arguments, config, weights, members=members)
+                if negatives == "in_batch"
+                else rotation_softmax(*arguments, offsets, config, weights, members=members)
+            )
+        return result, [tf.convert_to_tensor(one) for one in tape.gradient(result.loss_sum, [users, items])]
+
+    alone = [measure(users[:, member], items[:, member], 1) for member in range(2)]
+    both, gradients = measure(*(side.reshape(24, 6) / 2**0.5 for side in (users, items)), 2)
+    np.testing.assert_allclose(both.loss_sum, np.mean([one.loss_sum for one, _ in alone]), rtol=1e-5)
+    np.testing.assert_allclose(both.masked_fraction, alone[0][0].masked_fraction, rtol=1e-6)
+    for side, gradient in enumerate(gradients):
+        # d loss / d (u_m / sqrt 2) = sqrt 2 d (l_m / 2) / d u_m
+        expected = np.concatenate([own[side] for _, own in alone], axis=1) / 2**0.5
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
 
 
 def loss_of(batch, negatives, offsets, weights, rows=slice(0, 24)):

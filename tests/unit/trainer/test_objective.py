@@ -312,3 +312,31 @@ def test_uniform_items_of_the_sequence_are_masked(monkeypatch):
     expected = cross_entropy(0, 0, [0, 1, *of_first]) + cross_entropy(1, 1, [1, 0, *of_second])
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(share, sum(map(drawn.count, (0, 1, 3))) / (2 * 31))
+
+
+def test_members_have_the_same_uniform_and_past_items():
+    settings = {"uniform_negatives": 3, "cross_batch_negatives": 4, "cross_batch_warmup_steps": 0}
+    catalogue = {"item_id": np.arange(5)}
+    alone = objective(catalogue=catalogue, **settings)
+    pair = Objective(
+        LossConfig(temperature=TAU, **settings),
+        per_replica_batch=2,
+        dim=4,
+        seed=1,
+        item_log_q=np.log(Q).astype(np.float32),
+        catalogue=catalogue,
+        members=2,
+    )
+    twice = np.concatenate([TABLE, TABLE], axis=1) / 2**0.5
+    for step, items, users in ((1, [0, 1], [2, 3]), (2, [4, 2], [1, 0])):
+        loss, share = loss_at(alone, step, items, users)
+        result = pair(
+            tf.constant(twice[users]),
+            tf.constant(twice[items]),
+            BatchKeys(tf.constant(users, tf.int64), tf.constant(items, tf.int64)),
+            None,
+            tf.constant(step, tf.int64),
+            lambda features: tf.gather(tf.constant(twice), features["item_id"]),
+        )
+        np.testing.assert_allclose(result.loss_sum, loss, rtol=1e-5)
+        np.testing.assert_allclose(result.masked_fraction, share, rtol=1e-6)

@@ -25,7 +25,9 @@ def make_state() -> TrainingState:
         tower_inputs={"user_tower": ["age"], "item_tower": ["item"]},
         tables={"item": SavedTable(values, {"m": values + 100, "steps": values[:, :1] + 200}, ROWS)},
         dense={
-            "item_tower/_last/kernel": SavedWeight(np.float32([[1, 2], [3, 4]]), {"steps": np.float32(7)})
+            "item_tower/_mlps/0/_last/kernel": SavedWeight(
+                np.float32([[1, 2], [3, 4]]), {"steps": np.float32(7)}
+            )
         },
     )
 
@@ -42,7 +44,7 @@ def test_what_is_read_is_what_was_written(tmp_path):
     np.testing.assert_array_equal(table.slots["m"][0], [100, 101])
     np.testing.assert_array_equal(table.slots["steps"], [[200], [202], [204], [206], [208]])
     [(path, weight)] = state.dense.items()
-    assert path == "item_tower/_last/kernel"
+    assert path == "item_tower/_mlps/0/_last/kernel"
     np.testing.assert_array_equal(weight.values, [[1, 2], [3, 4]])
     assert weight.slots == {"steps": np.float32(7)}
     assert weight.slots["steps"].shape == ()
@@ -74,19 +76,19 @@ def test_a_state_of_another_format_is_none(tmp_path):
 def test_a_state_of_format_1_is_read(tmp_path):
     """Its slots have their weight's shape and are listed by name alone; the count of the steps is one."""
     values = np.float32([[1, 2], [3, 4]])
-    prefix = "dense/item_tower/_last/kernel"
+    prefix = "dense/item_tower/_mlps/0/_last/kernel"
     np.savez(
         tmp_path / "weights.npz",
         **{f"{prefix}/values": values, f"{prefix}/slot/m": values + 10, f"{prefix}/slot/v": values + 20},
     )
     description = {
         "format": 1, "model_id": "m0", "dim": 2, "optimizer_steps": 77, "tower_inputs": {}, "tables": {},
-        "dense": {"item_tower/_last/kernel": {"shape": [2, 2], "slots": ["m", "v"]}},
+        "dense": {"item_tower/_mlps/0/_last/kernel": {"shape": [2, 2], "slots": ["m", "v"]}},
     }  # fmt: skip
     (tmp_path / "training_state.json").write_text(json.dumps(description))
     state = read_state(tmp_path)
     assert state.model_id == "m0"
-    weight = state.dense["item_tower/_last/kernel"]
+    weight = state.dense["item_tower/_mlps/0/_last/kernel"]
     np.testing.assert_array_equal(weight.values, values)
     assert set(weight.slots) == {"m", "v"}
     np.testing.assert_array_equal(weight.slots["v"], values + 20)

@@ -88,6 +88,64 @@ def test_item_tower_equals_numpy():
     np.testing.assert_allclose(tower(FEATURES), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_each_member_is_a_tower_of_its_part_of_the_embeddings():
+    tower = build_towers(make_spec(), dataclasses.replace(SMALL, members=2), SIZES, seed=2).item
+    item_table, price_kernel, price_bias, tag_table, *mlps = (v.numpy() for v in tower.trainable_variables)
+    tags = np.stack([(tag_table[0] + tag_table[6]) / 2, np.zeros(4), tag_table[3]])
+    price = FEATURES["price"].numpy()[:, None] * price_kernel + price_bias
+    vectors = [item_table[[1, 2, 7]], price, tags]
+    expected = []
+    for part, (w1, b1, w2, b2) in ((slice(0, 2), mlps[:4]), (slice(2, 4), mlps[4:])):
+        own = [vector[:, part] for vector in vectors]
+        output = sum(own) + np.maximum(np.concatenate(own, axis=1) @ w1 + b1, 0) @ w2 + b2
+        expected.append(output / np.linalg.norm(output, axis=1, keepdims=True))
+    result = tower(FEATURES).numpy()
+    np.testing.assert_allclose(result, np.concatenate(expected, axis=1) / 2**0.5, rtol=1e-4, atol=1e-6)
+    cosines = [one @ one.T for one in expected]
+    np.testing.assert_allclose(result @ result.T, np.mean(cosines, axis=0), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_members_read_nothing_of_each_other(training):
+    config = ModelConfig(dim=4, members=2, history_encoders=("mean", "last", "attention", "gru"))
+    towers = build_towers(make_spec(), config, SIZES, seed=3)
+    before = [tower(FEATURES, training=training, seed=SEED).numpy() for tower in (towers.user, towers.item)]
+    for table in towers.tables.values():
+        table.assign(table.numpy() + np.array([0.3, -0.2, 0.0, 0.0], np.float32))
+    after = [tower(FEATURES, training=training, seed=SEED).numpy() for tower in (towers.user, towers.item)]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one[:, 2:], other[:, 2:])
+        assert (np.abs(one[:, :2] - other[:, :2]).max(axis=1) > 1e-3).all()
+
+
+def test_members_begin_differently_and_drop_differently():
+    config = ModelConfig(dim=4, members=2, dropout=0.5)
+    user = build_towers(make_spec(), config, SIZES, seed=3).user
+    # The same embeddings for both, so that what differs is the MLPs, and in training what is dropped.
+    for variable in user.trainable_variables:
+        if variable.shape[-1] == 4 and len(variable.shape) == 2:
+            variable.assign(np.tile(variable.numpy()[:, :2], 2))
+    for training in (False, True):
+        first, second = np.split(user(FEATURES, training=training, seed=SEED).numpy(), 2, axis=1)
+        assert np.abs(first - second).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"dim": 64, "members": 3}, r"members: expected a divisor of dim.* Received: 3, with dim 64"),
+        ({"members": 2, "user_tower": "shop.build"}, r"members: expected 1 with user_tower.* Received: 2"),
+        (
+            {"dim": 12, "members": 4, "history_encoders": ["attention"]},
+            r"attention_heads: expected a divisor of a member's width.* Received: 2, with a width of 3",
+        ),
+    ],
+)
+def test_members_that_cannot_be(settings, match):
+    with pytest.raises(ConfigError, match=match):
+        parse(ModelConfig, settings, "test")
+
+
 def test_vector_and_hashed_id_equal_numpy():
     hashed = HashedEncoding(kind="hashed", buckets=5)
     spec = FeatureSpec(
@@ -273,7 +331,8 @@ def test_mixed_precision_keeps_embeddings_weights_and_output_in_float32():
 
 def test_attention_needs_heads_that_divide_the_width():
     with pytest.raises(
-        ConfigError, match=r"attention_heads: expected a divisor of dim.* Received: 3, with dim 64"
+        ConfigError,
+        match=r"attention_heads: expected a divisor of a member's .* Received: 3, with a width of 64",
     ):
         parse(ModelConfig, {"history_encoders": ["attention"], "attention_heads": 3}, "test")
 

@@ -208,7 +208,7 @@ def test_paths_do_not_depend_on_what_the_process_made_before():
     first = dense_by_path(Training(YESTERDAY).towers)
     second = dense_by_path(Training(YESTERDAY).towers)
     assert list(first) == list(second)
-    assert "user_tower/_hidden/0/kernel" in first
+    assert "user_tower/_mlps/0/_hidden/0/kernel" in first
     assert {variable.name for variable in first.values()} != set(first)
     assert sum(int(np.prod(v.shape)) for v in first.values()) == sum(
         int(np.prod(v.shape)) for v in Training(YESTERDAY).towers.dense_variables
@@ -220,9 +220,23 @@ def test_a_layer_of_another_width_is_initialised(yesterday):
     today = Training(YESTERDAY, model=model)
     counts = today.start_from(yesterday.state())
     assert set(counts.dense_new) == {
-        "user_tower/_hidden/0/kernel", "user_tower/_hidden/0/bias", "user_tower/_last/kernel",
-    }  # fmt: skip
-    assert np.abs(dense_by_path(today.towers)["user_tower/_last/kernel"].numpy()).max() < 10.0
+        "user_tower/_mlps/0/_hidden/0/kernel",
+        "user_tower/_mlps/0/_hidden/0/bias",
+        "user_tower/_mlps/0/_last/kernel",
+    }
+    assert np.abs(dense_by_path(today.towers)["user_tower/_mlps/0/_last/kernel"].numpy()).max() < 10.0
+
+
+def test_another_number_of_members_keeps_the_tables_alone(yesterday):
+    model = ModelConfig(dim=3, members=3, user_layers=(4,), item_layers=(), dropout=0.0)
+    today = Training(YESTERDAY, model=model)
+    counts = today.start_from(yesterday.state())
+    assert counts.dense_kept == ()
+    assert counts.tables["item"] == RowCounts(kept=4, new=0, dropped=0)
+    np.testing.assert_array_equal(today.table("item"), yesterday.table("item"))
+    # As many members take everything along.
+    again = Training(YESTERDAY, model=model, seed=2)
+    assert again.start_from(today.state()).dense_new == ()
 
 
 def test_a_tower_that_reads_other_features_keeps_its_tables_alone(yesterday):
@@ -325,7 +339,7 @@ def test_gru_of_a_version_with_a_layer_of_its_own_is_initialised(caplog):
     today = Training(YESTERDAY, model=model, seed=2)
     counts = today.start_from(dataclasses.replace(state, dense=older))
     assert set(counts.dense_new) == state.dense.keys() - older.keys()
-    assert "user_tower/_hidden/0/kernel" in counts.dense_kept
+    assert "user_tower/_mlps/0/_hidden/0/kernel" in counts.dense_kept
     assert f"initialised: {', '.join(counts.dense_new)}" in caplog.text
 
 

@@ -285,7 +285,7 @@ def test_the_manifest_says_which_release_a_warm_start_began_from(inputs: PushInp
         "release": 3,
         "model_id": "m0",
         "tables": {"item_id": {"kept": 5, "new": 2, "dropped": 1}},
-        "dense_kept": ["item_tower/_last/kernel"],
+        "dense_kept": ["item_tower/_mlps/0/_last/kernel"],
         "dense_new": [],
         "slots_kept": True,
     }
