@@ -31,9 +31,9 @@ from pipeline.commands.options import follows_last_run, reports_errors
 @click.option(
     "--now",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
-    help="UTC; the time that the embeddings are for: how long ago the items of histories were counts up to "
-    "it, and parts of the log's time that the table has no column of are its.  [default: the newest "
-    "interaction that the release knows, and the clock]",
+    help="UTC; the time that the embeddings are for. Without it, how long ago the items of histories were "
+    "counts up to the newest interaction that the release knows, and parts of the log's time that the table "
+    "has no column of are those of the clock.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 @reports_errors

@@ -136,9 +136,8 @@ def fill_features(
             inputs[name] = known
         elif spec.is_of_log_time(feature):
             inputs[name] = take_part_at(now, feature)
-            notes.append(
-                f"{name} is not given: that of now, {inputs[name]}, was used. {set_by(name)} sets it."
-            )
+            # Without the value, so that the notes of many users are the same.
+            notes.append(f"{name} is not given: that of now was used. {set_by(name)} sets it.")
         elif feature.default is not None:
             inputs[name] = feature.default_value
             notes.append(f"{name} is not known: its default {feature.default!r} was used.")

@@ -120,9 +120,9 @@ def recommend(
     out. The features of the history's items are those of the release's catalogue. The time since each is
     counted up to the newest interaction of the log; a given item counts as just now.
 
-    A feature that is neither known nor given is, in this order: its default; for a string, a
-    value that no vocabulary holds; for a bucketised or z-scored number of the user table, that table's
-    median. Each such choice is noted in the answer. Any other one is an error.
+    A feature that is neither known nor given is, in this order: a part of the log's time, that of now; its
+    default; for a string, a value that no vocabulary holds; for a bucketised or z-scored number of the user
+    table, that table's median. Each such choice is noted in the answer. Any other one is an error.
 
     Args:
         config: The configuration.

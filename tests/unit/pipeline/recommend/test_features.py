@@ -89,7 +89,7 @@ def test_a_part_of_the_logs_time_is_that_of_the_request(encoding, time_part, dty
     filled, notes = fill()
     assert filled == {"part": value, "other": 0}
     assert notes == [
-        f"part is not given: that of now, {value}, was used. --feature part=... sets it.",
+        "part is not given: that of now was used. --feature part=... sets it.",
         "other is not known: its default 0 was used.",
     ]
     assert fill(part=7, other=8) == ({"part": 7, "other": 8}, [])
