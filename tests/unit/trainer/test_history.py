@@ -255,6 +255,20 @@ def test_an_encoder_drops_its_own_by_the_seed_alone():
         assert np.abs(left - right).max() > 1e-6
 
 
+def test_every_encoder_of_every_member_draws_from_a_seed_of_its_own():
+    embedding, _ = make_embedding()
+    seeds = []
+
+    def encode(part, mask, seed):
+        seeds.append(tuple(seed.numpy().tolist()))
+        return part[:, -1]
+
+    vectors = HistoryVectors(embedding, [[encode, encode]] * 3, dropout_share=0.0)
+    first, second = vectors(COLUMNS, seed=tf.constant([1, 1], tf.int64))
+    assert first.shape == second.shape == (2, 3)
+    assert len(seeds) == len(set(seeds)) == 6
+
+
 @pytest.mark.parametrize("name", WINDOW_ENCODERS)
 def test_a_window_gives_each_position_what_its_own_history_gives(name):
     generator = np.random.default_rng(3)
