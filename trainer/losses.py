@@ -93,11 +93,12 @@ def candidate_softmax(
     masks = FalseNegatives(keys, candidates.items, candidates.users, candidates.first_own, config, positives)
     others = tf.math.count_nonzero(present, dtype=tf.float32) - 1
     refined = _describe_rows(candidates, masks, others) if config.correction == "refined" else None
+    bias = tf.where(present, -log_share, -math.inf)
     sums = [
         streamed_softmax_loss(
             of_users,
             of_items,
-            tf.where(present, -log_share, -math.inf),
+            bias,
             tf.ones([rows]) if weights is None else weights,
             masks,
             rows=rows,
