@@ -17,7 +17,7 @@ from schemas.features import (
 )
 from schemas.strict_config import parse
 from trainer.config import ModelConfig
-from trainer.towers import build_towers
+from trainer.towers import Mlp, build_towers
 from trainer.vocabularies import EncodedSize
 
 pytestmark = pytest.mark.unit
@@ -128,6 +128,19 @@ def test_members_begin_differently_and_drop_differently():
     for training in (False, True):
         first, second = np.split(user(FEATURES, training=training, seed=SEED).numpy(), 2, axis=1)
         assert np.abs(first - second).max() > 1e-3
+
+
+def test_of_members_with_equal_weights_other_inputs_are_dropped():
+    config = ModelConfig(dim=4, members=2, history_encoders=("mean", "last"), dropout=0.5)
+    user = build_towers(make_spec(), config, SIZES, seed=3).user
+    for table in [layer.table for layer in user.submodules if hasattr(layer, "table")]:
+        table.assign(np.tile(table.numpy()[:, :2], 2))
+    mlps = [layer for layer in user.submodules if isinstance(layer, Mlp)]
+    mlps[1].set_weights(mlps[0].get_weights())
+    first, second = np.split(user(FEATURES).numpy(), 2, axis=1)
+    np.testing.assert_allclose(first, second, rtol=1e-6)
+    first, second = np.split(user(FEATURES, training=True, seed=SEED).numpy(), 2, axis=1)
+    assert np.abs(first - second).max() > 1e-3
 
 
 @pytest.mark.parametrize(
