@@ -29,8 +29,8 @@ import numpy as np
 from reporting import Figure, benchmark_parser, describe_versions, write_json
 from whole_run import CONFIG, DSSM, set_options
 
+from components.ann_document import AnnDocument
 from components.ann_index.config import AnnConfig
-from components.ann_index.document import AnnDocument
 from components.ann_index.logic import AnnInputs, build_ann
 from components.ann_index.queries import embed_users
 from components.ann_index.search import Ann, read_ann, search

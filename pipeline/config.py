@@ -12,8 +12,8 @@ from components.candidate_indexer.config import RetrieverConfig, check_retriever
 from components.interaction_ingest.config import IngestConfig
 from components.retrieval_evaluator.config import EvaluationConfig
 from components.run_report.config import ReportConfig
+from pipeline.credentials import find_credential_options
 from pipeline.kubeflow.config import KubeflowConfig
-from pipeline.kubeflow.credentials import find_credential_options
 from pipeline.retraining.config import RetrainingConfig
 from schemas.defaults import add_defaults, choose_defaults
 from schemas.errors import ConfigError

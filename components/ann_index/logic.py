@@ -4,8 +4,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.ann_document import EXACT, AnnDocument, write_document
 from components.ann_index.config import AnnConfig
-from components.ann_index.document import EXACT, AnnDocument, write_document
 from components.ann_index.ladder import load_faiss
 from components.ann_index.queries import embed_users
 from components.ann_index.tune import MINIMUM_QUERIES, Chosen, choose_index

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from components.ann_index.document import EXACT, AnnDocument, read_document
+from components.ann_document import EXACT, AnnDocument, read_document
 from components.ann_index.ladder import EFFORT_OF, Build, load_faiss
 from schemas.contract import ANN_INDEX_FILE
 from schemas.errors import ReleaseError

@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from components.ann_document import EXACT, AnnDocument, Tried
 from components.ann_index.config import AnnConfig
-from components.ann_index.document import EXACT, AnnDocument, Tried
 from components.ann_index.ladder import EFFORT_OF, EFFORTS, Build, build_index, list_branches, load_faiss
 from components.ann_index.search import search_exactly, search_index
 from schemas.contract import PROGRESS_LOGGER

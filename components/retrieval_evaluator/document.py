@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from components.ann_index.document import AnnDocument
+from components.ann_document import AnnDocument
 from components.candidate_indexer.logic import IndexData
 from components.retrieval_evaluator.changes import compare_lists, largest_gains, largest_losses
 from components.retrieval_evaluator.config import EvaluationConfig, Protocol

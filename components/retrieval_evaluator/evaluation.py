@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from components.ann_index.document import AnnDocument, read_document
+from components.ann_document import AnnDocument, read_document
 from components.candidate_indexer.logic import IndexData, read_index
 from components.retrieval_evaluator.baselines.interface import BaselineQueries
 from components.retrieval_evaluator.baselines.labels import LABELS

@@ -27,7 +27,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from components.ann_index.document import EXACT, AnnDocument
+from components.ann_document import EXACT, AnnDocument
 from components.retrieval_evaluator.config import EvaluationConfig
 from components.retrieval_evaluator.intervals import Interval
 from schemas.contract import BLESSED_FILE, NOT_BLESSED_FILE

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.history_columns import history_columns
-from pipeline.recommend.history import check_history_features
+from pipeline.queries.history import check_history_features
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec, History
 from schemas.sequences import SequencesPart, read_sequences

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from pipeline.kubeflow.credentials import names_credential
+from pipeline.credentials import names_credential
 from schemas.contract import RUN_ID_VARIABLE
 from schemas.strict_config import STRICT
 

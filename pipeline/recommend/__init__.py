@@ -1,1 +1,1 @@
-"""Recommending for one user: what `dssm recommend` and `dssm serve` share, and the command itself."""
+"""`dssm recommend`: recommendations for one user or a table of users, and similar items."""

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tabulate import tabulate
 
+from pipeline.queries.features import UNKNOWN_TEXT
 from pipeline.recommend.explain import Influence
-from pipeline.recommend.features import UNKNOWN_TEXT
 from schemas.features import FeatureSpec
 
 RELEASE_CACHE: Final = "release-cache"

@@ -21,6 +21,9 @@ from components.interaction_ingest.user_lookup import (
 )
 from components.towers import load_tower
 from pipeline.config import PipelineConfig
+from pipeline.queries.features import fill_features, has_median, median_of, parse_feature
+from pipeline.queries.history import history_inputs
+from pipeline.queries.ranking import rank_items
 from pipeline.recommend.answer import (
     RELEASE_CACHE,
     Recommendation,
@@ -30,9 +33,6 @@ from pipeline.recommend.answer import (
     show,
 )
 from pipeline.recommend.explain import Influence, leave_each_out, measure_influences
-from pipeline.recommend.features import fill_features, has_median, median_of, parse_feature
-from pipeline.recommend.history import history_inputs
-from pipeline.recommend.ranking import rank_items
 from schemas.contract import INDEX, USER_TOWER
 from schemas.errors import ConfigError, DataError
 from schemas.features import Feature, FeatureSpec

@@ -7,8 +7,8 @@ import numpy as np
 
 from components.candidate_indexer.logic import read_index
 from pipeline.config import PipelineConfig
+from pipeline.queries.ranking import rank_items
 from pipeline.recommend.answer import RELEASE_CACHE, Recommendation, describe_items, list_items, render_items
-from pipeline.recommend.ranking import rank_items
 from schemas.contract import INDEX
 from schemas.errors import DataError
 from schemas.features import load_feature_spec

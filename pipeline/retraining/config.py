@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from pipeline.kubeflow.credentials import find_credential_options
+from pipeline.credentials import find_credential_options
 from schemas.strict_config import STRICT
 
 EventKind = Literal["failure", "refused", "recovery", "released"]

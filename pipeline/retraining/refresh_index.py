@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from components.ann_index.document import EXACT
+from components.ann_document import EXACT
 from components.ann_index.logic import AnnInputs, build_ann, describe
 from components.candidate_indexer.logic import KnownEmbeddings, build_index, read_index
 from components.candidate_indexer.retriever import build_retriever

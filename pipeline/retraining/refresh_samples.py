@@ -12,7 +12,7 @@ from components.candidate_indexer.logic import IndexData
 from components.history_columns import history_columns
 from components.tower_pusher.skew import Samples
 from components.towers import Tower
-from pipeline.recommend.ranking import rank_items
+from pipeline.queries.ranking import rank_items
 from schemas.contract import MODEL_INFO_FILE, RAW_SIGNATURE
 from schemas.features import FeatureSpec
 from schemas.skew import (

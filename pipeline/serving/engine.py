@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from components.ann_index.document import EXACT
+from components.ann_document import EXACT
 from components.ann_index.search import Ann, read_ann
 from components.candidate_indexer.logic import read_index
-from pipeline.recommend.ranking import rank_items
+from pipeline.queries.ranking import rank_items
 from pipeline.serving.batching import Batcher
 from pipeline.serving.catalogue import Catalogue
 from pipeline.serving.metrics import Metrics

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.history_columns import history_columns
-from pipeline.recommend.history import check_history_features
+from pipeline.queries.history import check_history_features
 from pipeline.serving.models import Tensor
 from schemas.contract import GAP_PADDING
 from schemas.features import FeatureSpec, History

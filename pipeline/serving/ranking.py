@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.ann_index.search import Ann, search
-from pipeline.recommend.ranking import rank_items
+from pipeline.queries.ranking import rank_items
 from pipeline.serving.catalogue import Catalogue
 from pipeline.serving.models import Signature, Tensor
 from schemas.contract import (

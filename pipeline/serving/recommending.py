@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from pipeline.recommend.features import check_feature, fill_features
+from pipeline.queries.features import check_feature, fill_features
 from pipeline.serving.catalogue import Catalogue
 from pipeline.serving.errors import RequestError
 from pipeline.serving.history import HistoryValues

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.recommend.features import has_median, median_of
+from pipeline.queries.features import has_median, median_of
 from schemas.features import Feature, FeatureSpec
 from schemas.sequences import read_sequences
 

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import graphlib
 import importlib.metadata
 import re
 import subprocess
@@ -79,6 +80,10 @@ def claimed_names() -> dict[str, list[str]]:
     return dict(importlib.metadata.packages_distributions())
 
 
+def first_two(name: str) -> str:
+    return ".".join(name.split(".")[:2])
+
+
 def roots_of(names: Iterable[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
@@ -129,6 +134,18 @@ def test_the_walker_finds_our_modules() -> None:
 def test_imports_point_one_way(module: str) -> None:
     ours = roots_of(imports_of(module)) & {*MAY_IMPORT, "tests", "benchmarks"}
     assert ours <= MAY_IMPORT[module.split(".")[0]]
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_folders_do_not_import_each_other_in_a_circle(package: str) -> None:
+    imports: dict[str, set[str]] = {
+        first_two(m): set() for m in MODULES if m.startswith(f"{package}.") and m.count(".") > 1
+    }
+    for module in MODULES:
+        if (folder := first_two(module)) in imports:
+            imports[folder] |= {first_two(name) for name in imports_of(module)} - {folder}
+    graph = {folder: names & set(imports) for folder, names in imports.items()}
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_in_the_trainer_run_fn_alone_knows_tfx() -> None:

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from components.ann_document import read_document
 from components.ann_index.config import AnnConfig
-from components.ann_index.document import read_document
 from components.ann_index.logic import AnnInputs, build_ann
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse

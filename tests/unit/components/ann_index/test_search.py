@@ -5,8 +5,8 @@ import faiss
 import numpy as np
 import pytest
 
+from components.ann_document import AnnDocument, read_document, write_document
 from components.ann_index import ladder
-from components.ann_index.document import AnnDocument, read_document, write_document
 from components.ann_index.ladder import Build, build_index
 from components.ann_index.search import Ann, read_ann, search, search_exactly, search_index
 from schemas.errors import ReleaseError

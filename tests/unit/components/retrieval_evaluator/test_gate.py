@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.ann_index.document import AnnDocument
+from components.ann_document import AnnDocument
 from components.retrieval_evaluator.config import EvaluationConfig
 from components.retrieval_evaluator.gate import (
     Ancestry,

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.recommend.history import history_inputs
+from pipeline.queries.history import history_inputs
 from pipeline.serving.history import HistoryValues
 from pipeline.serving.models import Tensor
 from schemas.errors import ReleaseError

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.config import load_config
-from pipeline.kubeflow.credentials import find_credential_options, names_credential
+from pipeline.credentials import find_credential_options, names_credential
 from schemas.errors import ConfigError
 
 pytestmark = pytest.mark.unit

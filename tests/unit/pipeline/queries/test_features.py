@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.recommend.features import check_feature, fill_features, parse_feature
+from pipeline.queries.features import check_feature, fill_features, parse_feature
 from schemas.errors import ConfigError
 from schemas.features import FeatureSpec
 from schemas.strict_config import parse
