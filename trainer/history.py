@@ -1,18 +1,20 @@
 """A user's recent items: a vector for each, and encoders that make one vector of the sequence.
 
 A new encoder is a class below with an entry in `_ENCODERS` and its name in
-`trainer.config.HistoryEncoderName`.
+`trainer.config.HistoryEncoderName`. Where a setting changes what its weights mean but no shape, it has a
+`reading`.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from schemas.features import FeatureSpec
-from trainer.config import HistoryEncoderName, ModelConfig
+from trainer.config import HistoryEncoderName, ModelConfig, TransformerConfig
 from trainer.encoders import (
     EmbeddingEncoder,
     FeatureEncoder,
@@ -24,6 +26,11 @@ from trainer.encoders import (
 )
 from trainer.transformer import CausalTransformer, see_all_before
 from trainer.vocabularies import EncodedSize
+
+# What holds for a release that says nothing of it. Other defaults in `trainer.config` are no reason to change
+# these, since releases are read by them.
+_UNSAID_OF_ATTENTION: Final = {"attention_heads": 2}
+_UNSAID_OF_TRANSFORMER: Final = {"heads": 2, "activation": "swiglu", "positions": "rotary"}
 
 
 class HistoryEncoder(tf_keras.layers.Layer):
@@ -45,6 +52,15 @@ class HistoryEncoder(tf_keras.layers.Layer):
         super().__init__(name=name, dtype=dtype)
         self._config = config
         self._seed = seed
+
+    @property
+    def reading(self) -> str:
+        """How the weights are read where their shapes do not tell, such as by how many heads.
+
+        Weights of one reading mean nothing in another. '' is that of an encoder which has one alone, and of
+        settings as releases have them that say nothing.
+        """
+        return ""
 
     def call(self, embedded: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Encode a batch of histories.
@@ -160,6 +176,11 @@ class AttentionHistory(HistoryEncoder):
     def __init__(self, config: ModelConfig, seed: int, name: str | None = None) -> None:
         super().__init__(config, seed, name, dtype=None)
 
+    @property
+    def reading(self) -> str:
+        """How the weights are read; see `HistoryEncoder.reading`."""
+        return _tell(self._config, _UNSAID_OF_ATTENTION)
+
     def build(self, input_shape: tf.TensorShape) -> None:
         """Create the weights.
 
@@ -244,6 +265,11 @@ class GruHistory(HistoryEncoder):
 
 class TransformerHistory(HistoryEncoder):
     """The newest position of a causal transformer; see `trainer.transformer.CausalTransformer`."""
+
+    @property
+    def reading(self) -> str:
+        """How the weights are read; see `HistoryEncoder.reading`."""
+        return _tell(self._config.transformer, _UNSAID_OF_TRANSFORMER)
 
     def build(self, input_shape: tf.TensorShape) -> None:
         """Create the weights.
@@ -417,6 +443,12 @@ def _encode_each(encoder: FeatureEncoder, values: tf.Tensor) -> tf.Tensor:
     length = values.shape[1]
     vectors = encoder(tf.reshape(values, [-1, *values.shape[2:]]))
     return tf.reshape(vectors, [-1, length, vectors.shape[-1]])
+
+
+def _tell(settings: ModelConfig | TransformerConfig, unsaid: Mapping[str, object]) -> str:
+    """Write out those of the settings in `unsaid` that are others than there."""
+    own = {name: getattr(settings, name) for name in unsaid}
+    return ", ".join(f"{name} {value}" for name, value in own.items() if value != unsaid[name])
 
 
 def _spread(seed: int, count: int) -> list[int]:

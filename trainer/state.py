@@ -1,6 +1,6 @@
 """What a training leaves for the next one, in files that need nothing but numpy.
 
-    <folder>/training_state.json   what was trained, and names and shapes; written last
+    <folder>/training_state.json   what was trained, names, shapes, and what these do not tell; written last
     <folder>/weights.npz           every array, uncompressed:
         table/<name>/values        [rows, dim] float32, an embedding table
         table/<name>/slot/<slot>   [rows, dim], [rows, 1] or [] float32, what the optimiser keeps for it
@@ -16,7 +16,7 @@ The Trainer writes it into its model, and the pusher beside the vocabularies and
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,6 +71,9 @@ class TrainingState:
     """The embedding tables by name."""
     dense: Mapping[str, SavedWeight]
     """The other weights by their path, such as item_tower/_mlps/0/_hidden/0/kernel."""
+    readings: Mapping[str, str] = field(default_factory=dict)
+    """How weights are read where their shapes do not tell, by path, as `HistoryEncoder.reading`; '' where
+    there is none."""
 
 
 def write_state(folder: Path, state: TrainingState) -> None:
@@ -95,6 +98,7 @@ def write_state(folder: Path, state: TrainingState) -> None:
         "tower_inputs": {tower: list(inputs) for tower, inputs in state.tower_inputs.items()},
         "tables": {name: _describe(table) for name, table in state.tables.items()},
         "dense": {path: _describe(weight) for path, weight in state.dense.items()},
+        "readings": dict(state.readings),
     }
     (folder / TRAINING_STATE_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
@@ -133,6 +137,8 @@ def read_state(folder: Path) -> TrainingState | None:
                     path: SavedWeight(*_read_weight(arrays, f"dense/{path}", entry))
                     for path, entry in description["dense"].items()
                 },
+                # Releases of before have none.
+                readings=description.get("readings", {}),
             )
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise ReleaseError(

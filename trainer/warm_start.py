@@ -11,6 +11,7 @@ import tensorflow as tf
 from schemas.contract import ITEM_TOWER, PROGRESS_LOGGER, USER_TOWER
 from schemas.features import FeatureSpec
 from trainer.config import ModelConfig
+from trainer.history import HistoryEncoder
 from trainer.optimizers import Optimizer
 from trainer.state import Row, SavedTable, SavedWeight, TrainingState
 from trainer.towers import Towers
@@ -39,7 +40,7 @@ class WarmStartCounts:
     dense_kept: tuple[str, ...]
     """Paths of the other weights that came from the release."""
     dense_new: tuple[str, ...]
-    """Paths of those that were initialised, since the release has none of that path and shape."""
+    """Paths of those that were initialised, since the release has none of that path, shape and reading."""
     slots_kept: bool
     """Whether what the optimiser keeps for each weight came along."""
 
@@ -68,9 +69,10 @@ class WarmStart:
         """Give new towers the release's weights, and their optimiser its slots.
 
         Embedding rows go by what they stand for: a token's row to the same token, that of a bucket to the
-        same one of as many buckets. Other weights go by path and shape, and of a tower that reads other
-        vectors than it did, none: the rows of its MLP would belong to other features. Slots go with their
-        weights; where the optimiser keeps others than the release's did, none goes.
+        same one of as many buckets. Other weights go by path, shape and reading, as by how many heads, and of
+        a tower that reads other vectors than it did, none: the rows of its MLP would belong to other
+        features. Slots go with their weights; where the optimiser keeps others than the release's did, none
+        goes.
 
         Args:
             towers: Freshly built; changed in place.
@@ -79,14 +81,16 @@ class WarmStart:
         Returns:
             What was carried over.
         """
-        dense = dense_by_path(towers)
+        dense, readings = dense_by_path(towers), list_readings(towers)
         pairs: list[tuple[tf.Variable, SavedWeight]] = [
             (variable, self.state.tables[name])
             for name, variable in towers.tables.items()
             if name in self.state.tables
         ]
         kept = {
-            path: self.state.dense[path] for path, variable in dense.items() if self._is_kept(path, variable)
+            path: self.state.dense[path]
+            for path, variable in dense.items()
+            if self._is_kept(path, variable, readings.get(path, ""))
         }
         pairs += [(dense[path], weight) for path, weight in kept.items()]
         slots_kept = all(_are_alike(optimizer.slots(variable), weight.slots) for variable, weight in pairs)
@@ -113,12 +117,13 @@ class WarmStart:
         self._log(result)
         return result
 
-    def _is_kept(self, path: str, variable: tf.Variable) -> bool:
+    def _is_kept(self, path: str, variable: tf.Variable, reading: str) -> bool:
         tower = path.split("/", maxsplit=1)[0]
         saved = self.state.dense.get(path)
         return (
             saved is not None
             and saved.values.shape == tuple(variable.shape)
+            and self.state.readings.get(path, "") == reading
             and list(self.state.tower_inputs.get(tower, ())) == list(self.tower_inputs[tower])
         )
 
@@ -180,6 +185,7 @@ def take_state(
             path: SavedWeight(variable.numpy(), _read_slots(optimizer, variable))
             for path, variable in dense_by_path(towers).items()
         },
+        readings=list_readings(towers),
     )
 
 
@@ -246,6 +252,25 @@ def dense_by_path(towers: Towers) -> dict[str, tf.Variable]:
             "which are not."
         )
     return dict(sorted((paths[key], variable) for key, variable in wanted.items()))
+
+
+def list_readings(towers: Towers) -> dict[str, str]:
+    """Tell how weights of the history encoders are read where their shapes do not tell.
+
+    Args:
+        towers: The towers.
+
+    Returns:
+        `HistoryEncoder.reading` by path; weights where it is '' are left out.
+    """
+    readings = {
+        id(variable): layer.reading
+        for layer in towers.user.submodules
+        if isinstance(layer, HistoryEncoder)
+        for variable in layer.trainable_variables
+    }
+    paths = {path: readings.get(id(variable), "") for path, variable in dense_by_path(towers).items()}
+    return {path: reading for path, reading in paths.items() if reading}
 
 
 def _walk(root: tf.Module, name: str) -> list[tuple[str, tf.Variable]]:

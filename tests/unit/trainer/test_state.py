@@ -29,6 +29,7 @@ def make_state() -> TrainingState:
                 np.float32([[1, 2], [3, 4]]), {"steps": np.float32(7)}
             )
         },
+        readings={"item_tower/_mlps/0/_last/kernel": "heads 4"},
     )
 
 
@@ -43,6 +44,7 @@ def test_what_is_read_is_what_was_written(tmp_path):
     np.testing.assert_array_equal(table.values, [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]])
     np.testing.assert_array_equal(table.slots["m"][0], [100, 101])
     np.testing.assert_array_equal(table.slots["steps"], [[200], [202], [204], [206], [208]])
+    assert state.readings == {"item_tower/_mlps/0/_last/kernel": "heads 4"}
     [(path, weight)] = state.dense.items()
     assert path == "item_tower/_mlps/0/_last/kernel"
     np.testing.assert_array_equal(weight.values, [[1, 2], [3, 4]])
@@ -91,6 +93,7 @@ def test_a_state_of_format_1_is_read(tmp_path):
     weight = state.dense["item_tower/_mlps/0/_last/kernel"]
     np.testing.assert_array_equal(weight.values, values)
     assert set(weight.slots) == {"m", "v"}
+    assert state.readings == {}
     np.testing.assert_array_equal(weight.slots["v"], values + 20)
 
 

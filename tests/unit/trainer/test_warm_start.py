@@ -15,6 +15,7 @@ from trainer.config import ModelConfig, OptimizerConfig, TrainingConfig, Transfo
 from trainer.optimizers import build_optimizer
 from trainer.state import SavedTable, TrainingState, read_state, write_state
 from trainer.towers import build_towers
+from trainer.user_tower import UserTowerInputs
 from trainer.vocabularies import EncodedSize
 from trainer.warm_start import (
     RowCounts,
@@ -364,6 +365,89 @@ def test_weights_of_the_transformer_go_by_path_and_shape():
         np.testing.assert_array_equal(new[path], values)
     assert len(counts.dense_new) == 7
     assert all("_transformer/_blocks/1/" in path for path in counts.dense_new)
+
+
+def attention_with(heads: int) -> ModelConfig:
+    return ModelConfig(
+        dim=4, user_layers=(), item_layers=(), history_encoders=("attention", "gru"), attention_heads=heads
+    )
+
+
+@pytest.mark.parametrize(("heads_then", "heads_now"), [(2, 4), (4, 2), (1, 4)])
+def test_attention_over_another_number_of_heads_is_initialised(caplog, heads_then, heads_now):
+    caplog.set_level(logging.INFO, logger="dssm.progress")
+    state = Training(YESTERDAY, model=attention_with(heads_then)).state()
+    counts = Training(YESTERDAY, model=attention_with(heads_now), seed=2).start_from(state)
+    encoder = "user_tower/_history/_encoders/0/0"
+    # Every shape is as it was; what is beside the attention comes along.
+    assert counts.dense_new == tuple(
+        f"{encoder}/{name}" for name in ("key", "output_projection", "position_embeddings", "query", "value")
+    )
+    assert set(counts.dense_kept) == state.dense.keys() - set(counts.dense_new)
+    assert {"user_tower/_mlps/0/_last/kernel", "item_tower/_mlps/0/_last/kernel"} < set(counts.dense_kept)
+    assert f"initialised: {encoder}/key, " in caplog.text
+
+
+@pytest.mark.parametrize("heads", [2, 4])
+def test_attention_over_as_many_heads_comes_along(tmp_path, heads):
+    write_state(tmp_path, Training(YESTERDAY, model=attention_with(heads)).state())
+    counts = Training(YESTERDAY, model=attention_with(heads), seed=2).start_from(read_state(tmp_path))
+    assert counts.dense_new == ()
+
+
+@pytest.mark.parametrize(("heads", "initialised"), [(2, 0), (4, 5)])
+def test_a_release_that_says_no_heads_had_two(tmp_path, heads, initialised):
+    write_state(tmp_path, Training(YESTERDAY, model=attention_with(2)).state())
+    file = tmp_path / "training_state.json"
+    description = json.loads(file.read_text())
+    del description["readings"]
+    file.write_text(json.dumps(description))
+    counts = Training(YESTERDAY, model=attention_with(heads), seed=2).start_from(read_state(tmp_path))
+    assert len(counts.dense_new) == initialised
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"heads": 4}, {"positions": "learned"}, {"activation": "gelu"}, {"dropout": 0.0}, {"heads": 1}],
+    ids=str,
+)
+def test_a_transformer_that_reads_its_weights_otherwise_is_initialised(changed):
+    def build_model(**settings):
+        # A width at which `gelu` and `swiglu` have matrices of one shape.
+        transformer = TransformerConfig(depth=1, feed_forward_width=8, **settings)
+        return ModelConfig(
+            dim=8, user_layers=(), item_layers=(), history_encoders=("transformer",), transformer=transformer
+        )
+
+    state = Training(YESTERDAY, model=build_model()).state()
+    today = Training(YESTERDAY, model=build_model(**changed), seed=2)
+    counts = today.start_from(state)
+    of_transformer = {path for path in dense_by_path(today.towers) if "/_transformer/" in path}
+    # Query, key, value, output, up and down at least; what is dropped in training is in no weight.
+    assert len(of_transformer) >= 6
+    assert set(counts.dense_new) == (set() if "dropout" in changed else of_transformer)
+
+
+def test_the_readings_of_a_tower_of_ones_own_are_told():
+    model = dataclasses.replace(attention_with(4), user_tower=f"{__name__}.build_user_tower")
+    readings = Training(YESTERDAY, model=model).state().readings
+    assert len(readings) == 5
+    assert set(readings.values()) == {"attention_heads 4"}
+
+
+def build_user_tower(inputs: UserTowerInputs) -> tf_keras.layers.Layer:
+    return HistoryAlone(inputs)
+
+
+class HistoryAlone(tf_keras.layers.Layer):
+    def __init__(self, inputs: UserTowerInputs):
+        super().__init__()
+        self._embedding, self._encoders = inputs.history_embedding, inputs.build_history_encoders()
+
+    def call(self, features, training=False):
+        embedded, mask = self._embedding(features)
+        vectors = [encoder(embedded, mask) for encoder in self._encoders]
+        return tf.math.l2_normalize(tf.add_n(vectors), axis=1, epsilon=1e-12)
 
 
 def test_the_log_has_the_counts(yesterday, caplog):
