@@ -222,6 +222,20 @@ def list_configured(arguments: argparse.Namespace) -> list[Configured]:
     return rows
 
 
+def name_serving(row: Configured) -> str:
+    """Name the serving directory of a row.
+
+    Args:
+        row: The configuration.
+
+    Returns:
+        Its file's name, and a hash of what it says: a release that another configuration has left there would
+        be this one's rival, the reference of its drift, and what its training starts from.
+    """
+    config = load_config(row.file, row.overrides)
+    return f"{slug(Path(row.file).stem)}-{_hash(config, config.load_features())}"
+
+
 def run_pipeline(row: Configured, seed: int, directory: Path) -> Any:
     """Run the pipeline; steps that an earlier run has done with the same settings are not done again.
 
@@ -242,8 +256,7 @@ def run_pipeline(row: Configured, seed: int, directory: Path) -> Any:
             *ALL_USERS,
             f"training.seed={seed}",
             f"run.directory={directory / 'runs'}",
-            # A training that starts from a release, or is compared with one, is another.
-            f"serving.directory={directory / 'serving' / slug(row.name) / str(seed)}",
+            f"serving.directory={directory / 'serving' / name_serving(row) / str(seed)}",
         ),
     )
     return run_locally(config, config.load_features())
@@ -363,8 +376,8 @@ def measure_tfrs(experiment: Experiment) -> Measured:
     """
     config = load_config(experiment.ours.file, experiment.ours.overrides)
     # It reads the configured features, width and batch, beside the interactions.
-    read = repr((config.load_features(), config.trainer, sorted(experiment.outputs.items())))
-    directory = experiment.jobs / f"{TFRS}-{hashlib.sha256(read.encode()).hexdigest()[:16]}"
+    read = (config.load_features(), config.trainer, sorted(experiment.outputs.items()))
+    directory = experiment.jobs / f"{TFRS}-{_hash(*read)}"
     directory.mkdir(exist_ok=True)
 
     def run(seed: int, settings: Settings | None) -> dict[str, Any]:
@@ -530,6 +543,10 @@ def measure(
 def _run_program(command: Sequence[str], log_file: Path) -> None:
     with log_file.open("w") as log:
         subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
+
+
+def _hash(*read: object) -> str:
+    return hashlib.sha256(repr(read).encode()).hexdigest()[:16]
 
 
 def _median(values: Sequence[float]) -> float | None:

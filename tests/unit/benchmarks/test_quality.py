@@ -1,4 +1,5 @@
 import importlib
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +43,38 @@ def test_movielens_has_the_recipe_of_its_kind_and_the_shipped_configuration(qual
     files = ["pipeline/configs/recipes/few_long_sequences.yaml", "pipeline/configs/movielens_100k.yaml"]
     assert quality.find_config(None, None) == files
     assert quality.find_config(None, ["other.yaml"]) == ["other.yaml"]
+
+
+def first_serving(quality, *options):
+    """The serving directory of the first row, which the table calls by the same name whatever it is."""
+    first, *_ = quality.list_configured(quality.make_parser().parse_args(options))
+    assert first.name == "this pipeline"
+    return quality.name_serving(first)
+
+
+def test_first_rows_that_differ_share_no_serving_directory(quality, tmp_path):
+    file = tmp_path / "other.yaml"
+    shipped = Path(quality.CONFIG).read_text(encoding="utf-8")
+    file.write_text(shipped, encoding="utf-8")
+    options = [
+        [],
+        ["--config", quality.CONFIG],
+        ["--config", str(file)],
+        ["--dataset", str(tmp_path / "films"), "--config", quality.CONFIG],
+        ["--quick", "--config", quality.CONFIG],
+        ["--config", quality.CONFIG, "--set", "model.dim=32"],
+    ]
+    names = [first_serving(quality, *of_run) for of_run in options]
+    # Again, a second row, and a file that was edited since.
+    assert names == [first_serving(quality, *of_run) for of_run in options]
+    assert first_serving(quality, "--config", quality.CONFIG, str(file)) == names[1]
+    file.write_text(shipped.replace("epochs: ", "epochs: 1"), encoding="utf-8")
+    names.append(first_serving(quality, "--config", str(file)))
+    assert len(set(names)) == len(options) + 1
+
+
+def test_a_configuration_has_one_serving_directory_wherever_it_stands(quality):
+    first, second = quality.list_configured(quality.make_parser().parse_args([]))
+    [again] = quality.list_configured(quality.make_parser().parse_args(["--config", quality.CONFIG]))
+    assert (second.name, again.name) == ("movielens_100k", "this pipeline")
+    assert quality.name_serving(second) == quality.name_serving(again) != quality.name_serving(first)
