@@ -78,3 +78,21 @@ def test_a_configuration_has_one_serving_directory_wherever_it_stands(quality):
     [again] = quality.list_configured(quality.make_parser().parse_args(["--config", quality.CONFIG]))
     assert (second.name, again.name) == ("movielens_100k", "this pipeline")
     assert quality.name_serving(second) == quality.name_serving(again) != quality.name_serving(first)
+
+
+@pytest.mark.parametrize(
+    ("options", "has_bars"),
+    [
+        ([], True),
+        (["--rivals", "als", "--variants", "variants.yaml", "--seeds", "3"], True),
+        (["--set", "training.epochs=1"], False),
+        (["--seeds", "1"], False),
+        (["--config", "pipeline/configs/movielens_100k.yaml"], False),
+        (["--dataset", "data/completejourney"], False),
+        (["--quick"], False),
+    ],
+    ids=str,
+)
+def test_the_bars_are_those_of_the_default_run_alone(quality, options, has_bars):
+    bars = quality.choose_bars(quality.make_parser().parse_args(options))
+    assert bars == (quality.BARS if has_bars else {})
