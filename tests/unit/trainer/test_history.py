@@ -1,5 +1,6 @@
 """Vectors of a history and the encoders that make one of them."""
 
+import itertools
 import typing
 
 import numpy as np
@@ -189,12 +190,12 @@ SPEC = parse(
 SIZES = {"item": EncodedSize(3, 2), "tags": EncodedSize(4, 1), "history_gap_seconds": EncodedSize(3, 0)}
 
 
-def make_embedding():
+def make_embedding(dim=3):
     encoders = {
-        feature.name: build_encoder(feature, SIZES, 3, seed)
+        feature.name: build_encoder(feature, SIZES, dim, seed)
         for seed, feature in enumerate(SPEC.tower_features("item"))
     }
-    return HistoryEmbedding(SPEC, encoders, SIZES, 3, seed=9), encoders
+    return HistoryEmbedding(SPEC, encoders, SIZES, dim, seed=9), encoders
 
 
 COLUMNS = {
@@ -255,18 +256,25 @@ def test_an_encoder_drops_its_own_by_the_seed_alone():
         assert np.abs(left - right).max() > 1e-6
 
 
-def test_every_encoder_of_every_member_draws_from_a_seed_of_its_own():
-    embedding, _ = make_embedding()
-    seeds = []
+def test_every_encoder_of_every_member_drops_something_else():
+    embedding, _ = make_embedding(dim=12)
+    for variable in embedding.trainable_variables:
+        # The members' parts of a vector are alike.
+        variable.assign(np.tile(variable.numpy()[..., :4], 3))
+    config = ModelConfig(dim=4, transformer=TransformerConfig(positions="learned", dropout=0.5))
+    members = [[build_history_encoder("transformer", 2, config, 1) for _ in range(2)] for _ in range(3)]
+    vectors = HistoryVectors(embedding, members, dropout_share=0.0)
 
-    def encode(part, mask, seed):
-        seeds.append(tuple(seed.numpy().tolist()))
-        return part[:, -1]
+    def encode(seed):
+        parts = [np.split(vector.numpy(), 3, axis=1) for vector in vectors(COLUMNS, seed=seed)]
+        return [part for of_kind in parts for part in of_kind]
 
-    vectors = HistoryVectors(embedding, [[encode, encode]] * 3, dropout_share=0.0)
-    first, second = vectors(COLUMNS, seed=tf.constant([1, 1], tf.int64))
-    assert first.shape == second.shape == (2, 3)
-    assert len(seeds) == len(set(seeds)) == 6
+    # Equal weights and equal parts: without a seed all six give the same.
+    first, *others = encode(None)
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+    for one, other in itertools.combinations(encode(tf.constant([1, 1], tf.int64)), 2):
+        assert np.abs(one - other).max() > 1e-6
 
 
 @pytest.mark.parametrize("name", WINDOW_ENCODERS)
