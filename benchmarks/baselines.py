@@ -1,11 +1,12 @@
 """Well-known recommenders that benchmarks/quality.py measures the pipeline's model against.
 
-Those that have nothing to choose are the evaluator's own baselines. EASE and ALS are given a grid, of which
-the validation task chooses; they see nothing that is held out.
+Those that have nothing to choose are the evaluator's own baselines. Those in `TUNED` have a grid, of which
+the validation task chooses; they see nothing that is held out. A new one is an entry there.
 """
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -23,8 +24,6 @@ Grid = Mapping[str, Sequence[float]]
 
 FIXED: Final = ("popularity", "recent_popularity", "item_knn", "markov")
 """Baselines of the evaluator, by their names there."""
-MOST_EASE_ITEMS: Final = 25_000
-"""Items up to which EASE is computed: three matrices of items x items float64, 15 GB."""
 CHOICE_METRIC: Final = "ndcg"
 """What is compared on validation, at the largest cut-off."""
 
@@ -125,3 +124,37 @@ def choose_settings(
         for point in points
     ]
     return points[int(np.argmax(quality))]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A model whose settings are chosen from a grid."""
+
+    score: Callable[[HeldOutTask, Settings], ScoreBlock]
+    """Gives the scores with some settings."""
+    grid: Grid
+    """What is chosen from."""
+    quick_grid: Grid
+    """The same of --quick."""
+    is_random: bool = False
+    """Whether it is measured with each seed, which is a setting of it."""
+    most_items: int | None = None
+    """Items up to which it is computed, since it needs matrices of items x items; None: any number."""
+
+
+TUNED: Final[Mapping[str, Tuned]] = {
+    "ease": Tuned(
+        score_ease,
+        grid={"l2_weight": (50, 100, 160, 250, 400, 700, 1200)},
+        quick_grid={"l2_weight": (50, 160)},
+        # Three matrices in float64, 15 GB.
+        most_items=25_000,
+    ),
+    "als": Tuned(
+        score_als,
+        grid={"factors": (64, 256), "regularization": (1.0, 5.0, 15.0, 40.0), "alpha": (1.0, 2.0, 8.0)},
+        quick_grid={"factors": (8,), "regularization": (1.0, 15.0), "alpha": (2.0,)},
+        is_random=True,
+    ),
+}
+"""By name."""

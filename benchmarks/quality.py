@@ -32,16 +32,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from baselines import (
-    FIXED,
-    MOST_EASE_ITEMS,
-    Grid,
-    Settings,
-    choose_settings,
-    rank_known_users,
-    score_als,
-    score_ease,
-)
+from baselines import FIXED, TUNED, Settings, Tuned, choose_settings, rank_known_users
 from held_out import HeldOutTask, fingerprint_tasks, make_tasks, read_split_sequences
 from quality_table import Measured, draw_ratios, draw_table, find_intervals, make_figures, slug
 from reporting import Figure, benchmark_parser, describe_versions, write_json
@@ -80,16 +71,8 @@ QUICK: Final = (
     "model.user_layers=[]",
     "model.item_layers=[]",
 )
-GRIDS: Final[Mapping[str, Grid]] = {
-    "ease": {"l2_weight": (50, 100, 160, 250, 400, 700, 1200)},
-    "als": {"factors": (64, 256), "regularization": (1.0, 5.0, 15.0, 40.0), "alpha": (1.0, 2.0, 8.0)},
-}
-QUICK_GRIDS: Final[Mapping[str, Grid]] = {
-    "ease": {"l2_weight": (50, 160)},
-    "als": {"factors": (8,), "regularization": (1.0, 15.0), "alpha": (2.0,)},
-}
 TFRS: Final = "tfrs"
-RIVALS: Final = (*FIXED, *GRIDS, TFRS, *MODELS)
+RIVALS: Final = (*FIXED, *TUNED, TFRS, *MODELS)
 SLOW: Final = (TFRS, *MODELS)
 """Not part of --quick."""
 
@@ -340,29 +323,28 @@ def measure_fixed(name: str, experiment: Experiment) -> Measured:
     return Measured([final.measure(found.ranks, experiment.ks)], found.note or "")
 
 
-def measure_tuned(name: str, experiment: Experiment, grid: Grid) -> Measured:
-    """Choose the settings of EASE or ALS on validation and measure it.
+def measure_tuned(model: Tuned, experiment: Experiment, *, quick: bool) -> Measured:
+    """Choose the settings of a model on validation and measure it.
 
     Args:
-        name: Its name.
+        model: The model.
         experiment: The data.
-        grid: What to choose from.
+        quick: Whether to choose from its small grid.
 
     Returns:
         What became of it.
     """
     items = experiment.final.item_count
-    if name == "ease" and items > MOST_EASE_ITEMS:
+    if model.most_items is not None and items > model.most_items:
         return Measured(chosen=f"not run: {items:,} items, and it needs a matrix of items x items")
-    score = score_ease if name == "ease" else score_als
-    settings = choose_settings(experiment.validation, score, grid)
+    grid = model.quick_grid if quick else model.grid
+    settings = choose_settings(experiment.validation, model.score, grid)
 
     def rank(seed: int) -> tuple[Ranks, float | None]:
-        run = settings if name == "ease" else {**settings, "seed": seed}
-        return rank_known_users(experiment.final, score(experiment.final, run)), None
+        run = {**settings, "seed": seed} if model.is_random else settings
+        return rank_known_users(experiment.final, model.score(experiment.final, run)), None
 
-    # EASE has a closed form.
-    seeds = experiment.seeds[:1] if name == "ease" else experiment.seeds
+    seeds = experiment.seeds if model.is_random else experiment.seeds[:1]
     return experiment.measured(rank, _describe(settings), seeds)
 
 
@@ -444,7 +426,6 @@ def measure_rivals(arguments: argparse.Namespace, experiment: Experiment) -> Ite
     Yields:
         The name of each, and what became of it.
     """
-    grids = QUICK_GRIDS if arguments.quick else GRIDS
     models = SequenceModels(
         arguments.sequence_python,
         experiment.jobs,
@@ -458,8 +439,8 @@ def measure_rivals(arguments: argparse.Namespace, experiment: Experiment) -> Ite
             yield name, Measured(chosen="not run: not part of --quick")
         elif name in FIXED:
             yield name, measure_fixed(name, experiment)
-        elif name in grids:
-            yield name, measure_tuned(name, experiment, grids[name])
+        elif name in TUNED:
+            yield name, measure_tuned(TUNED[name], experiment, quick=arguments.quick)
         elif name == TFRS:
             yield name, measure_tfrs(experiment)
         else:

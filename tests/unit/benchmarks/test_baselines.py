@@ -12,23 +12,6 @@ def baselines(benchmarks):
     return importlib.import_module("baselines")
 
 
-def block_task(benchmarks):
-    """Two groups of ten users with ten items each; the one that a user lacks is held out."""
-    held_out = importlib.import_module("held_out")
-    items = np.concatenate([np.roll(np.arange(10), -1 - user) + 10 * (user // 10) for user in range(20)])
-    offsets = np.arange(21) * 10
-    sequences = held_out.SplitSequences(
-        offsets=offsets,
-        items=items.astype(np.int32),
-        times=np.zeros(200, np.int64),
-        train_ends=offsets[1:] - 1,
-        known_ends=offsets[1:] - 1,
-        eval_ends=offsets[1:],
-        item_count=20,
-    )
-    return held_out.make_tasks(sequences, "new", k=5)
-
-
 def test_ease_is_the_ridge_regression_of_each_item_on_the_others(baselines):
     dense = (np.random.default_rng(0).random((30, 8)) < 0.4).astype(float)
     expected = np.empty_like(dense)
@@ -44,14 +27,14 @@ def test_ease_is_the_ridge_regression_of_each_item_on_the_others(baselines):
     ("name", "settings"),
     [("score_ease", {"l2_weight": 1.0}), ("score_als", {"factors": 4, "regularization": 0.01, "alpha": 1.0})],
 )
-def test_the_item_that_only_the_user_lacks_of_a_group_comes_first(baselines, benchmarks, name, settings):
-    _, final = block_task(benchmarks)
+def test_the_item_that_only_the_user_lacks_of_a_group_comes_first(baselines, block_tasks, name, settings):
+    _, final = block_tasks
     ranks = final.rank(getattr(baselines, name)(final, settings))
     np.testing.assert_array_equal(ranks.better, np.zeros(20))
 
 
-def test_settings_are_chosen_by_the_validation_task(baselines, benchmarks):
-    validation, _ = block_task(benchmarks)
+def test_settings_are_chosen_by_the_validation_task(baselines, block_tasks):
+    validation, _ = block_tasks
 
     def score(task, settings):
         assert task is validation
