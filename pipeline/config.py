@@ -1,7 +1,8 @@
 """The pipeline's configuration: one YAML file, checked whole before anything runs."""
 
 import json
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -30,6 +31,8 @@ from trainer.config import (
 )
 from trainer.window_length import choose_window_length
 
+_RELEASE_CACHE: Final = "release-cache"
+
 
 @dataclass(frozen=True, config=STRICT)
 class RunConfig:
@@ -42,6 +45,11 @@ class RunConfig:
     steps_side_by_side: Annotated[int, Field(ge=1)] = 2
     """The most steps that `dssm run` runs at the same time, such as the Transforms of users and of items; 1:
     one after the other, which needs less memory."""
+
+    @property
+    def release_cache(self) -> Path:
+        """Folder where copies of releases from an object store are kept."""
+        return Path(self.directory) / _RELEASE_CACHE
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -42,7 +42,6 @@ from schemas.release import Release, read_current_release, read_release
 EMBEDDINGS_MANIFEST_FILE: Final = "_manifest.json"
 """File that says what the embeddings are."""
 
-_RELEASE_CACHE: Final = "release-cache"
 _COUNTS_FILE: Final = "_counts.json"
 # The folder of files that `--input` is relative to.
 _WORKING_DIRECTORY: Final = "."
@@ -270,11 +269,11 @@ def check_rows(counts: IngestCounts, written: int, table: InputTable) -> None:
 
 
 def _read_release(config: PipelineConfig, request: EmbedRequest) -> Release:
-    cache = Path(config.run.directory) / _RELEASE_CACHE
+    serving, cache = config.serving.directory, config.run.release_cache
     parts = (USER_TOWER, INDEX, USERS) if request.table == "users" else (ITEM_TOWER,)
     if request.version is None:
-        return read_current_release(config.serving.directory, cache, parts)
-    return read_release(config.serving.directory, request.version, cache, parts)
+        return read_current_release(serving, cache, parts)
+    return read_release(serving, request.version, cache, parts)
 
 
 def _count_histories(counts: IngestCounts) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,6 @@ from tabulate import tabulate
 from pipeline.queries.features import UNKNOWN_TEXT
 from pipeline.recommend.explain import Influence
 from schemas.features import FeatureSpec
-
-RELEASE_CACHE: Final = "release-cache"
-"""The folder in the run directory where copies of releases from an object store are kept."""
 
 
 @dataclass(frozen=True)

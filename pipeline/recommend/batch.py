@@ -18,7 +18,6 @@ from components.interaction_ingest.reading.table_files import look_into_files
 from components.interaction_ingest.sources.files import find_files
 from components.interaction_ingest.sources.reading import list_entity_columns, read_piece
 from pipeline.config import PipelineConfig
-from pipeline.recommend.answer import RELEASE_CACHE
 from pipeline.serving.engine import BATCH_QUERIES, Engine, EngineSettings, load_engine
 from pipeline.serving.errors import RequestError
 from pipeline.serving.metrics import Metrics
@@ -86,7 +85,7 @@ def recommend_batch(
     threads = min(8, len(os.sched_getaffinity(0)))
     settings = EngineSettings(
         serving_directory=config.serving.directory,
-        cache_directory=Path(config.run.directory) / RELEASE_CACHE,
+        cache_directory=config.run.release_cache,
         spec=spec,
         schema=config.data.schema,
         ranks_new_items=config.evaluation.candidates == "new" if repeats is None else not repeats,

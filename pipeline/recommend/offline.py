@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from pipeline.queries.features import fill_features, has_median, median_of, pars
 from pipeline.queries.history import history_inputs
 from pipeline.queries.ranking import rank_items
 from pipeline.recommend.answer import (
-    RELEASE_CACHE,
     Recommendation,
     describe_items,
     list_items,
@@ -153,8 +151,8 @@ def recommend(
         )
     spec = config.load_features()
     given = {name: parse_feature(spec, name, text) for name, text in features.items()}
-    cache = Path(config.run.directory) / RELEASE_CACHE
-    release = read_current_release(config.serving.directory, cache, parts=(INDEX, USER_TOWER))
+    parts = (INDEX, USER_TOWER)
+    release = read_current_release(config.serving.directory, config.run.release_cache, parts)
 
     notes: list[str] = []
     index = read_index(release.index)

@@ -1,14 +1,13 @@
 """`dssm recommend --similar`: the items whose embeddings are nearest to an item's. NumPy alone is needed."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from components.candidate_indexer.logic import read_index
 from pipeline.config import PipelineConfig
 from pipeline.queries.ranking import rank_items
-from pipeline.recommend.answer import RELEASE_CACHE, Recommendation, describe_items, list_items, render_items
+from pipeline.recommend.answer import Recommendation, describe_items, list_items, render_items
 from schemas.contract import INDEX
 from schemas.errors import DataError
 from schemas.features import load_feature_spec
@@ -44,8 +43,7 @@ def find_similar(config: PipelineConfig, item: str, k: int) -> SimilarItems:
         ReleaseError: There is no release, or it is incomplete, mixed or damaged.
     """
     spec = load_feature_spec(config.data.schema)
-    cache = Path(config.run.directory) / RELEASE_CACHE
-    release = read_current_release(config.serving.directory, cache, parts=(INDEX,))
+    release = read_current_release(config.serving.directory, config.run.release_cache, parts=(INDEX,))
     index = read_index(release.index)
     ids = index.catalogue[spec.item_id.name].combine_chunks()
     row = ids.index(item).as_py()

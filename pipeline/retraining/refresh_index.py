@@ -41,7 +41,6 @@ from schemas.sequences import copy_without_items
 MAXIMUM_GONE: Final = 0.5
 """The largest share of a release's items that may be gone, if nothing else is said."""
 
-_RELEASE_CACHE: Final = "release-cache"
 _CATALOGUE: Final = "catalogue"
 _SAMPLES: Final = "samples"
 
@@ -137,7 +136,7 @@ def refresh_index(
     """
     directory = Path(config.run.directory)
     directory.mkdir(parents=True, exist_ok=True)
-    serving, cache = config.serving.directory, directory / _RELEASE_CACHE
+    serving, cache = config.serving.directory, config.run.release_cache
     # Kept until the end: with it goes what keeps the release from being removed.
     current = read_current_release(serving, cache, parts=(INDEX,))
     # Beside the other large files of a run; the folder for temporary ones may be small.

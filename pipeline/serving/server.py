@@ -7,7 +7,6 @@ import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -24,7 +23,6 @@ from schemas.contract import PROGRESS_LOGGER
 from schemas.errors import ConfigError
 from schemas.features import load_feature_spec
 
-_CACHE: Final = "release-cache"
 _LOAD_STOP_SECONDS: Final = 10.0
 # Longer than proxies keep an idle connection, mostly 60: who closes it first fails the other's next request.
 _KEEP_ALIVE_SECONDS: Final = 75
@@ -59,7 +57,7 @@ def serve(config: PipelineConfig, options: ServerOptions, limits: Limits) -> Non
     """
     settings = EngineSettings(
         serving_directory=config.serving.directory,
-        cache_directory=Path(config.run.directory) / _CACHE,
+        cache_directory=config.run.release_cache,
         # Without the check of the tables' columns: no table is read.
         spec=load_feature_spec(config.data.schema),
         schema=config.data.schema,

@@ -40,6 +40,10 @@ def test_the_shipped_configuration_is_what_the_file_says() -> None:
     assert config.load_features().name == "movielens_100k"
 
 
+def test_copies_of_releases_are_kept_in_the_run_directory(config_file: str) -> None:
+    assert load_config(config_file).run.release_cache == Path("runs/release-cache")
+
+
 @pytest.mark.parametrize("file", sorted(Path("pipeline/configs").rglob("*.yaml")), ids=lambda file: file.stem)
 def test_every_shipped_configuration_fits_its_schema_file(file: Path) -> None:
     config = load_config(str(file))
