@@ -44,6 +44,13 @@ from pipeline.commands.options import follows_last_run, reports_errors
     "--max-k", type=click.IntRange(min=1), default=1000, show_default=True, help="An answer's items."
 )
 @click.option(
+    "--max-list",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="Entries of a list in a request for recommendations, such as exclude.",
+)
+@click.option(
     "--max-concurrent",
     type=click.IntRange(min=1),
     default=256,
@@ -62,6 +69,7 @@ def serve_command(
     max_body_mib: int,
     max_rows: int,
     max_k: int,
+    max_list: int,
     max_concurrent: int,
 ) -> None:
     """Serve the current release: recommendations, TensorFlow Serving's REST API, and a page.
@@ -79,7 +87,13 @@ def serve_command(
     from schemas.arrow_alone import use_arrow_alone
 
     use_arrow_alone()
-    limits = Limits(body_bytes=max_body_mib << 20, rows=max_rows, k=max_k, concurrent=max_concurrent)
+    limits = Limits(
+        body_bytes=max_body_mib << 20,
+        rows=max_rows,
+        k=max_k,
+        list_entries=max_list,
+        concurrent=max_concurrent,
+    )
     options = ServerOptions(
         host=host,
         port=port,

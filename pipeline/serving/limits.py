@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -24,6 +24,8 @@ class Limits:
     """Rows of a batch."""
     k: int = 1000
     """Items of an answer."""
+    list_entries: int = 10_000
+    """Entries of each list in a request for recommendations: the longest is the width of a whole batch."""
     concurrent: int = 256
     """Requests that are worked on at the same time, those for health and figures aside."""
     body_seconds: float = 30.0
@@ -46,6 +48,22 @@ class Limits:
         if k > self.k:
             raise RequestError(f"k: expected at most {self.k:,}. Received: {k:,}.")
         return k
+
+    def check_list(self, name: str, entries: Sized) -> None:
+        """Check the length of a list in a request for recommendations.
+
+        Args:
+            name: The list's, for messages.
+            entries: The list.
+
+        Raises:
+            RequestError: It is longer than is allowed.
+        """
+        if len(entries) > self.list_entries:
+            raise RequestError(
+                f"{name:.80}: expected at most {self.list_entries:,} entries. Received: {len(entries):,}. "
+                "Send fewer, or start the server with a larger --max-list."
+            )
 
 
 class Gate:

@@ -27,7 +27,7 @@ class Query:
     inputs: dict[str, np.ndarray]
     """The user tower's raw inputs, each without the batch's dimension."""
     excluded: npt.NDArray[np.integer]
-    """Rows of items that are left out, in any order."""
+    """Rows of items that are left out, in any order. The longest is the width of a whole batch."""
     k: int
     """How many items."""
     filter: tuple[str, ...] = ()

@@ -57,7 +57,7 @@ def read_request(body: bytes, limits: Limits) -> RecommendRequest:
 
     Args:
         body: A JSON object.
-        limits: The most items of an answer.
+        limits: The most items of an answer, and the most entries of a list.
 
     Returns:
         The request.
@@ -74,6 +74,7 @@ def read_request(body: bytes, limits: Limits) -> RecommendRequest:
             "Expected a user, or features or a history of one never seen. Received: none of them. Give "
             "'user', 'features' or 'history'."
         )
+    _check_lists(request, limits)
     if request.seconds and len(request.seconds) != len(request.history):
         raise RequestError(
             f"seconds: expected one for each of the {len(request.history):,} items of the history. Received: "
@@ -199,7 +200,8 @@ class Recommender:
         if self._ranks_new_items:
             excluded = np.concatenate([excluded, of_user, given_rows])
         return Question(
-            query=Query(arrays, excluded, request.k, request.filter),
+            # Each once: the longest of a batch is the width of all.
+            query=Query(arrays, np.unique(excluded), request.k, request.filter),
             user=request.user,
             features={name: value for name, value in features.items() if name != self._spec.user_id.name},
             history=history,
@@ -331,6 +333,14 @@ def list_items(catalogue: Catalogue, ranking: Ranking) -> list[dict[str, Any]]:
             zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True), start=1
         )
     ]
+
+
+def _check_lists(request: RecommendRequest, limits: Limits) -> None:
+    for name in ("history", "seconds", "exclude", "filter"):
+        limits.check_list(name, getattr(request, name))
+    for name, value in request.features.items():
+        if isinstance(value, list):
+            limits.check_list(f"features.{name}", value)
 
 
 def _explain(body: bytes, error: ValidationError) -> str:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline.serving.limits import Limits
+from pipeline.serving.recommending import RecommendRequest
 
 pytestmark = pytest.mark.unit
 
@@ -62,6 +63,28 @@ def test_recommendations_of_a_release(toy_serving, serve):
     assert "age is not known: the median of all users, 30, was used. features.age sets it." in answer["notes"]
     assert len(answer["items"]) == 6
     assert served.recommend(user="ü")["history_length"] == 2
+
+
+def test_a_list_of_as_many_entries_as_are_allowed_is_answered(served_once):
+    content = {
+        "history": ["12"] * 20,
+        "seconds": [1] * 20,
+        "exclude": ["10"] * 20,
+        "filter": ["x"] * 20,
+        "features": {"age": 1, "tags": ["u"] * 20},
+    }
+    # Of the items 10, 12 and "c,d" that have x, one is excluded and one is in the history.
+    assert ids(served_once.recommend(**content)) == ["c,d"]
+
+
+def test_an_item_is_left_out_once_however_often_it_is_named(toy_serving, serve):
+    toy_serving.publish(7)
+    recommender = serve().watcher.engine.recommender
+    # Excluded are the rows 0 and 2; user 1 had 10, 11 and "a b", and 11 and 13 are given.
+    request = RecommendRequest(user="1", history=("11", "13"), exclude=("12", "10", "12", "10"), k=1)
+    assert recommender.ask(request).query.excluded.tolist() == [0, 1, 2, 3, 4]
+    request = RecommendRequest(user="2", exclude=("10",) * 1000, k=1)
+    assert recommender.ask(request).query.excluded.tolist() == [0, 2]
 
 
 def test_with_every_item_a_candidate_nothing_is_left_out(toy_serving, serve):
@@ -148,6 +171,18 @@ def test_models_speak_the_protocol_of_tensorflow_serving(toy_serving, serve):
         ("GET", "/similar?item=10&k=6", None, 400, "k: expected at most 5. Received: 6"),
         ("POST", "/recommend", {"user": "99"}, 404, "Received: '99', who is not among its 4"),
         ("POST", "/recommend", {"history": ["10"], "seconds": [1, 2]}, 400, "one for each of the 1 items"),
+        (
+            "POST",
+            "/recommend",
+            {"user": "1", "exclude": ["1"] * 21},
+            400,
+            "^exclude: expected at most 20 entries. Received: 21. .*--max-list",
+        ),
+        ("GET", f"/recommend?user=1{'&exclude=1' * 21}", None, 400, "^exclude: .*at most 20.*: 21"),
+        ("POST", "/recommend", {"history": ["10"] * 21}, 400, "^history: .*at most 20.*: 21"),
+        ("POST", "/recommend", {"user": "1", "seconds": [1] * 21}, 400, "^seconds: .*at most 20.*: 21"),
+        ("POST", "/recommend", {"user": "1", "filter": ["x"] * 21}, 400, "^filter: .*at most 20.*: 21"),
+        ("POST", "/recommend", {"features": {"tags": ["u"] * 21}}, 400, "^features.tags: .*at most 20.*: 21"),
         ("POST", "/recommend", {"features": {"aeg": 1}}, 400, "features.aeg: .*did you mean 'age'"),
         ("POST", "/recommend", {"features": {"age": "1"}}, 400, "features.age: expected a whole number"),
         ("POST", "/recommend", {"features": {"age": True}}, 400, "Received: a boolean"),
@@ -208,7 +243,7 @@ def test_what_is_wrong_with_a_request_is_told(served_once, method, path, body, s
 def served_once(tmp_path_factory, make_toy_serving, serve_toy):
     toy_serving = make_toy_serving(tmp_path_factory.mktemp("served"))
     toy_serving.publish(7)
-    return serve_toy(toy_serving, Limits(body_bytes=2000, rows=8, k=5))
+    return serve_toy(toy_serving, Limits(body_bytes=2000, rows=8, k=5, list_entries=20))
 
 
 def test_without_a_release_nothing_answers_but_the_server_lives(toy_serving, serve):
