@@ -1,15 +1,11 @@
 """What one request may ask for, and how many are answered at the same time."""
 
-import asyncio
 import contextlib
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Final
 
-from starlette.requests import ClientDisconnect, Request
-
-from pipeline.serving.errors import RequestError
+from pipeline.serving.errors import RequestError, make_busy_error
 
 _DEFAULT_K: Final = 10
 
@@ -30,6 +26,13 @@ class Limits:
     """Requests that are worked on at the same time, those for health and figures aside."""
     body_seconds: float = 30.0
     """Seconds within which a body must have come."""
+    bodies: int = 32
+    """Bodies of the largest size that may be read at the same time; of smaller ones, more."""
+
+    @property
+    def reading_bytes(self) -> int:
+        """Bytes that all bodies may have together while they are being read."""
+        return self.bodies * self.body_bytes
 
     def choose_k(self, k: int | None) -> int:
         """Choose the number of items of an answer.
@@ -74,6 +77,17 @@ class Gate:
         """Requests that are worked on."""
         self._places = places
 
+    def check(self) -> None:
+        """Send a request away that would not be let in now.
+
+        Raises:
+            RequestError: As many as may be are worked on.
+        """
+        if self.busy >= self._places:
+            raise make_busy_error(
+                f"Expected at most {self._places:,} requests at the same time. Received: one more."
+            )
+
     @contextlib.contextmanager
     def enter(self) -> Iterator[None]:
         """Work on a request, on the event loop's thread.
@@ -81,62 +95,9 @@ class Gate:
         Raises:
             RequestError: As many as may be are worked on.
         """
-        if self.busy >= self._places:
-            raise RequestError(
-                f"Expected at most {self._places:,} requests at the same time. Received: one more. "
-                "Send it again later.",
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                {"Retry-After": "1"},
-            )
+        self.check()
         self.busy += 1
         try:
             yield
         finally:
             self.busy -= 1
-
-
-async def read_body(request: Request, limits: Limits) -> bytes:
-    """Read a request's body, no more of it than is allowed.
-
-    Args:
-        request: The request.
-        limits: What is allowed.
-
-    Returns:
-        The body.
-
-    Raises:
-        RequestError: The body is too large, comes too slowly, or not whole.
-    """
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limits.body_bytes:
-        raise _too_large(limits, f"{int(declared):,}")
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for part in request.stream():
-                size += len(part)
-                if size > limits.body_bytes:
-                    raise _too_large(limits, "more")
-                parts.append(part)
-    except TimeoutError:
-        raise RequestError(
-            f"Expected the whole body within {limits.body_seconds:g} seconds. Received: {size:,} bytes. "
-            "Send it again.",
-            HTTPStatus.REQUEST_TIMEOUT,
-            {"Connection": "close"},
-        ) from None
-    except ClientDisconnect:
-        raise RequestError("Expected a whole body. Received: the end of the connection.") from None
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _too_large(limits: Limits, received: str) -> RequestError:
-    return RequestError(
-        f"Expected a body of at most {limits.body_bytes:,} bytes. Received: {received}. Send fewer rows at a "
-        "time, or start the server with a larger --max-body-mib.",
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        # What is still to come would be read as the next request.
-        {"Connection": "close"},
-    )

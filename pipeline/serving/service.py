@@ -1,13 +1,16 @@
 """What the handlers of all routes share."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
+from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.serving.bodies import BodyReader
 from pipeline.serving.engine import Engine
 from pipeline.serving.errors import RequestError
 from pipeline.serving.json_text import render_json
@@ -55,6 +58,8 @@ class Service:
         self.watcher, self.limits, self.metrics = watcher, limits, metrics
         self.gate = Gate(limits.concurrent)
         """How many requests are worked on."""
+        self.bodies = BodyReader(limits)
+        """How much of bodies is being read."""
         self._pool = pool
 
     def find_engine(self) -> Engine:
@@ -75,6 +80,25 @@ class Service:
                 {"Retry-After": "5"},
             )
         return engine
+
+    @contextlib.asynccontextmanager
+    async def admit(self, request: Request) -> AsyncIterator[bytes]:
+        """Read a request's body, and then work on it: a slow client holds no place of the gate.
+
+        Args:
+            request: The request.
+
+        Yields:
+            The body.
+
+        Raises:
+            RequestError: As many as may be are worked on, or the body is not read.
+        """
+        # A body that would only be thrown away is not read.
+        self.gate.check()
+        body = await self.bodies.read(request)
+        with self.gate.enter():
+            yield body
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Compute something on a thread of the pool.

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pipeline.serving.errors import RequestError
-from pipeline.serving.limits import read_body
 from pipeline.serving.models import ServedModel
 from pipeline.serving.parameters import Parameter
 from pipeline.serving.predict import read_prediction, render_prediction
@@ -54,8 +53,7 @@ def make_router(service: Service) -> APIRouter:
         return engine.models[name]
 
     async def predict(request: Request) -> Response:
-        body = await read_body(request, service.limits)
-        with service.gate.enter():
+        async with service.admit(request) as body:
             model = find_model(request)
             return Response(await service.call(_predict, body, model, service), media_type="application/json")
 

@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from pipeline.serving.errors import RequestError
 from pipeline.serving.json_text import render_json
-from pipeline.serving.limits import read_body
 from pipeline.serving.parameters import Parameter, read_parameters
 from pipeline.serving.recommending import REQUEST, list_items, read_request
 from pipeline.serving.service import Service, answer, describe
@@ -47,8 +46,7 @@ def make_router(service: Service) -> APIRouter:
 
     @router.post("/recommend", **describe("Recommend items.", body=REQUEST.json_schema()))
     async def recommend(request: Request) -> Response:
-        body = await read_body(request, service.limits)
-        with service.gate.enter():
+        async with service.admit(request) as body:
             return await recommend_by(body)
 
     @router.get("/recommend", **describe("Recommend items to a known user.", _RECOMMEND))
