@@ -3,12 +3,20 @@
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from pipeline.serving.app import create_app
+from pipeline.serving.limits import Limits
+from pipeline.serving.metrics import Metrics
+from pipeline.serving.releases import ReleaseWatcher
+from pipeline.serving.service import Service
 
 pytestmark = pytest.mark.unit
 
@@ -74,6 +82,40 @@ def test_every_file_and_section_that_is_linked_is_there():
             assert target[1:] in headings, target
         else:
             assert (ROOT / "docs" / target).exists(), target
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    """What the server says of its paths."""
+    metrics = Metrics()
+    watcher = ReleaseWatcher("never looked at", lambda version: pytest.fail(f"{version}"), metrics, 1)
+    with ThreadPoolExecutor(1) as pool:
+        return create_app(Service(watcher, pool, Limits(), metrics)).openapi()["paths"]
+
+
+def find_row(route: str) -> str:
+    """The cell of the table of routes that says what a route takes."""
+    [row] = [
+        line for line in TEXT.splitlines() if line.startswith("| ") and f"`{route}`" in line.split("|")[1]
+    ]
+    return row.split("|")[2]
+
+
+def test_the_table_says_what_recommend_takes(described):
+    operations = described["/recommend"]
+    body = operations["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    for route, names in (
+        ("POST /recommend", body),
+        ("GET /recommend", [parameter["name"] for parameter in operations["get"]["parameters"]]),
+    ):
+        assert set(re.findall(r"`([a-z]+)`", find_row(route))) == set(names)
+
+
+def test_every_error_that_the_server_describes_is_listed(described):
+    [listed] = re.findall(r"^An error is .*?\n\n", TEXT, re.MULTILINE | re.DOTALL)
+    statuses = set(described["/recommend"]["post"]["responses"]) - {"200"}
+    # Those of paths and methods that there are not, and of failures, belong to no route.
+    assert set(re.findall(r"\b[45]\d\d\b", listed)) == statuses | {"405", "500"}
 
 
 def test_examples_parse():
