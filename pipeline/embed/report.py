@@ -32,7 +32,7 @@ class EmbedReport:
     rejected: Mapping[str, int]
     """Rows left out, by reason."""
     filled: Mapping[str, int]
-    """Missing values that a default stands in for, by feature."""
+    """Missing values that a default stands in for, or of a part of the log's time that of now, by feature."""
     context_defaults: Mapping[str, Any]
     """What stands in every row for the context features that the table has no column of."""
     histories: Mapping[str, int] | None

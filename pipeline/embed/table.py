@@ -43,7 +43,8 @@ class InputTable:
     id_feature: Feature
     """The id."""
     features: tuple[Feature, ...]
-    """The features that the tower reads and the table has, the id not among them."""
+    """The features that the tower reads and the table has or may have, the id not among them; that of now is
+    the default of a part of the log's time."""
     stand_ins: tuple[StandIn, ...]
     """For the context features that the table has not."""
     columns: tuple[Column, ...]
@@ -108,8 +109,9 @@ def open_table(
 ) -> InputTable:
     """Find the files, and check that they have what the tower reads.
 
-    A context feature and the history may be missing: of a part of the log's time that of now takes its place,
-    of another feature its default, of the history what the release knows.
+    A context feature and the history may be missing, in the table or in some of its rows: of a part of the
+    log's time that of now takes its place, of another feature its default, of the history what the release
+    knows.
 
     Args:
         spec: The features.
@@ -144,13 +146,13 @@ def open_table(
             "Rename it in the schema file, and map it under 'columns' of its tables."
         )
     own = [feature for feature in declared if feature.tower != "context" and feature.role is None]
-    contexts = [feature for feature in declared if feature.tower == "context"]
+    contexts = [_default_to_now(spec, feature, now) for feature in declared if feature.tower == "context"]
     needed = list_entity_columns(source, [id_feature, *own], ())
     files = find_files(source, directory)
     looked = look_into_files(source, table, files, needed)
     present = tuple(feature for feature in contexts if _may_have(feature.name, looked, files))
     absent = [feature for feature in contexts if feature not in present]
-    stand_ins = _find_stand_ins(spec, absent, name_of(source.file), now)
+    stand_ins = _find_stand_ins(absent, name_of(source.file))
     optional = [Column(feature.name, feature.name, "feature", feature) for feature in present]
     history, seconds = _find_history(spec, inputs, looked, files) if reads_history else (None, None)
     optional += [column for column in (history, seconds) if column is not None]
@@ -174,18 +176,22 @@ def open_table(
     )
 
 
-def _find_stand_ins(
-    spec: FeatureSpec, absent: Sequence[Feature], file: str, now: float
-) -> tuple[StandIn, ...]:
-    without = [f.name for f in absent if f.default is None and not spec.is_of_log_time(f)]
+def _default_to_now(spec: FeatureSpec, feature: Feature, now: float) -> Feature:
+    """Let the part of now stand in for a part of the log's time, whether all rows lack it or some."""
+    if not spec.is_of_log_time(feature):
+        return feature
+    # The limits are those of the log, which now can be beyond.
+    return dataclasses.replace(feature, default=take_part_at(now, feature), minimum=None, maximum=None)
+
+
+def _find_stand_ins(absent: Sequence[Feature], file: str) -> tuple[StandIn, ...]:
+    without = [feature.name for feature in absent if feature.default is None]
     if without:
         raise DataError(
             f"{file}: the user tower reads the context features {without}. Expected a column for each, or a "
             "default in the schema file. Received: neither. Add the columns to the table."
         )
-    return tuple(
-        StandIn(f, take_part_at(now, f) if spec.is_of_log_time(f) else f.default_value) for f in absent
-    )
+    return tuple(StandIn(feature, feature.default_value) for feature in absent)
 
 
 def _find_history(

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.embed.rows import read_rows
 from pipeline.embed.table import choose_source, open_table
 from schemas.errors import ConfigError, DataError, ReleaseError
 from schemas.features import Feature, VocabularyEncoding
@@ -76,7 +77,9 @@ def test_what_does_not_fit_is_refused(spec, open_users):
         choose_source(spec, "users", None, "csv")
 
 
-def test_a_part_of_the_logs_time_that_the_table_has_not_is_that_of_now(spec, tmp_path):
+@pytest.fixture
+def timed(spec):
+    """The schema with two hours: `hour` of the log's own time, and `sent` of another column of the log."""
     log = replace(spec.tables.interactions, columns={"hour": "timestamp", "sent": "sent_at"})
     hour, sent = (
         Feature(
@@ -85,12 +88,15 @@ def test_a_part_of_the_logs_time_that_the_table_has_not_is_that_of_now(spec, tmp
             tower="context",
             time_part="hour",
             encoding=VocabularyEncoding("vocabulary"),
+            # Only what the log holds is held against it.
+            maximum=9,
         )
         for name in ("hour", "sent")
     )
-    timed = replace(
-        spec, tables=replace(spec.tables, interactions=log), features=(*spec.features, hour, sent)
-    )
+    return replace(spec, tables=replace(spec.tables, interactions=log), features=(*spec.features, hour, sent))
+
+
+def test_a_part_of_the_logs_time_that_the_table_has_not_is_that_of_now(timed, tmp_path):
     pq.write_table(pa.table({"person": ["1"], "age": [20], "city": ["x"]}), tmp_path / "t.parquet")
     source = choose_source(timed, "users", "t.parquet", None)
     table = open_table(timed, "users", source, str(tmp_path), {"age", "hour"}, NOW)
@@ -98,3 +104,30 @@ def test_a_part_of_the_logs_time_that_the_table_has_not_is_that_of_now(spec, tmp
     # The hour of another column is not known.
     with pytest.raises(DataError, match=r"reads the context features \['sent'\]"):
         open_table(timed, "users", source, str(tmp_path), {"age", "sent"}, NOW)
+
+
+def read_hours(timed, name, directory):
+    """What stands in the rows of a table for the hour, and how often that is the one of now."""
+    source = choose_source(timed, "users", name, None)
+    table = open_table(timed, "users", source, str(directory), {"age", "hour"}, NOW)
+    assert table.stand_ins == ()
+    read = [part for piece in table.pieces for part in read_rows(piece, table)]
+    assert not any(counts.missing for _, counts, _ in read)
+    hours = [hour for rows, _, _ in read for hour in rows["hour"].to_pylist()]
+    return hours, sum(counts.filled["hour"] for _, counts, _ in read)
+
+
+def test_a_row_that_has_no_part_of_the_logs_time_gets_that_of_now(timed, tmp_path):
+    row = '{"person": "1", "age": 20, "city": "x"%s}\n'
+    (tmp_path / "none.jsonl").write_text(row % "" * 2)
+    # 18,000 seconds are five hours.
+    rows = (row % "", row % ', "hour": 18000', row % ', "hour": null')
+    (tmp_path / "some.jsonl").write_text("".join(rows))
+    assert read_hours(timed, "none.jsonl", tmp_path) == ([11, 11], 2)
+    assert read_hours(timed, "some.jsonl", tmp_path) == ([11, 5, 11], 2)
+    # A format with columns, in one file of which there is one.
+    users = pa.table({"person": ["1"], "age": [20], "city": ["x"]})
+    (tmp_path / "files").mkdir()
+    pq.write_table(users, tmp_path / "files" / "a.parquet")
+    pq.write_table(users.append_column("hour", pa.array([18000])), tmp_path / "files" / "b.parquet")
+    assert read_hours(timed, "files", tmp_path) == ([11, 5], 1)
