@@ -139,7 +139,7 @@ def recommend(
     Raises:
         ConfigError: k is below 1, a feature is unknown, unusable or missing, nothing was given, or an
             explanation is asked of a model that reads no history.
-        DataError: The user is unknown, or a table cannot be read.
+        DataError: The user is unknown, a table cannot be read, or the model gives the features no score.
         StorageError: The data or the release is in an object store, which cannot be reached or refuses.
         ReleaseError: There is no release, or it is incomplete, mixed, damaged, or of another schema.
     """
@@ -202,6 +202,11 @@ def recommend(
             + ("only leaves its items out." if ranks_new_items else "changes nothing.")
         )
     embedding, *without = tower.embed(pa.concat_tables(pa.table(columns | one) for one in histories))
+    if not np.isfinite(embedding).all():
+        raise DataError(
+            "Expected features that the model gives a score for. Received: values that overflow in it. Look "
+            "for extreme numbers in --feature and in the user table."
+        )
 
     excluded = pa.array([*record.interacted, *known_history] if ranks_new_items else [], index_ids.type)
     is_excluded = pc.is_in(index_ids, value_set=excluded).to_numpy(zero_copy_only=False)

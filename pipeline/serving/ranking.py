@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,8 @@ class Ranking:
     scores: npt.NDArray[np.floating]
     """Their scores."""
 
+
+_NAN: Final = Ranking(np.zeros(1, np.int32), np.full(1, np.nan, np.float32))
 
 Ranker = Callable[[Sequence[Query]], list[Ranking]]
 """Ranks the items of some queries, all at once."""
@@ -90,11 +93,17 @@ def make_tower_ranker(signature: Signature, embeddings: npt.NDArray[np.float32],
         ann: An approximate index of it; None: all scores are looked at.
 
     Returns:
-        The ranker; it knows no filter.
+        The ranker; it knows no filter. The score of a user whose embedding is no numbers is NaN.
     """
 
     def rank(queries: Sequence[Query]) -> list[Ranking]:
         users = signature.call(stack(signature.inputs, [query.inputs for query in queries]))[EMBEDDING_OUTPUT]
+        # A search for what is no numbers finds nothing, as one for a user to whom no item is left does.
+        is_embedded = np.isfinite(users).all(axis=1)
+        found = search_all(np.where(is_embedded[:, np.newaxis], users, 0), queries)
+        return [ranking if is_one else _NAN for ranking, is_one in zip(found, is_embedded, strict=True)]
+
+    def search_all(users: npt.NDArray[np.float32], queries: Sequence[Query]) -> list[Ranking]:
         if ann is None:
             scores = users @ embeddings.T
             return [

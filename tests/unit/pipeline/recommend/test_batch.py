@@ -75,3 +75,16 @@ def test_a_release_without_users_is_refused(toy_serving, tmp_path):
         recommend_batch(
             load_config(str(toy_serving.config)), str(tmp_path / "users.parquet"), tmp_path / "o", 2, None
         )
+
+
+@pytest.mark.parametrize("ann", [False, True])
+def test_a_user_whose_features_overflow_stops_the_batch(toy_serving, tmp_path, ann):
+    toy_serving.publish(1, ann=ann)
+    toy_serving.overflow(1, "1")
+    pq.write_table(pa.table({"user_id": ["2", "1"]}), tmp_path / "users.parquet")
+    output = tmp_path / "lists.parquet"
+    with pytest.raises(DataError, match=r"User 1: expected features .*Received: values that overflow"):
+        recommend_batch(
+            load_config(str(toy_serving.config)), str(tmp_path / "users.parquet"), output, 2, None
+        )
+    assert not output.exists()

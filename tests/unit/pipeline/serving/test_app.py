@@ -107,6 +107,19 @@ def test_a_release_of_an_earlier_program_answers_the_same(toy_serving, serve, re
         assert served.client.get("/v1/models/retriever").status_code == 404
 
 
+@pytest.mark.parametrize("parts", [{"retriever": False}, {"retriever": False, "ann": True}, {"ann": True}])
+def test_features_that_overflow_are_refused_whatever_ranks(toy_serving, serve, parts):
+    toy_serving.publish(7, **parts)
+    toy_serving.overflow(7, "1")
+    served = serve()
+    assert served.recommend(400, user="1")["error"] == (
+        "features: expected values that the model gives a score for. Received: values that overflow in it. "
+        "Look for extreme numbers."
+    )
+    assert "overflow" in served.recommend(400, features={"taste": [1e30, 0], "age": 1})["error"]
+    assert ids(served.recommend(user="2")) == toy_serving.best(7, "12")
+
+
 def test_users_items_and_what_is_like_an_item(toy_serving, serve):
     toy_serving.publish(7)
     client = serve().client

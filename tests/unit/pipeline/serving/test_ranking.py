@@ -2,6 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from components.ann_document import AnnDocument
 from components.ann_index import search as ann_search
 from pipeline.serving import ranking
 from pipeline.serving.catalogue import Catalogue
@@ -62,6 +63,15 @@ def test_an_index_is_asked_for_more_and_gives_way_where_it_finds_too_few(monkeyp
     assert search_without(ann, user, np.array([1, 1]), 1).rows.tolist() == [2]
     assert search_without(ann, np.array([1, 0], np.float32), np.array([0, 0]), 2).rows.tolist() == [1, 3]
     assert asked == [2, 3]
+
+
+@pytest.mark.parametrize("is_approximate", [False, True])
+def test_a_user_without_an_embedding_is_told_from_one_with_nothing_left(is_approximate):
+    ann = ann_search.Ann(AnnDocument("m", "exact", 4, 10, 0.9, 0.9), EMBEDDINGS, None)
+    rank = make_tower_ranker(Tower(), EMBEDDINGS, ann if is_approximate else None)
+    found = rank([query(np.nan, np.nan), query(1, 0, 0, 1, 2, 3), query(np.inf, 0), query(0, 1, k=1)])
+    assert [np.isnan(one.scores).tolist() for one in found] == [[True], [], [True], [False]]
+    assert found[3].rows.tolist() == [2]
 
 
 class Retriever:
