@@ -38,7 +38,8 @@ _LOG: Final = Path("logs", "recommend.log")
     "--batch",
     metavar="FILES",
     help="Recommend to all users of a table instead, of any format: a file, folder or pattern, a path or a "
-    "URI.",
+    "URI. Of context features, parts of the log's time are those of the start, the others stand at their "
+    "defaults.",
 )
 @click.option(
     "--output",

@@ -88,7 +88,7 @@ def fill_features(
     row: Mapping[str, Any] | None,
     given: Mapping[str, Any],
     find_median: Callable[[Feature], int | float | None],
-    set_by: Callable[[str], str],
+    set_by: Callable[[str], str] | None,
     now: float,
     notes: list[str],
 ) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def fill_features(
         row: The user's row of the user table; None if there is none.
         given: Checked values that take the place of those in the row.
         find_median: Gives the median of all users; None where there is none.
-        set_by: Says how one gives a feature, by its name.
+        set_by: Says how one gives a feature, by its name; None where nobody can, as in a batch.
         now: The time of the request in seconds since 1970.
         notes: What was assumed is appended here.
 
@@ -123,6 +123,10 @@ def fill_features(
             f"The release's user tower reads {unknown}, which {schema} does not have. "
             "Use the configuration that the release was made with."
         )
+
+    def note(name: str, text: str) -> None:
+        notes.append(text if set_by is None else f"{text} {set_by(name)} sets it.")
+
     inputs: dict[str, Any] = {}
     missing: list[str] = []
     for feature in (declared[name] for name in declared if name in names):
@@ -137,24 +141,22 @@ def fill_features(
         elif spec.is_of_log_time(feature):
             inputs[name] = take_part_at(now, feature)
             # Without the value, so that the notes of many users are the same.
-            notes.append(f"{name} is not given: that of now was used. {set_by(name)} sets it.")
+            note(name, f"{name} is not given: that of now was used.")
         elif feature.default is not None:
             inputs[name] = feature.default_value
             notes.append(f"{name} is not known: its default {feature.default!r} was used.")
         elif feature.dtype == "string":
             inputs[name] = [] if feature.multi_valued else UNKNOWN_TEXT
-            notes.append(f"{name} is not known: it counts as a value never seen. {set_by(name)} sets it.")
+            note(name, f"{name} is not known: it counts as a value never seen.")
         elif (median := find_median(feature)) is not None:
             inputs[name] = median
-            notes.append(
-                f"{name} is not known: the median of all users, {median}, was used. {set_by(name)} sets it."
-            )
+            note(name, f"{name} is not known: the median of all users, {median}, was used.")
         else:
             missing.append(name)
     if missing:
+        remedy = f"a default in {schema}" if set_by is None else " ".join(map(set_by, missing))
         raise ConfigError(
-            f"Expected a value for each of {missing}, which have no default. Received: none. "
-            f"Give {' '.join(map(set_by, missing))}."
+            f"Expected a value for each of {missing}, which have no default. Received: none. Give {remedy}."
         )
     return inputs
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -61,7 +63,9 @@ def recommend_batch(
     """Recommend to all users of a table.
 
     Features and histories are those that the release knows of the users; the table needs no column but
-    their ids, called as in the user table. Memory holds the release and a few users.
+    their ids, called as in the user table. A context feature that is a part of the log's time is that of the
+    batch's start, the same for all users; another one stands at its default, a text without one at a value
+    never seen. Memory holds the release and a few users.
 
     Args:
         config: The configuration.
@@ -76,7 +80,8 @@ def recommend_batch(
 
     Raises:
         ConfigError: The format of the table cannot be told, or the output cannot be written.
-        DataError: The table is missing or unreadable, lacks the ids, or the model gives a user no score.
+        DataError: The table is missing or unreadable, lacks the ids, a number that the model reads is not
+            known and has no default, or the model gives a user no score.
         ReleaseError: There is no release, it is incomplete, mixed, damaged or of another schema, or came
             without its users.
         StorageError: The table or the release is in an object store, which cannot be reached or refuses.
@@ -151,8 +156,10 @@ def _answer_all(
     # The retriever of a model for new items leaves the history out by itself, also where repeats are wanted.
     signature = engine.models[USER_TOWER].signatures[RAW_SIGNATURE]
     rank = make_tower_ranker(signature, engine.embeddings, engine.ann)
+    # One time for all: the users of a long table would else be told different hours.
+    ask = functools.partial(_ask, engine, k, time.time())
     while some := list(islice(users, BATCH_QUERIES)):
-        yield _answer(engine, rank, spec, some, k, report)
+        yield _answer(engine, rank, ask, spec, some, report)
 
 
 def _group(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -168,7 +175,12 @@ def _group(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _answer(
-    engine: Engine, rank: Ranker, spec: FeatureSpec, users: Sequence[str], k: int, report: BatchReport
+    engine: Engine,
+    rank: Ranker,
+    ask: Callable[[str], Question],
+    spec: FeatureSpec,
+    users: Sequence[str],
+    report: BatchReport,
 ) -> pa.RecordBatch:
     assert engine.users is not None
     questions = []
@@ -178,7 +190,7 @@ def _answer(
             if len(report.unknown_examples) < _SHOWN_USERS:
                 report.unknown_examples.append(user)
         else:
-            questions.append(_ask(engine, user, k))
+            questions.append(ask(user))
     rankings = rank([question.query for question in questions]) if questions else []
     for question, ranking in zip(questions, rankings, strict=True):
         if np.isnan(ranking.scores).any():
@@ -187,15 +199,16 @@ def _answer(
                 "values that overflow in it. Look for extreme numbers in the user table."
             )
         report.notes.update(question.notes)
-        report.short += len(ranking.rows) < k
+        report.short += len(ranking.rows) < question.query.k
         report.items += len(ranking.rows)
     report.answered += len(questions)
     return _to_rows(engine, spec, questions, rankings)
 
 
-def _ask(engine: Engine, user: str, k: int) -> Question:
+def _ask(engine: Engine, k: int, now: float, user: str) -> Question:
     try:
-        return engine.recommender.ask(RecommendRequest(user=user, k=k))
+        # A table of ids gives no features: no sentence says how to set one.
+        return engine.recommender.ask(RecommendRequest(user=user, k=k), now, set_by=None)
     except RequestError as error:
         raise DataError(f"User {user}: {error}") from error
 

@@ -3,7 +3,7 @@
 import dataclasses
 import datetime
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -136,7 +136,7 @@ class Recommender:
         self._history = None
         if spec.history is not None and any(name in inputs for name in of_history):
             self._history = HistoryValues(spec, spec.history, inputs, catalogue.table)
-        self._fill(None, None, dict.fromkeys(self._feature_names), [])
+        self._fill(None, None, dict.fromkeys(self._feature_names), 0.0, None, [])
 
     def describe_inputs(self) -> dict[str, Any]:
         """Describe what a request can say of a user.
@@ -159,11 +159,18 @@ class Recommender:
         history = None if self._history is None else self._spec.history
         return {"features": features, "history": None if history is None else history.length}
 
-    def ask(self, request: RecommendRequest) -> Question:
+    def ask(
+        self,
+        request: RecommendRequest,
+        now: float | None = None,
+        set_by: Callable[[str], str] | None = "features.{}".format,
+    ) -> Question:
         """Understand a request.
 
         Args:
             request: What `read_request` gave.
+            now: The time of the request in seconds since 1970; None: by the clock.
+            set_by: Says in notes and errors how one gives a feature, by its name; None where nobody can.
 
         Returns:
             What is to be computed.
@@ -179,6 +186,7 @@ class Recommender:
             )
         assert request.k is not None
         notes: list[str] = []
+        now = time.time() if now is None else now
         known = None if request.user is None else self._find_user(request.user)
         given_rows, unknown = self._catalogue.find_all(request.history)
         if unknown:
@@ -189,13 +197,13 @@ class Recommender:
             )
         try:
             given = {name: check_feature(self._spec, name, value) for name, value in request.features.items()}
-            features = self._fill(request.user, known, given, notes)
+            features = self._fill(request.user, known, given, now, set_by, notes)
         except DssmError as error:
             raise RequestError(str(error)) from None
         of_user = np.zeros(0, np.int32) if known is None else known.rows
         history = given_rows if request.history else of_user
         arrays = {name: _to_array(value, self._inputs[name]) for name, value in features.items()}
-        arrays |= self._history_arrays(request, known, history, notes)
+        arrays |= self._history_arrays(request, known, history, now, notes)
         excluded, _ = self._catalogue.find_all(request.exclude)
         if self._ranks_new_items:
             excluded = np.concatenate([excluded, of_user, given_rows])
@@ -262,7 +270,13 @@ class Recommender:
         return known
 
     def _fill(
-        self, user: str | None, known: KnownUser | None, given: dict[str, Any], notes: list[str]
+        self,
+        user: str | None,
+        known: KnownUser | None,
+        given: dict[str, Any],
+        now: float,
+        set_by: Callable[[str], str] | None,
+        notes: list[str],
     ) -> dict[str, Any]:
         return fill_features(
             self._spec,
@@ -272,13 +286,18 @@ class Recommender:
             None if known is None else known.features,
             given,
             find_median=lambda feature: None if self._users is None else self._users.find_median(feature),
-            set_by=lambda name: f"features.{name}",
-            now=time.time(),
+            set_by=set_by,
+            now=now,
             notes=notes,
         )
 
     def _history_arrays(
-        self, request: RecommendRequest, known: KnownUser | None, rows: np.ndarray, notes: list[str]
+        self,
+        request: RecommendRequest,
+        known: KnownUser | None,
+        rows: np.ndarray,
+        now: float,
+        notes: list[str],
     ) -> dict[str, np.ndarray]:
         if self._history is None:
             if request.history:
@@ -290,14 +309,15 @@ class Recommender:
         length = self._history.length
         if request.history and len(rows) > length:
             notes.append(f"The model reads the newest {length} of the {len(rows)} items of the history.")
-        seconds, now = np.zeros(len(rows), np.int64), 0
+        seconds, until = np.zeros(len(rows), np.int64), 0
         if self._history.reads_gaps and len(rows):
-            seconds, now = self._find_times(request, known, len(rows), notes)
-        return self._history.take(rows, seconds, now)
+            seconds, until = self._find_times(request, known, len(rows), now, notes)
+        return self._history.take(rows, seconds, until)
 
     def _find_times(
-        self, request: RecommendRequest, known: KnownUser | None, items: int, notes: list[str]
+        self, request: RecommendRequest, known: KnownUser | None, items: int, now: float, notes: list[str]
     ) -> tuple[np.ndarray, int]:
+        """Find the times of the history's items, and the time that gaps count up to."""
         if request.history and not request.seconds:
             notes.append("How long ago the given items were is not known: they count as just now.")
             return np.zeros(items, np.int64), 0
@@ -305,7 +325,7 @@ class Recommender:
             is_known = [self._catalogue.find(item) is not None for item in request.history]
             seconds = np.array(request.seconds, np.int64)[is_known]
             # A clock that is behind the client's would make the newest ones lie in the future.
-            return seconds, max(int(time.time()), int(seconds.max()))
+            return seconds, max(int(now), int(seconds.max()))
         assert known is not None
         assert known.seconds is not None
         assert self._users is not None

@@ -1,11 +1,17 @@
 import csv
+import itertools
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from pipeline.config import load_config
+from pipeline.recommend import batch
 from pipeline.recommend.batch import recommend_batch, render_batch
+from pipeline.serving import recommending
+from pipeline.serving.ranking import make_tower_ranker
 from schemas.errors import DataError, ReleaseError
 
 pytestmark = pytest.mark.unit
@@ -88,3 +94,61 @@ def test_a_user_whose_features_overflow_stops_the_batch(toy_serving, tmp_path, a
             load_config(str(toy_serving.config)), str(tmp_path / "users.parquet"), output, 2, None
         )
     assert not output.exists()
+
+
+def declare_context(toy_serving, **feature):
+    """Make a context feature of what the toy tower reads as `age`."""
+    file = toy_serving.config.with_name("schema.yaml")
+    content = yaml.safe_load(file.read_text())
+    content["tables"]["interactions"] = {"columns": {"age": "timestamp"}}
+    others = [one for one in content["features"] if one["name"] != "age"]
+    context = {"name": "age", "dtype": "int", "tower": "context", "encoding": {"kind": "vocabulary"}}
+    file.write_text(yaml.safe_dump(content | {"features": [*others, context | feature]}))
+
+
+def test_all_users_of_a_batch_are_told_one_time_and_nothing_to_set(
+    config, toy_serving, tmp_path, monkeypatch
+):
+    declare_context(toy_serving, time_part="hour")
+    # A Saturday, 11:00 UTC; each look at the clock finds it an hour later.
+    clock = itertools.count(1_795_863_600, 3600)
+    monkeypatch.setattr(batch, "time", SimpleNamespace(time=lambda: next(clock)))
+    monkeypatch.setattr(recommending, "time", SimpleNamespace(time=lambda: next(clock)))
+    hours = []
+
+    def make_ranker(*parts):
+        rank = make_tower_ranker(*parts)
+
+        def remember(queries):
+            hours.extend(int(query.inputs["age"]) for query in queries)
+            return rank(queries)
+
+        return remember
+
+    monkeypatch.setattr(batch, "make_tower_ranker", make_ranker)
+    monkeypatch.setattr(batch, "BATCH_QUERIES", 2)
+    pq.write_table(pa.table({"user_id": ["1", "2", "21"]}), tmp_path / "users.parquet")
+    output = tmp_path / "lists.parquet"
+    report = recommend_batch(config, str(tmp_path / "users.parquet"), output, 2, None)
+    assert hours == [11, 11, 11]
+    assert report.notes == {
+        "age is not given: that of now was used.": 3,
+        "gender is not known: it counts as a value never seen.": 1,
+        "tags is not known: it counts as a value never seen.": 1,
+        "taste is not known: its default 0.5 was used.": 1,
+    }
+    assert "Note: age is not given: that of now was used. (3 users)" in render_batch(report, output)
+
+
+def test_a_number_of_the_context_without_a_default_needs_one_in_the_schema(config, toy_serving, tmp_path):
+    declare_context(toy_serving)
+    pq.write_table(pa.table({"user_id": ["1"]}), tmp_path / "users.parquet")
+    output = tmp_path / "lists.parquet"
+    with pytest.raises(
+        DataError, match=r"User 1: .*\['age'\], which have no default.*Give a default in .*schema\.yaml\.$"
+    ):
+        recommend_batch(config, str(tmp_path / "users.parquet"), output, 2, None)
+    # What it tells to do helps.
+    declare_context(toy_serving, default=3)
+    report = recommend_batch(config, str(tmp_path / "users.parquet"), output, 2, None)
+    assert report.notes == {"age is not known: its default 3 was used.": 1}
