@@ -33,8 +33,9 @@ class EmbedReport:
     """Rows left out, by reason."""
     filled: Mapping[str, int]
     """Missing values that a default stands in for, or of a part of the log's time that of now, by feature."""
-    context_defaults: Mapping[str, Any]
-    """What stands in every row for the context features that the table has no column of."""
+    stand_ins: Mapping[str, Any]
+    """What stands in every row for the context features that the table has no column of: a default, or a part
+    of the time that the embeddings are for."""
     histories: Mapping[str, int] | None
     """How many rows have a history of which kind; None where the tower reads none."""
     files: Mapping[str, int]
@@ -71,8 +72,8 @@ def render_report(report: EmbedReport, output: str) -> str:
         lines.append(f"Rows rejected: {_list_counts(report.rejected)}")
     if report.filled:
         lines.append(f"Defaults filled in: {_list_counts(report.filled)}")
-    if report.context_defaults:
-        shown = ", ".join(f"{name} {value!r}" for name, value in report.context_defaults.items())
+    if report.stand_ins:
+        shown = ", ".join(f"{name} {value!r}" for name, value in report.stand_ins.items())
         lines.append(f"Not in the table, so that every row has the same: {shown}")
     if report.histories is not None:
         lines += _tell_histories(report.histories, report.release)

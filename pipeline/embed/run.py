@@ -124,7 +124,7 @@ def embed(config: PipelineConfig, features: FeatureSpec, request: EmbedRequest) 
             rows=sum(rows.values()),
             rejected=dict(counts.dropped),
             filled=dict(counts.filled),
-            context_defaults={one.feature.name: one.value for one in table.stand_ins},
+            stand_ins={one.feature.name: one.value for one in table.stand_ins},
             histories=_count_histories(counts) if table.reads_history else None,
             files=rows,
         )

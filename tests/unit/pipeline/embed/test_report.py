@@ -18,7 +18,7 @@ REPORT = EmbedReport(
     rows=1000,
     rejected={"null_id": 2, "wrong_type": 1},
     filled={"age": 7},
-    context_defaults={"device": "web"},
+    stand_ins={"device": "web"},
     histories={"given": 10, "known": 900, "empty": 90, "given_without_times": 4, "unknown_items": 5},
     files={"embeddings-00000-00000.parquet": 1000},
 )
@@ -37,7 +37,7 @@ def test_every_row_is_accounted_for():
 
 
 def test_a_model_without_a_history_is_told_of():
-    plain = replace(REPORT, rejected={}, filled={}, context_defaults={}, histories=None)
+    plain = replace(REPORT, rejected={}, filled={}, stand_ins={}, histories=None)
     first, *others = render_report(plain, "out").splitlines()
     assert others == ["The model reads no history."]
     assert render_report(replace(plain, table="items"), "out") == first
@@ -46,3 +46,4 @@ def test_a_model_without_a_history_is_told_of():
 def test_a_program_reads_the_same():
     content = json.loads(report_to_json(REPORT))
     assert (content["rows"], content["histories"]["known"], content["model_id"]) == (1000, 900, "m")
+    assert content["stand_ins"] == {"device": "web"}
