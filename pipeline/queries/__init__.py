@@ -1,1 +1,1 @@
-"""What the user tower is asked, of one user: features and history; and the best items of its answer."""
+"""What the user tower is asked, of one user: features and history; the best items of its answer; notes."""

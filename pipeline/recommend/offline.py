@@ -1,6 +1,5 @@
 """`dssm recommend`: the current release, asked for one user. TensorFlow alone serves it."""
 
-import datetime
 import functools
 import time
 from collections.abc import Sequence
@@ -22,6 +21,14 @@ from components.towers import load_tower
 from pipeline.config import PipelineConfig
 from pipeline.queries.features import fill_features, has_median, median_of, parse_feature
 from pipeline.queries.history import history_inputs
+from pipeline.queries.notes import (
+    GIVEN_JUST_NOW,
+    note_counted_up_to,
+    note_few_items,
+    note_older_items,
+    note_unknown_items,
+    note_unread_history,
+)
 from pipeline.queries.ranking import rank_items
 from pipeline.recommend.answer import (
     Recommendation,
@@ -183,10 +190,8 @@ def recommend(
     left_out: list[str] = []
     histories: list[dict[str, pa.Array]] = [{}]
     if spec.history is not None and any(name in tower.inputs for name in history_columns):
-        if history and len(recent) > spec.history.length:
-            notes.append(
-                f"The model reads the newest {spec.history.length} of the {len(recent)} items of the history."
-            )
+        if history:
+            notes += note_older_items(spec.history.length, len(recent))
         seconds, now = None if history else record.seconds, 0
         if spec.history.gap_column in tower.inputs:
             now = _choose_now(None if history else record, notes)
@@ -197,10 +202,7 @@ def recommend(
             "Leave --explain out."
         )
     elif history:
-        notes.append(
-            "The model reads no history: the given one "
-            + ("only leaves its items out." if ranks_new_items else "changes nothing.")
-        )
+        notes.append(note_unread_history(ranks_new_items))
     embedding, *without = tower.embed(pa.concat_tables(pa.table(columns | one) for one in histories))
     if not np.isfinite(embedding).all():
         raise DataError(
@@ -211,8 +213,7 @@ def recommend(
     excluded = pa.array([*record.interacted, *known_history] if ranks_new_items else [], index_ids.type)
     is_excluded = pc.is_in(index_ids, value_set=excluded).to_numpy(zero_copy_only=False)
     best, scores = rank_items(index.embeddings @ embedding, is_excluded.nonzero()[0], k)
-    if len(best) < k:
-        notes.append(f"Only {len(best):,} items are left of the {len(index_ids):,} in the catalogue.")
+    notes += note_few_items(len(best), k, len(index_ids))
     influences = None
     if without:
         changes = measure_influences(index.embeddings[best], embedding, np.stack(without))
@@ -342,22 +343,16 @@ def _median(config: PipelineConfig, spec: FeatureSpec, feature: Feature) -> int 
 def _known_items(history: list[str], index_ids: pa.Array, notes: list[str]) -> list[str]:
     is_known = pc.is_in(pa.array(history, index_ids.type), value_set=index_ids).to_pylist()
     known = list(compress(history, is_known))
-    if len(known) < len(history):
-        unknown = sorted(set(history) - set(known))
-        notes.append(
-            f"{len(history) - len(known):,} of the {len(history):,} items of the history are not in the "
-            f"catalogue and were left out: {', '.join(unknown)}."
-        )
+    notes += note_unknown_items(len(history), len(known), sorted(set(history) - set(known)))
     return known
 
 
 def _choose_now(record: UserRecord | None, notes: list[str]) -> int:
     """Choose the time that gaps count up to; `record` is None of a history that was given without times."""
     if record is None:
-        notes.append("How long ago the given items were is not known: they count as just now.")
+        notes.append(GIVEN_JUST_NOW)
         return 0
     if record.log_end is None or not record.seconds:
         return 0
-    moment = datetime.datetime.fromtimestamp(record.log_end, datetime.UTC)
-    notes.append(f"How long ago the items of the history were counts from the log's end, {moment:%F %T} UTC.")
+    notes.append(note_counted_up_to("the log's end", record.log_end))
     return record.log_end

@@ -1,7 +1,6 @@
 """A request for recommendations: to a query, and from its ranking to an answer."""
 
 import dataclasses
-import datetime
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -12,6 +11,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from pipeline.queries.features import check_feature, fill_features
+from pipeline.queries.notes import (
+    GIVEN_JUST_NOW,
+    note_counted_up_to,
+    note_few_items,
+    note_older_items,
+    note_unknown_items,
+    note_unread_history,
+)
 from pipeline.serving.catalogue import Catalogue
 from pipeline.serving.errors import RequestError
 from pipeline.serving.history import HistoryValues
@@ -189,12 +196,7 @@ class Recommender:
         now = time.time() if now is None else now
         known = None if request.user is None else self._find_user(request.user)
         given_rows, unknown = self._catalogue.find_all(request.history)
-        if unknown:
-            notes.append(
-                f"{len(request.history) - len(given_rows):,} of the {len(request.history):,} items of the "
-                f"history are not in the catalogue and were left out: {', '.join(unknown[:10])}"
-                f"{', ...' if len(unknown) > 10 else '.'}"
-            )
+        notes += note_unknown_items(len(request.history), len(given_rows), unknown)
         try:
             given = {name: check_feature(self._spec, name, value) for name, value in request.features.items()}
             features = self._fill(request.user, known, given, now, set_by, notes)
@@ -234,13 +236,7 @@ class Recommender:
                 "features: expected values that the model gives a score for. Received: values that overflow "
                 "in it. Look for extreme numbers."
             )
-        notes = question.notes
-        if len(ranking.rows) < question.query.k:
-            notes = [
-                *notes,
-                f"Only {len(ranking.rows):,} items are left of the {len(self._catalogue):,} in the "
-                "catalogue.",
-            ]
+        few = note_few_items(len(ranking.rows), question.query.k, len(self._catalogue))
         newest = question.history[: -_SHOWN_HISTORY - 1 : -1]
         return {
             "release": self._version,
@@ -249,7 +245,7 @@ class Recommender:
             "history": [self._catalogue.describe(row) for row in newest.tolist()],
             "history_length": len(question.history),
             "items": list_items(self._catalogue, ranking),
-            "notes": notes,
+            "notes": [*question.notes, *few],
         }
 
     def _find_user(self, user: str) -> KnownUser:
@@ -301,14 +297,10 @@ class Recommender:
     ) -> dict[str, np.ndarray]:
         if self._history is None:
             if request.history:
-                notes.append(
-                    "The model reads no history: the given one "
-                    + ("only leaves its items out." if self._ranks_new_items else "changes nothing.")
-                )
+                notes.append(note_unread_history(self._ranks_new_items))
             return {}
-        length = self._history.length
-        if request.history and len(rows) > length:
-            notes.append(f"The model reads the newest {length} of the {len(rows)} items of the history.")
+        if request.history:
+            notes += note_older_items(self._history.length, len(rows))
         seconds, until = np.zeros(len(rows), np.int64), 0
         if self._history.reads_gaps and len(rows):
             seconds, until = self._find_times(request, known, len(rows), now, notes)
@@ -319,7 +311,7 @@ class Recommender:
     ) -> tuple[np.ndarray, int]:
         """Find the times of the history's items, and the time that gaps count up to."""
         if request.history and not request.seconds:
-            notes.append("How long ago the given items were is not known: they count as just now.")
+            notes.append(GIVEN_JUST_NOW)
             return np.zeros(items, np.int64), 0
         if request.history:
             is_known = [self._catalogue.find(item) is not None for item in request.history]
@@ -329,11 +321,7 @@ class Recommender:
         assert known is not None
         assert known.seconds is not None
         assert self._users is not None
-        moment = datetime.datetime.fromtimestamp(self._users.newest, datetime.UTC)
-        notes.append(
-            "How long ago the items of the history were counts from the newest interaction of all users, "
-            f"{moment:%F %T} UTC."
-        )
+        notes.append(note_counted_up_to("the newest interaction of all users", self._users.newest))
         return known.seconds, self._users.newest
 
 
