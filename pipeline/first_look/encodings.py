@@ -41,6 +41,13 @@ class ProposedEncoding:
     labels: int | None = None
     """Number of labels, of an encoding with one row each; None of others."""
 
+    @property
+    def has_vector_for_each_value(self) -> bool:
+        """Whether each value is learnt by itself, as labels are and lists of them are not."""
+        return self.entry["encoding"]["kind"] in ("vocabulary", "hashed") and not self.entry.get(
+            "multi_valued", False
+        )
+
 
 def propose_encoding(column: ColumnProfile, needs_default: bool) -> ProposedEncoding | None:
     """Propose how a tower reads a column.

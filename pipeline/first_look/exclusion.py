@@ -65,6 +65,32 @@ def find_leak(column: ColumnProfile, use: EntityUse, partner_texts: list[str]) -
     )
 
 
+def find_rare(column: ColumnProfile, use: EntityUse, share_seen: float, fewest_rows: int) -> str | None:
+    """Find out whether the labels of a column stand with so few interactions that a model learns these.
+
+    Args:
+        column: A column of the users whose values are labels, such as a postcode.
+        use: What the log's sample says of the users.
+        share_seen: Of the log's rows, those in the sample.
+        fewest_rows: Rows of the log from which a vector of a label is worth learning.
+
+    Returns:
+        The reason to leave it out; None where half of the users have a label with that many rows.
+    """
+    has_label = column.codes >= 0
+    codes, interactions = column.codes[has_label], use.interactions[has_label]
+    if not interactions.any():
+        return None
+    rows = np.bincount(codes, weights=interactions) / share_seen
+    typical = float(np.median(rows[codes[interactions > 0]]))
+    if typical >= fewest_rows:
+        return None
+    return (
+        f"half of the users share their value with at most {typical:.0f} rows of the log, which a vector of "
+        "its own would learn by heart"
+    )
+
+
 def rank_correlation(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> float:
     """Measure how much two numbers grow together (Spearman).
 

@@ -49,9 +49,14 @@ class LogFigures:
         return np.sort(np.unique(self.items, return_counts=True)[1])
 
     @property
+    def share_seen(self) -> float:
+        """Of the whole log's rows, the usable ones of the sample."""
+        return max(1, len(self.users)) / self.rows
+
+    @property
     def typical_rows_of_user(self) -> float:
         """Median number of rows of a user in the whole log, as if the sample held a like share of each."""
-        return float(np.median(self.rows_of_users)) * self.rows / max(1, len(self.users))
+        return float(np.median(self.rows_of_users)) / self.share_seen
 
     @property
     def days(self) -> float:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pipeline.first_look.encodings import propose_encoding, propose_time_part
 from pipeline.first_look.entities import EntityRows, collect_entities
-from pipeline.first_look.exclusion import find_reason
+from pipeline.first_look.exclusion import find_rare, find_reason
 from pipeline.first_look.log_figures import LogFigures, measure_log
 from pipeline.first_look.names import TITLE_WORDS, has_word, make_name
 from pipeline.first_look.profiles import ColumnProfile, ListSyntax
@@ -261,9 +261,14 @@ class _Planner:
         reason = find_reason(column, rows.use, partner_texts) or find_unreadable(rows.look.table, column)
         if reason is None and not self._is_written_alike(side, column.list_syntax):
             reason = "its lists are written in another way than another column's"
-        if reason is None and propose_encoding(column, needs_default=False) is None:
-            reason = f"texts, {column.distinct:,} distinct values, whose words seldom come again"
-        return reason
+        if reason is not None:
+            return reason
+        proposal = propose_encoding(column, needs_default=False)
+        if proposal is None:
+            return f"texts, {column.distinct:,} distinct values, whose words seldom come again"
+        if side == "user" and proposal.has_vector_for_each_value:
+            return find_rare(column, rows.use, self._log.share_seen, _SHORT_SEQUENCE_ROWS)
+        return None
 
     def _is_written_alike(self, side: Side, syntax: ListSyntax | None) -> bool:
         """Tell whether lists are written as the table's first ones, since a table has one way for all."""

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.first_look.entities import EntityUse
-from pipeline.first_look.exclusion import find_reason, rank_correlation
+from pipeline.first_look.exclusion import find_rare, find_reason, rank_correlation
 from pipeline.first_look.profiles import profile_column
 
 pytestmark = pytest.mark.unit
@@ -100,3 +100,15 @@ def test_use_counts_the_rows_of_each_id_and_finds_the_newest():
     assert use.interactions.tolist() == [2, 1, 0]
     assert use.newest_partner.tolist() == [1, 1, -1]
     np.testing.assert_array_equal(use.newest_seconds, [3, 2, np.nan])
+
+
+def test_labels_that_few_rows_stand_with_are_rare():
+    # In the sample a stands with 10 + 20 rows, b with 40 and c with 5; a user without rows does not count.
+    # The four with rows and a label have 30, 30, 40 and 5: in the middle 30, and 60 of a log that was half
+    # seen.
+    column = profile_column("city", pa.chunked_array([pa.array(["a", "a", "b", "b", "c", None])]))
+    use = EntityUse("user", np.array([10, 20, 40, 0, 5, 99]), np.full(6, np.nan), np.full(6, -1))
+    assert find_rare(column, use, 0.5, 60) is None
+    assert "at most 60 rows" in str(find_rare(column, use, 0.5, 61))
+    unused = EntityUse("user", np.zeros(6, np.int64), np.full(6, np.nan), np.full(6, -1))
+    assert find_rare(column, unused, 0.5, 61) is None

@@ -208,6 +208,25 @@ def test_the_id_of_users_with_few_rows_is_for_no_tower(init, tmp_path, rows_of_u
     assert (said in (tmp_path / "out" / "schema.yaml").read_text()) == (not is_read)
 
 
+def test_labels_of_users_that_few_rows_stand_with_are_for_no_tower(init, tmp_path):
+    # 200 users of 15 rows: two share a postcode, which is 30 rows, and fifty a region.
+    user = np.repeat(np.arange(200), 15)
+    log = {"user": user, "item": np.tile(np.arange(60), 50), "time": 1_700_000_000 + 3_600 * np.arange(3_000)}
+    pq.write_table(pa.table(log), tmp_path / "log.parquet")
+    people = {
+        "user": np.arange(200),
+        "postcode": [f"P{100 + number // 2}" for number in range(200)],
+        "region": [f"r{number % 4}" for number in range(200)],
+    }
+    pq.write_table(pa.table(people), tmp_path / "people.parquet")
+    init(tmp_path / "log.parquet", tmp_path / "people.parquet")
+    written = (tmp_path / "out" / "schema.yaml").read_text()
+    spec = load_feature_spec(str(tmp_path / "out" / "schema.yaml"))
+    assert [feature.name for feature in spec.tower_features("user")] == ["region"]
+    assert "half of the users share their value with at most 30 rows of the log" in written
+    assert "  # - {name: postcode, tower: user" in written
+
+
 def test_nothing_is_overwritten(shop, init, tmp_path):
     files = (shop / "people.jsonl", shop / "goods.parquet", shop / "log.csv")
     init(*files)
