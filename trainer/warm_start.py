@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,10 +69,10 @@ class WarmStart:
         """Give new towers the release's weights, and their optimiser its slots.
 
         Embedding rows go by what they stand for: a token's row to the same token, that of a bucket to the
-        same one of as many buckets. Other weights go by path, shape and reading, as by how many heads, and of
-        a tower that reads other vectors than it did, none: the rows of its MLP would belong to other
-        features. Slots go with their weights; where the optimiser keeps others than the release's did, none
-        goes.
+        same one of as many buckets. Other weights go by path, shape and reading, as by how many heads; the
+        last layer of an MLP only where it follows as many layers; and of a tower that reads other vectors
+        than it did, none: the rows of its MLP would belong to other features. Slots go with their weights;
+        where the optimiser keeps others than the release's did, none goes.
 
         Args:
             towers: Freshly built; changed in place.
@@ -91,6 +91,7 @@ class WarmStart:
             path: self.state.dense[path]
             for path, variable in dense.items()
             if self._is_kept(path, variable, readings.get(path, ""))
+            and _reads_the_same(path, self.state.dense, dense)
         }
         pairs += [(dense[path], weight) for path, weight in kept.items()]
         slots_kept = all(_are_alike(optimizer.slots(variable), weight.slots) for variable, weight in pairs)
@@ -291,6 +292,13 @@ def _walk(root: tf.Module, name: str) -> list[tuple[str, tf.Variable]]:
                     below.append((child_path, child))
         level = below
     return found
+
+
+def _reads_the_same(path: str, old: Collection[str], new: Collection[str]) -> bool:
+    """Tell whether the last layer of an MLP follows as many layers as it did; true of all other weights."""
+    mlp, is_last, _ = path.partition("/_last/")
+    hidden = f"{mlp}/_hidden/"
+    return not is_last or {p for p in old if p.startswith(hidden)} == {p for p in new if p.startswith(hidden)}
 
 
 def _are_alike(slots: Mapping[str, tf.Variable], saved: Mapping[str, np.ndarray]) -> bool:

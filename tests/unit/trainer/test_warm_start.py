@@ -228,6 +228,21 @@ def test_a_layer_of_another_width_is_initialised(yesterday):
     assert np.abs(dense_by_path(today.towers)["user_tower/_mlps/0/_last/kernel"].numpy()).max() < 10.0
 
 
+def test_the_last_layer_of_a_deeper_mlp_is_initialised(yesterday):
+    # Of the same shape, it read what the first hidden layer gives, and now reads the second one.
+    today = Training(YESTERDAY, model=ModelConfig(dim=3, user_layers=(5, 5), item_layers=(), dropout=0.0))
+    mlp = "user_tower/_mlps/0"
+    new = {
+        f"{mlp}/_hidden/1/kernel",
+        f"{mlp}/_hidden/1/bias",
+        f"{mlp}/_last/kernel",
+        f"{mlp}/_last/bias",
+    }
+    assert set(today.start_from(yesterday.state()).dense_new) == new
+    shallower = Training(YESTERDAY, seed=2)
+    assert set(shallower.start_from(today.state()).dense_new) == {f"{mlp}/_last/kernel", f"{mlp}/_last/bias"}
+
+
 def test_another_number_of_members_keeps_the_tables_alone(yesterday):
     model = ModelConfig(dim=3, members=3, user_layers=(4,), item_layers=(), dropout=0.0)
     today = Training(YESTERDAY, model=model)
