@@ -10,6 +10,9 @@ import pytest
 # Of TensorFlow, here and in the processes that tests start. With more threads an operation, sums differ in
 # their last bit from one run to the next. A machine of two cores has one by the Trainer's default.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# On some processors oneDNN's products do the same where the machine is busy: of 160 trainings beside others
+# 10 differed, and none of 149 without it.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # Without it TensorFlow imports Keras 3 and scikit-learn, which nothing here uses: half as long again.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 # The tests start some hundred processes that import TensorFlow or TFX, and each would compile all of it.
