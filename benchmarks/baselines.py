@@ -22,7 +22,7 @@ from schemas.ranking.ranks import ScoreBlock
 Settings = Mapping[str, float]
 Grid = Mapping[str, Sequence[float]]
 
-FIXED: Final = ("popularity", "recent_popularity", "item_knn", "markov")
+FIXED: Final = ("popularity", "recent_popularity", "personal_frequency", "item_knn", "markov")
 """Baselines of the evaluator, by their names there."""
 CHOICE_METRIC: Final = "ndcg"
 """What is compared on validation, at the largest cut-off."""

@@ -191,7 +191,7 @@ def make_task(
     asked = np.flatnonzero(ends > starts)
     seen = ItemSets.from_ranges(items, begins[asked], starts[asked])
     chosen = choose_targets(ItemSets.from_ranges(items, starts[asked], ends[asked]), seen, candidates)
-    users = asked[chosen.queries]
+    users, seen = asked[chosen.queries], seen.take(chosen.queries)
     recent = starts[users][:, np.newaxis] + np.arange(-RECENT_ITEMS, 0)
     is_there = recent >= begins[users][:, np.newaxis]
     return HeldOutTask(
@@ -205,7 +205,8 @@ def make_task(
         queries=BaselineQueries(
             targets=chosen.targets,
             masked=chosen.masked,
-            seen=seen.take(chosen.queries),
+            seen=seen,
+            seen_counts=seen.count_in_ranges(items, begins[users], starts[users]),
             recent_items=np.where(is_there, items[np.where(is_there, recent, 0)], np.int32(-1)),
             times=sequences.times[starts[users]],
             candidates=candidates,

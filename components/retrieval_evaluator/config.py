@@ -40,11 +40,15 @@ class EvaluationConfig:
     resamples: Annotated[int, Field(ge=100)] = 1000
     """Resamples of the users that the intervals are made of."""
     baselines: tuple[
-        Literal["chance", "popularity", "recent_popularity", "item_knn", "markov", "als"], ...
+        Literal[
+            "chance", "popularity", "recent_popularity", "personal_frequency", "item_knn", "markov", "als"
+        ],
+        ...,
     ] = ("recent_popularity", "item_knn", "markov", "als")
     """What the model is shown beside, besides `chance` and `popularity`: `recent_popularity`, within a window
-    that is chosen on earlier interactions; `item_knn`; `markov`, what followed the user's last items; and
-    `als`, where the package implicit is installed."""
+    that is chosen on earlier interactions; `item_knn`; `markov`, what followed the user's last items; `als`,
+    where the package implicit is installed; and with `candidates: all` also `personal_frequency`, what the
+    user has most often."""
     blessing_metric: str | None = None
     """The metric that decides: recall_at_K, ndcg_at_K, mrr_at_K, map_at_K or hit_rate_at_K with one of the
     cut-offs; null: the recall at the largest."""
@@ -80,6 +84,11 @@ class EvaluationConfig:
             raise ValueError(
                 f"blessing_metric: expected one of {list(METRICS)} with a cut-off, such as recall_at_10. "
                 f"Received: {self.blessing_metric!r}"
+            )
+        if self.candidates == "new" and "personal_frequency" in self.baselines:
+            raise ValueError(
+                "baselines: expected personal_frequency with candidates: all alone, since new leaves out all "
+                f"that users have. Received: {list(self.baselines)}. Leave it out, or set candidates to all"
             )
         for name in self.blessing_baselines or ():
             if name not in self.shown_baselines:

@@ -39,6 +39,8 @@ class EvaluationData:
     """The items that are not ranked, no target among them."""
     seen: ItemSets
     """The items that the users have in the splits before."""
+    seen_counts: npt.NDArray[np.int64]
+    """[pairs of `seen`] how many of the user's positives in the splits before are with each."""
     has_repeat: npt.NDArray[np.bool_]
     """[queries] whether the user had a held-out item before."""
     held_out: int
@@ -130,11 +132,13 @@ def read_evaluation_data(
                 ItemSets.from_ranges(part.items, known[users_here], held_out[users_here]), seen, candidates
             )
             kept = users_here[chosen.queries]
+            seen = seen.take(chosen.queries)
             parts.append(
                 _Part(
                     queries=make_queries(part, kept, spec, columns),
                     chosen=chosen,
-                    seen=seen.take(chosen.queries),
+                    seen=seen,
+                    seen_counts=seen.count_in_ranges(part.items, part.offsets[kept], known[kept]),
                     users_without_target=len(users_here) - len(kept),
                     attributes=_take_attributes(part, kept, of_users, of_contexts),
                     recent_items=_take_recent(part, kept),
@@ -149,6 +153,7 @@ def read_evaluation_data(
         targets=ItemSets.concatenate([part.chosen.targets for part in parts]),
         masked=ItemSets.concatenate([part.chosen.masked for part in parts]),
         seen=ItemSets.concatenate([part.seen for part in parts]),
+        seen_counts=np.concatenate([part.seen_counts for part in parts]),
         has_repeat=np.concatenate([part.chosen.has_repeat for part in parts]),
         held_out=sum(part.chosen.held_out for part in parts),
         repeated=sum(part.chosen.repeated for part in parts),
@@ -174,6 +179,7 @@ class _Part:
     queries: Queries
     chosen: Chosen
     seen: ItemSets
+    seen_counts: npt.NDArray[np.int64]
     users_without_target: int
     attributes: pa.Table
     recent_items: npt.NDArray[np.int32]

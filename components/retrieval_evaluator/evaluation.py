@@ -272,6 +272,7 @@ def _rank_baselines(
         targets=data.targets,
         masked=data.masked,
         seen=data.seen,
+        seen_counts=data.seen_counts,
         recent_items=data.recent_items,
         times=data.times,
         candidates=config.candidates,

@@ -139,6 +139,28 @@ class ItemSets:
         pairs = np.arange(offsets[-1]) + np.repeat(self.offsets[numbers] - offsets[:-1], sizes)
         return ItemSets(offsets=offsets, items=self.items[pairs])
 
+    def count_in_ranges(
+        self,
+        items: npt.NDArray[np.integer],
+        starts: npt.NDArray[np.int64],
+        ends: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.int64]:
+        """Count how often each item is in the range of positions of its query.
+
+        Args:
+            items: [positions] row numbers in the catalogue.
+            starts: [queries] the first position of each query's range.
+            ends: [queries] the position after the last one.
+
+        Returns:
+            [pairs].
+        """
+        width = int(max(np.max(self.items, initial=0), np.max(items, initial=0))) + 1
+        owners = np.repeat(np.arange(self.query_count), ends - starts)
+        keys = np.sort(owners * width + items[list_positions(starts, ends)])
+        own = self.owners * width + self.items
+        return np.searchsorted(keys, own, side="right") - np.searchsorted(keys, own, side="left")
+
     def select(self, pairs: npt.NDArray[np.bool_]) -> "ItemSets":
         """Return the sets with some of their items.
 

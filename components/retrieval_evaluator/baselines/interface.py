@@ -20,6 +20,8 @@ class BaselineQueries:
     """The items left out of the ranking, none of them a target."""
     seen: ItemSets
     """All items that the query's user is known to have, whether or not they are left out."""
+    seen_counts: npt.NDArray[np.int64]
+    """[pairs of `seen`] how many of the user's known interactions are with each."""
     recent_items: npt.NDArray[np.int32]
     """[queries, length] the user's last known items, the newest last; -1 on the left for none."""
     times: npt.NDArray[np.int64]

@@ -92,6 +92,8 @@ def test_held_out_and_seen_items_and_counts(sequences, spec):
     assert data.queries.users["user"].to_pylist() == ["ü", "new", "one before"]
     assert rows_of(data.targets) == [[0, 2], [3], [3]]
     assert rows_of(data.seen) == [[0, 1], [], [2]]
+    # a twice and b once, and c once; what is held out is not counted.
+    assert data.seen_counts.tolist() == [2, 1, 1]
     assert rows_of(data.masked) == [[], [], []]
     assert data.has_repeat.tolist() == [True, False, False]
     assert (data.held_out, data.repeated, data.users_without_target) == (4, 1, 0)

@@ -52,6 +52,7 @@ def data():
         targets=ItemSets(np.array([0, 2, 3, 4]), np.array([0, 1, 2, 2], np.int32)),
         masked=ItemSets.empty(3),
         seen=ItemSets.empty(3),
+        seen_counts=np.zeros(0, np.int64),
         has_repeat=np.array([False, True, False]),
         held_out=4,
         repeated=1,

@@ -37,13 +37,18 @@ def make_queries():
     def make(known, held_out, times=None, candidates="new", k=100):
         seen = to_sets(known)
         chosen = choose_targets(to_sets(held_out), seen, candidates)
+        seen = seen.take(chosen.queries)
+        owners = chosen.queries[seen.owners]
         recent = np.full((len(known), 10), -1, np.int32)
         for row, items in zip(recent, known, strict=True):
             row[10 - len(items[-10:]) :] = items[-10:]
         return BaselineQueries(
             targets=chosen.targets,
             masked=chosen.masked,
-            seen=seen.take(chosen.queries),
+            seen=seen,
+            seen_counts=np.array(
+                [known[query].count(item) for query, item in zip(owners, seen.items, strict=True)], np.int64
+            ),
             recent_items=recent[chosen.queries],
             times=np.array([10**6] * len(known) if times is None else times, np.int64)[chosen.queries],
             candidates=candidates,
