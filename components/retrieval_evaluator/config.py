@@ -85,11 +85,6 @@ class EvaluationConfig:
                 f"blessing_metric: expected one of {list(METRICS)} with a cut-off, such as recall_at_10. "
                 f"Received: {self.blessing_metric!r}"
             )
-        if self.candidates == "new" and "personal_frequency" in self.baselines:
-            raise ValueError(
-                "baselines: expected personal_frequency with candidates: all alone, since new leaves out all "
-                f"that users have. Received: {list(self.baselines)}. Leave it out, or set candidates to all"
-            )
         for name in self.blessing_baselines or ():
             if name not in self.shown_baselines:
                 nearest = difflib.get_close_matches(name, self.shown_baselines, n=1)

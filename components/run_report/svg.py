@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 INK: Final = "#0a0b01"
 QUIET: Final = "#0a0b02"
 GRID: Final = "#0a0b03"
-COLORS: Final = tuple(f"#0a0b1{number}" for number in range(8))
-"""Colours by their purpose; the page's style sheet says what they are in light and in dark."""
-MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
+COLORS: Final = tuple(f"#0a0b1{number}" for number in range(9))
+"""Colours by their purpose, as many as a report has models at the most; the page's style sheet says what they
+are in light and in dark."""
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "p")
 """Shapes that tell apart what a colour alone might not."""
 WIDTH: Final = 4.6
 """Inches; 72 pixels each, where the plot has its own size."""

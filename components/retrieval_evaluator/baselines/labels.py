@@ -6,7 +6,7 @@ LABELS: Final[dict[str, str]] = {
     "chance": "chance",
     "popularity": "popularity",
     "recent_popularity": "recent popularity",
-    "personal_frequency": "what the user has most often",
+    "personal_frequency": "personal frequency",
     "item_knn": "item-kNN",
     "markov": "Markov chain of the last items",
     "als": "ALS (implicit)",

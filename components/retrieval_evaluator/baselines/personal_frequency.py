@@ -54,7 +54,7 @@ def rank_by_personal_frequency(
 def _score_own_items(queries: BaselineQueries, popularity: npt.NDArray[np.int64]) -> scipy.sparse.csr_array:
     """Number the pairs of own count and popularity in their order, from 1: [queries, items] float32."""
     seen = queries.seen
-    keys = queries.seen_counts.astype(np.int64) * (popularity.max() + 1) + popularity[seen.items]
+    keys = queries.seen_counts * (popularity.max() + 1) + popularity[seen.items]
     places = np.unique(keys, return_inverse=True)[1] + 1
     shape = (seen.query_count, len(popularity))
     return scipy.sparse.csr_array((places.astype(np.float32), seen.items, seen.offsets), shape=shape)

@@ -36,6 +36,7 @@ def test_the_final_task_asks_for_what_is_held_out_and_new(held_out):
     np.testing.assert_array_equal(final.users, [0, 1])
     assert sets(final.queries.targets) == [[3], [1]]
     assert sets(final.queries.masked) == sets(final.queries.seen) == [[0, 1, 2], [0, 4]]
+    np.testing.assert_array_equal(final.queries.seen_counts, [1, 1, 1, 1, 2])
     np.testing.assert_array_equal(final.queries.recent_items[:, -4:], [[-1, 0, 1, 2], [-1, 4, 0, 4]])
     np.testing.assert_array_equal(final.queries.times, [180, 420])
     np.testing.assert_array_equal(final.popularity, [2, 1, 1, 1, 2, 0])

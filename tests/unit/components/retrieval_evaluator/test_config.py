@@ -10,13 +10,8 @@ pytestmark = pytest.mark.unit
 
 
 def test_every_baseline_can_be_configured():
-    config = EvaluationConfig(baselines=tuple(BASELINES), candidates="all")
+    config = EvaluationConfig(baselines=tuple(BASELINES))
     assert config.shown_baselines == tuple(BASELINES) == tuple(LABELS)
-
-
-def test_what_users_have_is_no_list_where_it_is_no_candidate():
-    with pytest.raises(ConfigError, match=r"personal_frequency with candidates: all alone.*\['personal_freq"):
-        parse(EvaluationConfig, {"baselines": ["personal_frequency"]}, source="test")
 
 
 @pytest.mark.parametrize(

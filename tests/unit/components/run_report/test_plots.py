@@ -1,8 +1,11 @@
+from importlib.resources import files
+
 import numpy as np
 import pytest
 
+from components.retrieval_evaluator.baselines.registry import BASELINES
 from components.run_report.plots import Estimates, Line, draw_estimates, draw_lines, thin_out
-from components.run_report.svg import shorten
+from components.run_report.svg import COLORS, MARKERS, shorten
 
 pytestmark = pytest.mark.unit
 
@@ -13,6 +16,15 @@ def test_a_label_with_dollars_and_tags_is_shown_as_it_is() -> None:
     assert ">$x^2$</text>" in svg
     assert ">&lt;b&gt;&amp;" in svg
     assert 'aria-label="what &amp; &lt;how&gt;"' in svg
+
+
+def test_every_model_of_a_report_has_a_colour_and_a_marker_of_its_own() -> None:
+    models = ["model", "released", *BASELINES]
+    assert len(set(COLORS)) == len(set(MARKERS)) >= len(models)
+    styles = files("components.run_report").joinpath("templates/page.css").read_text(encoding="utf-8")
+    for number in range(len(COLORS)):
+        # In light and in dark.
+        assert styles.count(f"--color-{number}: #") == 2
 
 
 def test_an_estimate_without_a_value_leaves_its_row_empty() -> None:

@@ -17,9 +17,11 @@ def test_every_baseline_has_a_label():
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_answers_for_all_targets_and_leaves_what_it_was_given(random_case, name, candidates):
     log, queries, popularity = random_case(0, candidates)
-    before = [array.copy() for array in (log.offsets, log.items, log.times, queries.seen.offsets, popularity)]
+    seen = queries.seen
+    given = (log.offsets, log.items, log.times, seen.offsets, seen.items, queries.seen_counts, popularity)
+    before = [array.copy() for array in given]
     result = BASELINES[name](log, queries, popularity)
-    after = (log.offsets, log.items, log.times, queries.seen.offsets, popularity)
+    after = given
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(old, new)
     if name == "personal_frequency" and candidates == "new":
@@ -41,12 +43,13 @@ def test_a_log_without_interactions_gives_chance(make_log, make_queries, name, c
         assert (ranks.better.tolist(), ranks.tied.tolist()) == ([0, 0], [2, 2])
 
 
-def test_a_sampled_log_is_said_by_those_that_read_it(random_case):
-    log, queries, popularity = random_case(0, "new")
+@pytest.mark.parametrize("candidates", ["new", "all"])
+def test_a_sampled_log_is_said_by_those_that_read_it(random_case, candidates):
+    log, queries, popularity = random_case(0, candidates)
     sampled = type(log)(log.offsets, log.train_ends, log.items, log.times, sampled_of=4 * len(log.items))
     for name, rank in BASELINES.items():
         result = rank(sampled, queries, popularity)
         if result.ranks is not None:
             assert ("(25.0%): all those of randomly drawn users" in (result.note or "")) == (
-                name not in ("chance", "popularity")
+                name not in ("chance", "popularity", "personal_frequency")
             )
